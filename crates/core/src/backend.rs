@@ -1,0 +1,276 @@
+//! The trait everything hangs on: a place where Linux derivations can be realised.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
+use tokio::io::AsyncWrite;
+use tokio_util::sync::CancellationToken;
+
+use crate::artifact::{Artifact, ArtifactId, PathInfo, StorePath};
+use crate::error::{Error, Remedy, Result};
+use crate::event::Observer;
+use crate::host::{Dirs, Host};
+use crate::plan::ProvisionPlan;
+use crate::platform::NixSystem;
+use crate::request::BuildRequest;
+use crate::runner::{Command, Runner};
+
+/// What a backend may use: everything it needs is handed to it, so that it reads no flags, no environment and
+/// no configuration of nixoci's, and so that a test can hand it another world.
+#[derive(Clone, Copy)]
+pub struct Cx<'a> {
+    /// Fires when the work should stop.
+    pub cancel: &'a CancellationToken,
+    /// Hears what happens.
+    pub observer: &'a dyn Observer,
+    /// Starts processes on this host.
+    pub runner: &'a dyn Runner,
+    /// Facts about this host.
+    pub host: &'a Host,
+    /// Where nixoci keeps things.
+    pub dirs: &'a Dirs,
+}
+
+impl fmt::Debug for Cx<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Cx").field("host", self.host).field("dirs", self.dirs).finish_non_exhaustive()
+    }
+}
+
+/// A place where Linux derivations can be realised.
+///
+/// # Contract
+/// - Two builds at once are legal unless the [`Descriptor`] says otherwise: everything takes `&self`.
+/// - A backend never prints, prompts or reads nixoci's own settings. It says what happens through
+///   [`Cx::observer`], starts processes through [`Cx::runner`], and reads the host through [`Cx::host`].
+/// - When [`Cx::cancel`] fires, a method returns [`crate::codes::CANCELLED`] within
+///   [`GRACE`](crate::runner::GRACE) and the world can be planned again. A future dropped at any await
+///   corrupts nothing.
+/// - An error names what happened, why, and the command that fixes it.
+#[async_trait]
+pub trait Backend: Send + Sync + fmt::Debug {
+    /// What this backend could build right now. Read-only, wakes nothing up, answers within two seconds. A
+    /// system it cannot build for may be left out, or offered as [`Readiness::No`] with the reason.
+    async fn offers(&self, cx: &Cx<'_>) -> Result<Vec<Offer>>;
+
+    /// Everything that could stand in the way, for `doctor`. Read-only, never prompts.
+    async fn probe(&self, cx: &Cx<'_>) -> Result<Vec<Check>>;
+
+    /// What it takes to build for `want`. Read-only.
+    async fn plan(&self, cx: &Cx<'_>, want: &[NixSystem]) -> Result<ProvisionPlan>;
+
+    /// Carries out a plan. Idempotent; a satisfied plan is a no-op.
+    async fn provision(&self, cx: &Cx<'_>, plan: &ProvisionPlan) -> Result<()>;
+
+    /// What a build would do. [`Depth::Verdict`] may skip the evaluation where the backend never declines;
+    /// [`Depth::Full`] always evaluates.
+    async fn forecast(&self, cx: &Cx<'_>, request: &BuildRequest, depth: Depth) -> Result<Forecast>;
+
+    /// Builds. The artifact stays in the backend's store, held by a garbage collector root, until released.
+    async fn build(&self, cx: &Cx<'_>, request: &BuildRequest, forecast: &Forecast) -> Result<Artifact>;
+
+    /// What the store knows about `roots`, and about everything they refer to with `closure`.
+    async fn query(&self, cx: &Cx<'_>, roots: &[StorePath], closure: bool) -> Result<Vec<PathInfo>>;
+
+    /// Writes the NARs of `paths` to `out`, back to back and in order, over at most one connection; returns
+    /// the number of bytes. Each is checked against its hash; what was written is tentative until `Ok`. A
+    /// vanished path, a short read or a broken pipe is a transfer error, never a short stream.
+    async fn fetch(
+        &self,
+        cx: &Cx<'_>,
+        paths: &[StorePath],
+        out: &mut (dyn AsyncWrite + Send + Unpin),
+    ) -> Result<u64>;
+
+    /// Lets go of an artifact, or puts the backend away.
+    async fn release(&self, cx: &Cx<'_>, how: Release) -> Result<()>;
+
+    /// The command that opens a shell where this backend builds.
+    async fn shell(&self, cx: &Cx<'_>) -> Result<Command>;
+}
+
+/// What is known about a backend without having one.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Descriptor {
+    /// The name that `--backend` takes: lower-case words with dashes.
+    pub name: Cow<'static, str>,
+    /// Other names for it.
+    #[serde(default, skip_serializing_if = "<[_]>::is_empty")]
+    pub aliases: Cow<'static, [Cow<'static, str>]>,
+    /// One line: what it is.
+    pub summary: Cow<'static, str>,
+    /// Whether two builds at once are legal.
+    pub concurrent_builds: bool,
+    /// Whether it is a candidate without being named.
+    pub automatic: bool,
+}
+
+/// How a backend would build for a system.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum How {
+    /// The machine's own CPU runs the builders.
+    Native,
+    /// Another CPU's programs are translated (Rosetta, qemu-user).
+    Translated,
+    /// A compiler on this host makes programs for the other platform.
+    Cross,
+}
+
+/// How near an offer is to being taken up. Ordered: the readiest first.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(tag = "state", rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum Readiness {
+    /// A build can begin now.
+    Ready,
+    /// It wakes up by itself when a build begins.
+    Asleep,
+    /// It can be provisioned without root.
+    Startable,
+    /// Provisioning needs root, or an installation.
+    NeedsRoot,
+    /// It cannot build for this system.
+    No {
+        /// Why, and what would change it.
+        error: Error,
+    },
+}
+
+impl Readiness {
+    /// The place in the order of selection; `None` if it is no offer at all.
+    pub fn rank(&self) -> Option<u8> {
+        match self {
+            Readiness::Ready => Some(0),
+            Readiness::Asleep => Some(1),
+            Readiness::Startable => Some(2),
+            Readiness::NeedsRoot => Some(3),
+            Readiness::No { .. } => None,
+        }
+    }
+}
+
+/// Names one physical builder, so that two backends that reach the same machine are one row.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct BuilderId(pub String);
+
+/// What a backend could do for one system.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Offer {
+    /// For which system.
+    pub system: NixSystem,
+    /// How it would build.
+    pub how: How,
+    /// How near that is.
+    pub readiness: Readiness,
+    /// On which machine.
+    pub builder: BuilderId,
+}
+
+/// One finding of `doctor`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Check {
+    /// What was looked at: `Nix version`.
+    pub title: String,
+    /// What was found: `2.34.8`.
+    pub detail: String,
+    /// Whether it is as it should be.
+    pub verdict: CheckVerdict,
+    /// What to do about it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub remedies: Vec<Remedy>,
+}
+
+/// Whether a finding is as it should be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum CheckVerdict {
+    /// As it should be.
+    Good,
+    /// Works, but could be better.
+    Warning,
+    /// Stands in the way.
+    Bad,
+}
+
+/// How much a forecast has to find out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Depth {
+    /// Only whether the backend takes the build. A backend that never declines answers at once.
+    Verdict,
+    /// Everything: evaluates and plans the build, for `nixoci plan`.
+    Full,
+}
+
+/// What a build would do.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Forecast {
+    /// The derivation, once evaluated.
+    pub drv: Option<StorePath>,
+    /// The full attribute that was found.
+    pub attribute: Option<String>,
+    /// Where the output will be, when Nix can say beforehand.
+    pub output: Option<StorePath>,
+    /// Derivations that would be built.
+    pub will_build: Vec<StorePath>,
+    /// Store paths that would be fetched from caches.
+    pub will_fetch: Vec<StorePath>,
+    /// Download size in bytes, when known.
+    pub download_bytes: Option<u64>,
+    /// Whether the backend takes the build.
+    pub verdict: Verdict,
+}
+
+impl Forecast {
+    /// The forecast of a backend that never declines and was not asked to evaluate.
+    pub fn unknown() -> Self {
+        Forecast {
+            drv: None,
+            attribute: None,
+            output: None,
+            will_build: Vec::new(),
+            will_fetch: Vec::new(),
+            download_bytes: None,
+            verdict: Verdict::Unknown,
+        }
+    }
+}
+
+/// Whether a backend takes a build.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(tag = "verdict", rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum Verdict {
+    /// It does.
+    Go,
+    /// It was not found out; it will try.
+    Unknown,
+    /// It does not: the next candidate should.
+    Decline {
+        /// Why, with the figures.
+        error: Error,
+    },
+}
+
+/// What to let go of.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "release", rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum Release {
+    /// An artifact: its garbage collector root goes.
+    Artifact {
+        /// Which.
+        id: ArtifactId,
+    },
+    /// Stop whatever the backend keeps running.
+    Stop,
+    /// Undo what provisioning did.
+    Remove,
+}

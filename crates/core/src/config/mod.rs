@@ -1,0 +1,4 @@
+//! nixoci.toml.
+mod table;
+pub use table::BackendTable;
+mod model;

@@ -1,0 +1,81 @@
+//! One file's `[backend.<name>]` table: opaque here, typed by the backend's factory, with errors that point
+//! into the file.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use serde::de::DeserializeOwned;
+use toml::Spanned;
+use toml::de::{DeTable, DeValue, ValueDeserializer};
+
+use super::model::data_error;
+use crate::codes;
+use crate::error::{Error, Result};
+
+/// The settings that one file gives one backend.
+#[derive(Clone, Debug)]
+pub struct BackendTable {
+    /// The file, as the user would name it.
+    pub file: PathBuf,
+    /// The backend's name, as written.
+    pub name: String,
+    /// The file's text; the table is found in it again, so that positions stay true.
+    pub source: Arc<str>,
+}
+
+impl BackendTable {
+    /// The table as the backend's own type.
+    ///
+    /// # Errors
+    /// [`codes::CONFIG_UNKNOWN_KEY`] or [`codes::CONFIG_VALUE`], pointing at the place.
+    pub fn parse<T: DeserializeOwned>(&self) -> Result<T> {
+        let value = self.locate()?;
+        T::deserialize(ValueDeserializer::from(value))
+            .map_err(|error| data_error(&self.file, &self.source, &error))
+    }
+
+    /// The tables of several files as one value: tables merge, everything else of a later one replaces.
+    ///
+    /// # Errors
+    /// As [`parse`](Self::parse), for a combination that no single file is to blame for.
+    pub fn merge<T: DeserializeOwned + Default>(tables: &[BackendTable]) -> Result<T> {
+        let Some(last) = tables.last() else { return Ok(T::default()) };
+        let mut merged = toml::Table::new();
+        for table in tables {
+            merge_into(&mut merged, table.parse::<toml::Table>()?);
+        }
+        merged.try_into().map_err(|error| {
+            Error::new(
+                &codes::CONFIG_VALUE,
+                format!("the settings of backend `{}` do not fit together", last.name),
+            )
+            .caused_by(&error)
+        })
+    }
+
+    fn locate(&self) -> Result<Spanned<DeValue<'_>>> {
+        let missing = || Error::new(&codes::BUG, format!("[backend.{}] vanished from its file", self.name));
+        let document =
+            DeTable::parse(&self.source).map_err(|error| data_error(&self.file, &self.source, &error))?;
+        let backends = take(document.into_inner(), "backend").ok_or_else(missing)?;
+        match backends.into_inner() {
+            DeValue::Table(backends) => take(backends, &self.name).ok_or_else(missing),
+            _ => Err(missing()),
+        }
+    }
+}
+
+fn take<'a>(table: DeTable<'a>, key: &str) -> Option<Spanned<DeValue<'a>>> {
+    table.into_iter().find_map(|(name, value)| (name.get_ref() == key).then_some(value))
+}
+
+fn merge_into(target: &mut toml::Table, source: toml::Table) {
+    for (key, value) in source {
+        match (target.get_mut(&key), value) {
+            (Some(toml::Value::Table(below)), toml::Value::Table(above)) => merge_into(below, above),
+            (_, value) => {
+                target.insert(key, value);
+            }
+        }
+    }
+}

@@ -1,0 +1,104 @@
+//! What it takes to make a backend ready, as data: shown before anything happens, checked after.
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::Error;
+
+/// The steps that make a backend ready, in order. A plan changes nothing by itself, and making one wakes
+/// nothing up.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ProvisionPlan {
+    /// In the order they are carried out.
+    pub steps: Vec<Step>,
+}
+
+/// One step of a plan.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Step {
+    /// Stable, unique within the plan.
+    pub id: String,
+    /// What it does: `start the builder`.
+    pub title: String,
+    /// What it is for.
+    pub why: String,
+    /// How things stand.
+    pub state: StepState,
+    /// What it changes on this machine, in words.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub effects: Vec<String>,
+    /// Whether it needs root.
+    pub needs_root: bool,
+    /// The exact commands.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub commands: Vec<String>,
+}
+
+/// How things stand with a step.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(tag = "state", rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum StepState {
+    /// Nothing to do.
+    Satisfied,
+    /// It has to be done.
+    Pending,
+    /// Cannot be known without waking something up.
+    Unknown {
+        /// What would have to be woken or asked.
+        would_need: String,
+    },
+    /// It cannot be done.
+    Blocked {
+        /// Why, and what to do about it.
+        error: Error,
+    },
+}
+
+impl ProvisionPlan {
+    /// Whether nothing has to be done, as far as can be known.
+    pub fn is_satisfied(&self) -> bool {
+        self.steps.iter().all(|step| matches!(step.state, StepState::Satisfied | StepState::Unknown { .. }))
+    }
+
+    /// The first step that cannot be done.
+    pub fn blocked(&self) -> Option<(&Step, &Error)> {
+        self.steps.iter().find_map(|step| match &step.state {
+            StepState::Blocked { error } => Some((step, error)),
+            _ => None,
+        })
+    }
+
+    /// The steps that have to be done.
+    pub fn pending(&self) -> impl Iterator<Item = &Step> {
+        self.steps.iter().filter(|step| matches!(step.state, StepState::Pending))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn step(state: StepState) -> Step {
+        Step {
+            id: "s".into(),
+            title: "t".into(),
+            why: "w".into(),
+            state,
+            effects: vec![],
+            needs_root: false,
+            commands: vec![],
+        }
+    }
+
+    #[test]
+    fn a_sleeping_machine_does_not_make_a_plan_unsatisfied() {
+        let unknown = StepState::Unknown { would_need: "the VM".into() };
+        let mut plan = ProvisionPlan { steps: vec![step(StepState::Satisfied), step(unknown)] };
+        assert!(plan.is_satisfied());
+        plan.steps.push(step(StepState::Pending));
+        assert!(!plan.is_satisfied());
+        assert_eq!(plan.pending().count(), 1);
+    }
+}
