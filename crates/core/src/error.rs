@@ -389,9 +389,12 @@ impl<T, E: std::error::Error + 'static> ResultExt<T> for std::result::Result<T, 
 mod tests {
     use super::*;
 
-    crate::codes! {
-        SAMPLE = ("nixoci::test::sample", Build, "a sample", "Nothing to do.");
-    }
+    static SAMPLE: Code = Code {
+        id: "nixoci::test::sample",
+        kind: ErrorKind::Build,
+        title: "a sample",
+        help: "Nothing to do.",
+    };
 
     #[test]
     fn exit_codes_are_the_documented_ones_and_distinct() {

@@ -1,4 +1,15 @@
-//! nixoci.toml.
-mod table;
-pub use table::BackendTable;
+//! nixoci.toml: its shape, where it is found, how its layers combine, and errors that point into it.
+//!
+//! The flow: [`discover`] finds the files, [`ConfigFile::load`] reads each one on its own (so that an error
+//! names its file and place), and [`resolve`](settings::resolve) layers them under flags and environment into
+//! [`Settings`], in which every value remembers where it came from.
+
+mod discover;
 mod model;
+mod settings;
+mod table;
+
+pub use discover::discover;
+pub use model::{ConfigFile, ImageTable, LoadTarget, ProfileTable, Runtime, config_schema};
+pub use settings::{Chosen, ImageSource, Origin, Setting, Settings, Sources, Wishes, resolve};
+pub use table::BackendTable;

@@ -1,10 +1,325 @@
 //! The shape of nixoci.toml, and errors that point into it.
 
-use std::path::Path;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
+use schemars::JsonSchema;
+use serde::{Deserialize, Deserializer, Serialize};
+use toml::Spanned;
+
+use super::table::BackendTable;
 use crate::codes;
-use crate::error::{Error, Excerpt, Remedy};
-use crate::registry::nearest;
+use crate::error::{Error, Excerpt, Remedy, Result, ResultExt};
+use crate::registry::{Registry, nearest};
+
+/// A configuration file beyond this size is a mistake.
+const SIZE_LIMIT: u64 = 1 << 20;
+
+/// nixoci.toml.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+#[schemars(title = "nixoci.toml")]
+struct Document {
+    /// The versions of nixoci that this file is for, such as ">=0.1".
+    #[schemars(with = "Option<String>")]
+    required_version: Option<Spanned<String>>,
+    /// The image that `nixoci build` makes when none is named.
+    image: Option<ImageTable>,
+    /// Several images by name: `nixoci build NAME`.
+    images: BTreeMap<String, ImageTable>,
+    /// Ways of building, by name; `default` is used when none is chosen.
+    profile: BTreeMap<String, ProfileTable>,
+    /// Settings of the backends, by name.
+    #[schemars(with = "BTreeMap<String, serde_json::Value>")]
+    backend: BTreeMap<String, Spanned<toml::Table>>,
+}
+
+/// What to build.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub struct ImageTable {
+    /// A flake's attribute, such as ".#container". Relative references are relative to this file.
+    #[schemars(with = "Option<String>")]
+    pub installable: Option<Spanned<String>>,
+    /// Instead of `installable`: a Nix file such as "default.nix", relative to this file.
+    #[schemars(with = "Option<PathBuf>")]
+    pub file: Option<Spanned<PathBuf>>,
+    /// The attribute of `file`.
+    pub attr: Option<String>,
+    /// Arguments for the function in `file`, as Nix expressions.
+    pub arg: BTreeMap<String, String>,
+    /// Arguments for the function in `file`, as strings.
+    pub argstr: BTreeMap<String, String>,
+    /// For which platforms, such as ["linux/amd64", "linux/arm64"].
+    #[schemars(with = "Option<Vec<String>>")]
+    pub platforms: Option<Spanned<Vec<PlatformText>>>,
+    /// The image's names; they replace the one in the image. ":dev" replaces only the tag.
+    #[schemars(with = "Option<Vec<String>>")]
+    pub tags: Option<Spanned<Vec<String>>>,
+}
+
+/// A way of building.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub struct ProfileTable {
+    /// The profile whose values apply where this one has none. `default` if absent.
+    #[schemars(with = "Option<String>")]
+    pub inherits: Option<Spanned<String>>,
+    /// Backends in order of preference; chosen by readiness if absent.
+    #[schemars(with = "Option<Vec<String>>")]
+    pub backend: Option<Spanned<Vec<String>>>,
+    /// For which platforms.
+    #[schemars(with = "Option<Vec<String>>")]
+    pub platforms: Option<Spanned<Vec<PlatformText>>>,
+    /// The image's names.
+    #[schemars(with = "Option<Vec<String>>")]
+    pub tags: Option<Spanned<Vec<String>>>,
+    /// Whether to load the image into a container runtime: true, false or the runtime's name.
+    #[schemars(with = "Option<LoadTarget>")]
+    pub load: Option<Spanned<LoadTarget>>,
+    /// Where to write the image, such as ["archive:image.tar"], relative to this file.
+    #[schemars(with = "Option<Vec<String>>")]
+    pub output: Option<Spanned<Vec<String>>>,
+}
+
+/// A platform in a configuration file, checked while reading so that an error points at it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PlatformText(pub crate::platform::OciPlatform);
+
+impl<'de> Deserialize<'de> for PlatformText {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let platform = crate::platform::OciPlatform::deserialize(deserializer)?;
+        if platform.to_nix().is_none_or(|system| !system.is_linux()) {
+            return Err(serde::de::Error::custom(format!(
+                "`{platform}` is not a Linux platform that Nix can build for"
+            )));
+        }
+        Ok(PlatformText(platform))
+    }
+}
+
+/// Whether and where to load an image.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub enum LoadTarget {
+    /// Nowhere.
+    No,
+    /// Into whichever runtime is running.
+    Auto,
+    /// Into this one.
+    Into(Runtime),
+}
+
+/// A container runtime that images can be loaded into.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum Runtime {
+    /// Docker, and whatever speaks its protocol at Docker's endpoint (OrbStack, Colima, Rancher Desktop).
+    Docker,
+}
+
+impl LoadTarget {
+    /// The words that are understood, `true` and `false` aside.
+    pub const NAMES: &'static [&'static str] = &["auto", "docker"];
+
+    /// The target with this name.
+    pub fn from_name(name: &str) -> Option<LoadTarget> {
+        match name {
+            "auto" => Some(LoadTarget::Auto),
+            "docker" => Some(LoadTarget::Into(Runtime::Docker)),
+            _ => None,
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for LoadTarget {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Visitor;
+        impl serde::de::Visitor<'_> for Visitor {
+            type Value = LoadTarget;
+
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                write!(f, "true, false or one of {}", LoadTarget::NAMES.join(", "))
+            }
+
+            fn visit_bool<E>(self, value: bool) -> Result<LoadTarget, E> {
+                Ok(if value { LoadTarget::Auto } else { LoadTarget::No })
+            }
+
+            fn visit_str<E: serde::de::Error>(self, name: &str) -> Result<LoadTarget, E> {
+                LoadTarget::from_name(name)
+                    .ok_or_else(|| E::invalid_value(serde::de::Unexpected::Str(name), &self))
+            }
+        }
+        deserializer.deserialize_any(Visitor)
+    }
+}
+
+impl JsonSchema for LoadTarget {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "LoadTarget".into()
+    }
+
+    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        schemars::json_schema!({ "anyOf": [{ "type": "boolean" }, { "enum": LoadTarget::NAMES }] })
+    }
+}
+
+/// A configuration file that was read and found well-formed.
+#[derive(Debug)]
+pub struct ConfigFile {
+    /// The file, as the user would name it.
+    pub path: PathBuf,
+    /// Its text, for positions.
+    pub source: Arc<str>,
+    /// The image without a name.
+    pub image: Option<ImageTable>,
+    /// Images by name.
+    pub images: BTreeMap<String, ImageTable>,
+    /// Profiles by name.
+    pub profiles: BTreeMap<String, ProfileTable>,
+    /// Backends by the name written.
+    pub backends: Vec<BackendTable>,
+}
+
+impl ConfigFile {
+    /// Reads a file.
+    ///
+    /// # Errors
+    /// [`codes::CONFIG_MISSING`], [`codes::CONFIG_UNREADABLE`], and those of [`parse`](Self::parse).
+    pub fn load(path: &Path, version: &str) -> Result<ConfigFile> {
+        use std::io::Read;
+        let name = path.display();
+        let unreadable = || format!("{name} cannot be read");
+        let mut text = String::new();
+        let file = std::fs::File::open(path).map_err(|error| match error.kind() {
+            std::io::ErrorKind::NotFound => {
+                Error::new(&codes::CONFIG_MISSING, format!("{name} does not exist"))
+            }
+            _ => Error::new(&codes::CONFIG_UNREADABLE, unreadable()).caused_by(&error),
+        })?;
+        file.take(SIZE_LIMIT + 1)
+            .read_to_string(&mut text)
+            .or_error(&codes::CONFIG_UNREADABLE, unreadable)?;
+        if text.len() as u64 > SIZE_LIMIT {
+            return Err(
+                Error::new(&codes::CONFIG_UNREADABLE, unreadable()).because("it is larger than 1 MiB")
+            );
+        }
+        Self::parse(path, text, version)
+    }
+
+    /// Reads a file's text. `version` is this nixoci's, for `required-version`.
+    ///
+    /// # Errors
+    /// [`codes::CONFIG_SYNTAX`], [`codes::CONFIG_UNKNOWN_KEY`], [`codes::CONFIG_VALUE`],
+    /// [`codes::CONFIG_VERSION`].
+    pub fn parse(path: &Path, text: String, version: &str) -> Result<ConfigFile> {
+        let source: Arc<str> = text.into();
+        toml::de::DeTable::parse(&source).map_err(|error| syntax_error(path, &source, &error))?;
+        // Before anything else: a file for another version may well have keys that this one does not know.
+        check_version(path, &source, version)?;
+        let document: Document =
+            toml::from_str(&source).map_err(|error| data_error(path, &source, &error))?;
+        let backends = document.backend.into_keys().map(|name| BackendTable {
+            file: path.to_owned(),
+            name,
+            source: Arc::clone(&source),
+        });
+        let file = ConfigFile {
+            path: path.to_owned(),
+            image: document.image,
+            images: document.images,
+            profiles: document.profile,
+            backends: backends.collect(),
+            source: Arc::clone(&source),
+        };
+        file.image.iter().chain(file.images.values()).try_for_each(|image| file.check_image(image))?;
+        Ok(file)
+    }
+
+    /// Checks what only the backends can judge: their names and their tables.
+    ///
+    /// # Errors
+    /// [`codes::UNKNOWN_BACKEND`], [`codes::CONFIG_UNKNOWN_KEY`], [`codes::CONFIG_VALUE`].
+    pub fn check_backends(&self, registry: &Registry) -> Result<()> {
+        for table in &self.backends {
+            let factory = registry
+                .require(&table.name)
+                .map_err(|error| error.context(format!("in {}", self.path.display())))?;
+            factory.check(table)?;
+        }
+        for names in self.profiles.values().filter_map(|profile| profile.backend.as_ref()) {
+            for name in names.get_ref() {
+                registry.require(name).map_err(|error| error.at(self.excerpt(names.span())))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The place of a byte range of this file.
+    pub fn excerpt(&self, span: std::ops::Range<usize>) -> Excerpt {
+        Excerpt::from_span(&self.path, &self.source, span)
+    }
+
+    fn check_image(&self, image: &ImageTable) -> Result<()> {
+        match (&image.installable, &image.file) {
+            (Some(_), Some(file)) => {
+                Err(Error::new(&codes::CONFIG_VALUE, "`installable` and `file` exclude each other")
+                    .at(self.excerpt(file.span()))
+                    .remedy(Remedy::advice(
+                        "keep `installable` for a flake, `file` for a Nix file without one",
+                    )))
+            }
+            (Some(installable), None)
+                if image.attr.is_some() || !image.arg.is_empty() || !image.argstr.is_empty() =>
+            {
+                Err(Error::new(
+                    &codes::CONFIG_VALUE,
+                    "`attr`, `arg` and `argstr` belong to `file`, not to `installable`",
+                )
+                .at(self.excerpt(installable.span()))
+                .remedy(Remedy::advice("name the attribute after `#`: installable = \".#container\"")))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+fn check_version(path: &Path, source: &Arc<str>, version: &str) -> Result<()> {
+    #[derive(Deserialize)]
+    #[serde(rename_all = "kebab-case")]
+    struct Peek {
+        required_version: Option<Spanned<String>>,
+    }
+    // Whatever else is wrong is found, and told better, when the whole document is read.
+    let Ok(Peek { required_version: Some(required) }) = toml::from_str::<Peek>(source) else { return Ok(()) };
+    let at = Excerpt::from_span(path, source, required.span());
+    let wanted = semver::VersionReq::parse(required.get_ref()).map_err(|error| {
+        Error::new(&codes::CONFIG_VALUE, format!("`{}` is not a version requirement", required.get_ref()))
+            .caused_by(&error)
+            .at(at.clone())
+    })?;
+    match semver::Version::parse(version) {
+        Ok(own) if !wanted.matches(&own) => Err(Error::new(
+            &codes::CONFIG_VERSION,
+            format!("this project requires nixoci {wanted}, and this is {own}"),
+        )
+        .at(at)),
+        _ => Ok(()),
+    }
+}
+
+fn syntax_error(file: &Path, source: &str, error: &toml::de::Error) -> Error {
+    let message = error.message().trim_end_matches('.').replace('\n', ": ");
+    let result =
+        Error::new(&codes::CONFIG_SYNTAX, format!("{} is not valid TOML", file.display())).because(message);
+    match error.span() {
+        Some(span) => result.at(Excerpt::from_span(file, source, span)),
+        None => result,
+    }
+}
 
 /// Turns an error of the TOML reader about a value into one that names the place and near names.
 pub(super) fn data_error(file: &Path, source: &str, error: &toml::de::Error) -> Error {
@@ -31,4 +346,96 @@ fn unknown_key(rest: &str) -> Error {
         error = error.because(format!("known here: {}", known.join(", ")));
     }
     error.remedy(Remedy::command("see every key", "nixoci config schema"))
+}
+
+/// The JSON Schema of nixoci.toml, with the tables of these backends.
+pub fn config_schema(registry: &Registry) -> serde_json::Value {
+    let mut schema = schemars::schema_for!(Document).to_value();
+    let backends: serde_json::Map<String, serde_json::Value> =
+        registry.iter().map(|factory| (factory.descriptor().name.into_owned(), factory.schema())).collect();
+    if let Some(backend) = schema.pointer_mut("/properties/backend") {
+        *backend = serde_json::json!({
+            "description": "Settings of the backends, by name.",
+            "type": "object",
+            "properties": backends,
+            "additionalProperties": false,
+        });
+    }
+    schema
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(text: &str) -> Result<ConfigFile> {
+        ConfigFile::parse(Path::new("nixoci.toml"), text.to_owned(), "0.1.0")
+    }
+
+    fn failure(text: &str) -> Error {
+        parse(text).unwrap_err()
+    }
+
+    #[test]
+    fn the_documented_example_parses() {
+        let file = parse(
+            "required-version = \">=0.1\"\n[image]\ninstallable = \".#container\"\nplatforms = [\"linux/amd64\"]\n\
+             [profile.default]\nload = true\n[profile.ci]\ninherits = \"default\"\nload = \"docker\"\n[backend.local]\n",
+        )
+        .unwrap();
+        assert_eq!(file.profiles["ci"].load.as_ref().unwrap().get_ref(), &LoadTarget::Into(Runtime::Docker));
+        assert_eq!(file.backends[0].name, "local");
+    }
+
+    #[test]
+    fn a_misspelt_key_is_named_with_its_line_and_the_right_one() {
+        let error = failure("[image]\nplatform = [\"linux/amd64\"]\n");
+        assert!(error.is(&codes::CONFIG_UNKNOWN_KEY));
+        let excerpt = error.report().excerpt.as_ref().unwrap();
+        assert_eq!((excerpt.line, excerpt.column, excerpt.width), (2, 1, 8));
+        assert_eq!(error.report().remedies[0].text, "did you mean `platforms`");
+    }
+
+    #[test]
+    fn a_wrong_value_points_at_itself() {
+        let error = failure("[image]\nplatforms = [\"linux/amd64\", \"linux/pdp11\"]\n");
+        assert!(error.is(&codes::CONFIG_VALUE), "{error:?}");
+        assert_eq!(error.report().excerpt.as_ref().unwrap().column, 13);
+        assert!(failure("[profile.x]\nload = 3\n").to_string().contains("true, false or one of"));
+        assert!(
+            failure("[image]\nplatforms = [\"darwin/arm64\"]\n").to_string().contains("not a Linux platform")
+        );
+    }
+
+    #[test]
+    fn broken_toml_is_a_syntax_error() {
+        let error = failure("[image\n");
+        assert!(error.is(&codes::CONFIG_SYNTAX));
+        assert_eq!(error.report().excerpt.as_ref().unwrap().line, 1);
+    }
+
+    #[test]
+    fn a_file_for_a_newer_nixoci_says_so_before_complaining_about_its_keys() {
+        let error = failure("required-version = \">=9\"\nfuture = 1\n");
+        assert!(error.is(&codes::CONFIG_VERSION));
+        assert_eq!(error.to_string(), "this project requires nixoci >=9, and this is 0.1.0");
+        assert!(failure("required-version = \"newest\"\n").is(&codes::CONFIG_VALUE));
+    }
+
+    #[test]
+    fn file_and_installable_exclude_each_other() {
+        assert!(failure("[image]\ninstallable = \".#x\"\nfile = \"default.nix\"\n").is(&codes::CONFIG_VALUE));
+        assert!(
+            failure("[image]\ninstallable = \".#x\"\nattr = \"y\"\n")
+                .to_string()
+                .contains("belong to `file`")
+        );
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn any_text_is_read_or_refused_without_panic(text in "[a-z\\[\\]=\"\\n.# 0-9{}é]{0,120}") {
+            let _ = parse(&text);
+        }
+    }
 }
