@@ -86,10 +86,17 @@ in
 
   perl = fromDebian {
     pname = "perl";
-    debs = [ "perl-base" ];
+    debs = [ "perl-base" "perl-modules-5.40" ];
     inputs = [ pkgs.libxcrypt ];
-    # Debian's perl knows its modules by absolute path; whoever runs it names them (see cowsay).
-    install = ''mv "$out/lib/perl-base" "$out/lib/perl5"'';
+    # Debian's perl knows its modules by absolute path; whoever runs it names them (see cowsay). Of the many modules in
+    # pure Perl, those that scripts use.
+    install = ''
+      mv "$out/lib/perl-base" "$out/lib/perl5"
+      for modules in File Getopt Term Text Tie Time; do
+        cp -r "$out"/share/perl/5.*.*/"$modules" "$out/lib/perl5/"
+      done
+      rm -rf "$out/share" "$out/lib/perl" "$out/lib/mime" "$out/bin/perl5"*
+    '';
     passthru.libPrefix = "lib/perl5";
   };
   perlPackages.TextCharWidth = fromDebian {

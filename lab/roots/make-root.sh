@@ -1,10 +1,10 @@
 #!/bin/sh
-# Makes one Debian root file system of the lab: make-root.sh SUITE DIR MIRROR PACKAGES-FILE
+# Makes one Debian root file system of the lab: make-root.sh SUITE DIR MIRROR PACKAGES-FILE FIRST-BUILD-UID
 #
 # Runs on the machine, with the network, before any namespace exists. What comes out is never written to again: the lab
 # puts overlays over it. The caller (xtask/src/lab/roots.rs) gives a fresh DIR and renames it when this has succeeded.
 set -eu
-suite=$1 dir=$2 mirror=$3 packages=$4
+suite=$1 dir=$2 mirror=$3 packages=$4 build_uid=$5
 export DEBIAN_FRONTEND=noninteractive LC_ALL=C
 
 # The machine's debootstrap may be older than the suite: every modern suite bootstraps with sid's script.
@@ -39,3 +39,26 @@ chroot "$dir" apt-get -q update
 chroot "$dir" apt-get -q -y install $(sed 's/#.*//' "$packages")
 chroot "$dir" apt-get clean
 rm -f "$dir/etc/resolv.conf"
+
+# The lab puts the wanted Docker CLI in place itself, so that any version goes with any root.
+[ ! -e "$dir/usr/bin/docker" ] || { mkdir -p "$dir/opt/lab" && mv "$dir/usr/bin/docker" "$dir/opt/lab/docker"; }
+
+# Build users: Nix kills every process of a build user's uid, so no two roots may share one.
+users=
+for n in 0 1 2 3 4 5 6 7; do
+    users=$users${users:+,}nixbld$n
+    echo "nixbld$n:x:$((build_uid + n)):30000:Nix build user $n:/var/empty:/usr/sbin/nologin" >> "$dir/etc/passwd"
+done
+sed -i '/^nixbld:/d; /^docker:/d' "$dir/etc/group"
+# alice is an ordinary user who may use Nix and Docker; mallory may use neither.
+cat >> "$dir/etc/group" <<GROUP
+nixbld:x:30000:$users
+docker:x:990:alice
+nix-users:x:991:alice
+alice:x:1000:
+mallory:x:1001:
+GROUP
+cat >> "$dir/etc/passwd" <<PASSWD
+alice:x:1000:1000:alice:/home/alice:/bin/bash
+mallory:x:1001:1001:mallory:/home/mallory:/bin/bash
+PASSWD

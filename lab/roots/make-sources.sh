@@ -1,7 +1,8 @@
 #!/bin/sh
 # Fetches the stand-in nixpkgs' sources: make-sources.sh LIST OUT, run inside a scratch copy of the trixie root, online.
 #
-# OUT gets one unpacked tree for every package and CPU, and `sources.json` with the address each has in a Nix store.
+# OUT gets one unpacked tree for every package and CPU, `sources.json` with the address each has in a Nix store, and
+# the emulator for arm64.
 set -eu
 list=$1 out=$2
 export LC_ALL=C
@@ -36,6 +37,11 @@ fetch() { # fetch DEBIAN-ARCH NIX-SYSTEM
     fetch amd64 x86_64-linux
     fetch arm64 aarch64-linux
 } > "$out/sources.list.new" 2> "$out/fetch.log" || { cat "$out/fetch.log" >&2; exit 1; }
+
+cd /tmp
+apt-get -q -o "Dir::State::lists=$lists" -o APT::Sandbox::User=root download qemu-user >&2
+dpkg-deb --fsys-tarfile qemu-user_*.deb | tar -xO ./usr/bin/qemu-aarch64 > "$out/qemu-aarch64-static"
+chmod 755 "$out/qemu-aarch64-static"
 
 grep -E '^(x86_64|aarch64)-linux ' "$out/sources.list.new" | LC_ALL=C sort > "$out/sources.list"
 rm "$out/sources.list.new"

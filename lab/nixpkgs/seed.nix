@@ -1,0 +1,11 @@
+# Every package of the set, as a list: what a store that knows a binary cache would have at hand.
+{ system }:
+let
+  pkgs = import ./. { inherit system; };
+in
+builtins.filter (value: (value.type or null) == "derivation") (
+  builtins.attrValues (builtins.removeAttrs pkgs [ "pkgs" "lib" "sources" ])
+  ++ builtins.attrValues pkgs.pkgsStatic
+  ++ builtins.attrValues pkgs.perlPackages
+  ++ (with pkgs.dockerTools; [ binSh usrBinEnv caCertificates fakeNss ])
+)

@@ -1,0 +1,222 @@
+//! `lab exec`: a command on an emulated host, with its streams, its terminal and its exit status our own.
+
+use std::fs;
+use std::io::IsTerminal;
+use std::os::fd::AsFd;
+use std::os::unix::process::ExitStatusExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitStatus};
+use std::sync::mpsc;
+use std::thread;
+
+use anyhow::{Context, Result, bail};
+use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open};
+use rustix::thread::{ThreadNameSpaceType, move_into_thread_name_spaces};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM};
+use signal_hook::iterator::Signals;
+
+use super::cache::{Cache, recipe};
+use super::docker::Docker;
+use super::host_root::Nix;
+use super::nixconf::Flavour;
+use super::state::State;
+use crate::workspace;
+
+/// A kind of machine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Machine {
+    /// A Linux machine with Nix and Docker
+    Linux,
+}
+
+/// Something a host can be without.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Without {
+    /// No Nix on PATH
+    Nix,
+    /// No Nix daemon: ordinary users cannot reach a store
+    NixDaemon,
+    /// Flakes are not enabled in nix.conf
+    Flakes,
+    /// No Docker: neither its command nor its socket
+    Docker,
+    /// Docker's command, but no daemon behind the socket
+    DockerDaemon,
+}
+
+/// The flags of `lab exec`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Exec {
+    /// What kind of machine the command finds itself on
+    #[arg(long = "as", value_enum, default_value = "linux")]
+    pub(crate) machine: Machine,
+    /// Which Nix the host has
+    #[arg(long, value_enum, default_value = "2.34")]
+    pub(crate) nix: Nix,
+    /// Which Docker the host has
+    #[arg(long, value_enum, default_value = "28")]
+    pub(crate) docker: Docker,
+    /// The host's Nix also builds for arm64 (`extra-platforms`; the emulator is there either way)
+    #[arg(long)]
+    pub(crate) arm64: bool,
+    /// What the host is without (repeatable)
+    #[arg(long, value_enum)]
+    pub(crate) without: Vec<Without>,
+    /// Who runs it: root, alice (may use Nix and Docker, is not trusted), mallory (may use neither)
+    #[arg(long, default_value = "root")]
+    pub(crate) user: String,
+    /// Where it runs: a directory of the host [default: here, if the host has it, else the checkout]
+    #[arg(long)]
+    pub(crate) cwd: Option<PathBuf>,
+    /// An environment variable for it (repeatable); otherwise it sees a plain login's
+    #[arg(long, value_name = "NAME=VALUE")]
+    pub(crate) env: Vec<String>,
+    /// The command and its arguments
+    #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
+    pub(crate) command: Vec<String>,
+}
+
+/// What of our environment goes along: what says how output should look, and nixoci's own settings.
+fn goes_along(name: &str) -> bool {
+    const NAMES: [&str; 12] = [
+        "TERM",
+        "COLORTERM",
+        "COLUMNS",
+        "LINES",
+        "NO_COLOR",
+        "CLICOLOR",
+        "CLICOLOR_FORCE",
+        "FORCE_COLOR",
+        "CI",
+        "RUST_BACKTRACE",
+        "RUST_LOG",
+        "SOURCE_DATE_EPOCH",
+    ];
+    NAMES.contains(&name) || (name.starts_with("NIXOCI_") && !name.starts_with("NIXOCI_LAB") && name != "NIXOCI_BIN")
+}
+
+pub(crate) fn run(args: &Exec) -> Result<i32> {
+    let Machine::Linux = args.machine;
+    let state = State::of(&Cache::open()?)?;
+    if !state.is_up()? {
+        bail!("the lab is not up: run `cargo xtask lab up`");
+    }
+    let program = nixoci(&state)?;
+    // While a command runs the lab stays up, whoever started it.
+    let _lease = state.lease()?;
+    let here = std::env::current_dir().ok();
+    // The thread comes first: a process that has joined a PID namespace can start processes, but no threads.
+    let (started, child) = mpsc::channel();
+    let mut signals = Signals::new([SIGINT, SIGQUIT, SIGTERM, SIGHUP])?;
+    thread::spawn(move || {
+        let Ok(child) = child.recv() else { return };
+        for signal in &mut signals {
+            forward(child, signal);
+        }
+    });
+    join(state.pid(&format!("host-{}.pid", args.nix.version()))?)?;
+    let mut child = command(args, program.as_deref(), here.as_deref())?.spawn().context("cannot enter the host")?;
+    started.send(i32::try_from(child.id()).ok().and_then(Pid::from_raw).context("the command has no process id")?)?;
+    Ok(code(child.wait()?))
+}
+
+/// Makes the next process we start one of the host's.
+fn join(pid: i32) -> Result<()> {
+    let pid = Pid::from_raw(pid).context("the host has no process")?;
+    let host = pidfd_open(pid, PidfdFlags::empty()).context("the host is gone: run `cargo xtask lab up`")?;
+    let spaces = ThreadNameSpaceType::MOUNT
+        | ThreadNameSpaceType::NETWORK
+        | ThreadNameSpaceType::PROCESS_ID
+        | ThreadNameSpaceType::INTER_PROCESS_COMMUNICATION
+        | ThreadNameSpaceType::HOST_NAME_AND_NIS_DOMAIN_NAME;
+    move_into_thread_name_spaces(host.as_fd(), spaces).context("cannot enter the lab's namespaces (are you root?)")
+}
+
+fn command(args: &Exec, program: Option<&str>, here: Option<&Path>) -> Result<Command> {
+    let lacks = |what: Without| args.without.contains(&what);
+    let flavour = Flavour { arm64: args.arm64, flakes: !lacks(Without::Flakes) };
+    let cwd = match (&args.cwd, here) {
+        (Some(cwd), _) => cwd.clone(),
+        // We are inside by now: what exists here exists for the command.
+        (None, Some(here)) if here.is_dir() => here.to_owned(),
+        _ => workspace(),
+    };
+    let docker = if lacks(Without::Docker) { "-" } else { args.docker.version() };
+    let socket = if lacks(Without::NixDaemon) || lacks(Without::Nix) { "-" } else { Flavour { flakes: true, ..flavour }.name() };
+
+    let mut command = Command::new("/usr/bin/unshare");
+    command.args(["--mount", "--propagation", "private", "--", "/bin/sh", "/lab/enter.sh"]);
+    command.args([docker, flavour.name(), socket, &args.user]).arg(&cwd).args(&args.command);
+    command.current_dir("/");
+
+    command.env_clear();
+    command.envs(std::env::vars_os().filter(|(name, _)| name.to_str().is_some_and(goes_along)));
+    let system = if lacks(Without::Nix) { "/lab/without-nix" } else { "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin" };
+    let mut path: Vec<&str> = program.into_iter().collect();
+    if lacks(Without::Nix) && !lacks(Without::Docker) {
+        path.push("/usr/local/bin");
+    }
+    path.push(system);
+    command.env("PATH", path.join(":"));
+    let home = if args.user == "root" { PathBuf::from("/root") } else { Path::new("/home").join(&args.user) };
+    command.env("HOME", home).env("USER", &args.user).env("LOGNAME", &args.user).env("LANG", "C.UTF-8");
+    if lacks(Without::DockerDaemon) {
+        command.env("DOCKER_HOST", "unix:///run/no-docker-here.sock");
+    }
+    for pair in &args.env {
+        let Some((name, value)) = pair.split_once('=') else { bail!("--env {pair}: it takes NAME=VALUE") };
+        command.env(name, value);
+    }
+    Ok(command)
+}
+
+/// The directory, as the host sees it, that holds nixoci: a link to the wanted build, so that a host keeps what it got
+/// while cargo makes the next one.
+fn nixoci(state: &State) -> Result<Option<String>> {
+    let wanted = match std::env::var_os("NIXOCI_BIN") {
+        Some(path) => PathBuf::from(path).canonicalize().context("NIXOCI_BIN names no file")?,
+        None => {
+            // We lie in the same directory as what cargo built with us.
+            let built = std::env::current_exe()?.with_file_name("nixoci");
+            if !built.exists() {
+                return Ok(None);
+            }
+            built
+        }
+    };
+    let meta = fs::metadata(&wanted)?;
+    let stamp = format!("{:?} {}", meta.modified()?, meta.len());
+    let name = recipe(&[wanted.as_os_str().as_encoded_bytes(), stamp.as_bytes()]);
+    let dir = state.path("programs").join(&name);
+    let program = dir.join("nixoci");
+    if !program.exists() {
+        fs::create_dir_all(&dir)?;
+        let staged = dir.join(format!("nixoci.{}", std::process::id()));
+        if fs::hard_link(&wanted, &staged).is_err() {
+            fs::copy(&wanted, &staged)?;
+        }
+        fs::rename(&staged, &program)?;
+        let _ = fs::remove_file(&staged);
+    }
+    Ok(Some(format!("/lab/programs/{name}")))
+}
+
+/// Sends a signal on, unless the terminal has sent it to the command as well.
+fn forward(pid: Pid, signal: i32) {
+    let from_terminal = matches!(signal, SIGINT | SIGQUIT) && in_foreground();
+    if !from_terminal && let Some(signal) = Signal::from_named_raw(signal) {
+        let _ = kill_process(pid, signal);
+    }
+}
+
+/// Whether a terminal's keys reach us, and so our child, which is in our process group.
+fn in_foreground() -> bool {
+    let Ok(terminal) = fs::File::open("/dev/tty") else { return false };
+    terminal.is_terminal()
+        && rustix::termios::tcgetpgrp(&terminal).is_ok_and(|group| group == rustix::process::getpgrp())
+}
+
+/// The shell's convention for commands that a signal has ended.
+fn code(status: ExitStatus) -> i32 {
+    status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or(0))
+}

@@ -1,0 +1,183 @@
+//! The emulated Linux hosts: a root with a Nix, where commands of `lab exec` run.
+//!
+//! One process a root makes the mount namespace, runs the Nix daemons and keeps the namespace alive. What differs between
+//! two commands (which Docker, which settings of Nix, what is missing) is bound in place for each command by
+//! `lab/enter.sh`, in a mount namespace of its own.
+
+use std::fs;
+use std::io::Write;
+use std::os::unix::fs::{PermissionsExt, chown, symlink};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::thread;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+
+use super::docker::Docker;
+use super::mounts::Root;
+use super::nixconf::{self, Flavour};
+use super::parts::Parts;
+use super::state::State;
+use crate::workspace;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Nix {
+    /// Nix 2.26 (Debian 13)
+    #[value(name = "2.26")]
+    V26,
+    /// Nix 2.34 (Debian's next release)
+    #[value(name = "2.34")]
+    V34,
+}
+
+/// Ordinary users of every host, with their ids (see `lab/roots/make-root.sh`).
+const USERS: [(&str, u32); 2] = [("alice", 1000), ("mallory", 1001)];
+/// The group that may reach the Nix daemon.
+const NIX_USERS: u32 = 991;
+/// How much the small file system holds.
+const SMALL: &str = "size=2m,mode=1777";
+
+impl Nix {
+    pub(crate) const ALL: [Self; 2] = [Self::V26, Self::V34];
+
+    pub(crate) fn version(self) -> &'static str {
+        match self {
+            Self::V26 => "2.26",
+            Self::V34 => "2.34",
+        }
+    }
+
+    pub(crate) fn parse(version: &str) -> Result<Self> {
+        match Self::ALL.into_iter().find(|nix| nix.version() == version) {
+            Some(nix) => Ok(nix),
+            None => bail!("no Nix {version} here"),
+        }
+    }
+
+    fn root(self, parts: &Parts) -> (&Path, &Path) {
+        match self {
+            Self::V26 => (&parts.trixie, &parts.seed_trixie),
+            Self::V34 => (&parts.forky, &parts.seed_forky),
+        }
+    }
+}
+
+/// Turns this process into the keeper of a host's root.
+pub(crate) fn run(state: &State, nix: Nix) -> Result<()> {
+    let pid = super::init::own_pid()?;
+    // Opened while the state can be reached: from inside the root it cannot.
+    let mut ready = fs::File::create(state.live(&format!("host-{}.pid", nix.version())))?;
+    let staged = state.live(&format!("host-{}", nix.version()));
+    put_together(state, nix, &staged)?;
+    let mut daemons = Vec::new();
+    for flavour in Flavour::daemons() {
+        daemons.push(daemon(flavour)?);
+    }
+    ready.write_all(pid.as_bytes())?;
+    drop(ready);
+    watch(&mut daemons)
+}
+
+fn put_together(state: &State, nix: Nix, work: &Path) -> Result<()> {
+    let spec = state.spec()?;
+    let (pristine, seed) = nix.root(&spec.parts);
+    let make = |name: &str, mode: u32| -> Result<PathBuf> {
+        let path = work.join(name);
+        fs::create_dir_all(&path)?;
+        fs::set_permissions(&path, fs::Permissions::from_mode(mode))?;
+        Ok(path)
+    };
+    let root = Root::over(pristine, &make("root-fs", 0o755)?)?;
+    root.kernel()?;
+    root.overlay(seed, &make("nix", 0o755)?, "/nix")?;
+    root.bind(&make("tmp", 0o1777)?, "/tmp")?;
+    root.bind(&make("root", 0o700)?, "/root")?;
+    let homes = make("home", 0o755)?;
+    for (name, id) in USERS {
+        let home = homes.join(name);
+        fs::create_dir_all(&home)?;
+        chown(&home, Some(id), Some(id))?;
+    }
+    root.bind(&homes, "/home")?;
+    root.fresh("tmpfs", "/small", SMALL)?;
+    root.write("/etc/hostname", "lab\n", 0o644)?;
+    root.write("/etc/hosts", "127.0.0.1 localhost lab\n::1 localhost\n", 0o644)?;
+    root.write("/etc/resolv.conf", "", 0o644)?;
+
+    // Everything of the lab's own in one place.
+    root.fresh("tmpfs", "/lab", "mode=755")?;
+    root.bind_read_only(&spec.parts.nixpkgs, "/lab/nixpkgs")?;
+    root.bind_read_only(&spec.parts.sources, "/lab/sources")?;
+    root.bind_read_only(&workspace().join("lab/enter.sh"), "/lab/enter.sh")?;
+    let programs = state.path("programs");
+    fs::create_dir_all(&programs)?;
+    root.bind(&programs, "/lab/programs")?;
+    nixconf::write(&root)?;
+    for docker in Docker::ALL {
+        let sockets = docker.socket_dir(state);
+        fs::create_dir_all(&sockets)?;
+        root.bind(&sockets, Path::new("/lab/docker").join(docker.version()).join("sock"))?;
+        let client = docker.client(&spec.parts);
+        root.bind_read_only(&client, Path::new("/lab/docker").join(docker.version()).join("bin/docker"))?;
+    }
+    // Where a command finds Docker; empty until `enter.sh` binds one of the above.
+    root.directory("/lab/now/docker/sock")?;
+    root.directory("/lab/now/docker/bin")?;
+    symlink("/lab/now/docker/sock/docker.sock", root.outside("/run/docker.sock"))?;
+    symlink("/lab/now/docker/bin/docker", root.outside("/usr/local/bin/docker"))?;
+    root.directory("/etc/nix")?;
+    root.directory("/nix/var/nix/daemon-socket")?;
+
+    root.bind_all(&spec.checkout, &spec.checkout)?;
+    for shared in &spec.shared {
+        root.bind_all(shared, shared)?;
+    }
+    root.enter()?;
+    without_nix()
+}
+
+/// A directory with every program but Nix: PATH for commands that are to find none.
+fn without_nix() -> Result<()> {
+    let dir = Path::new("/lab/without-nix");
+    fs::create_dir_all(dir)?;
+    for from in ["/usr/bin", "/usr/sbin"] {
+        for entry in fs::read_dir(from)? {
+            let entry = entry?;
+            let name = entry.file_name();
+            if !name.as_encoded_bytes().starts_with(b"nix") {
+                // The same name in both: the first one counts, as on PATH.
+                let _ = symlink(entry.path(), dir.join(name));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Starts a Nix daemon with one flavour's settings on a socket of its own.
+fn daemon(flavour: Flavour) -> Result<Child> {
+    let sockets = flavour.socket_dir();
+    fs::create_dir_all(&sockets)?;
+    chown(&sockets, None, Some(NIX_USERS))?;
+    fs::set_permissions(&sockets, fs::Permissions::from_mode(0o750))?;
+    Command::new("/usr/bin/nix-daemon")
+        .env_clear()
+        .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
+        .env("HOME", "/root")
+        .env("NIX_CONF_DIR", flavour.conf_dir())
+        .env("NIX_DAEMON_SOCKET_PATH", sockets.join("socket"))
+        .stdin(Stdio::null())
+        .spawn()
+        .context("cannot run nix-daemon")
+}
+
+fn watch(daemons: &mut [Child]) -> Result<()> {
+    loop {
+        for daemon in &mut *daemons {
+            if let Some(status) = daemon.try_wait()? {
+                bail!("nix-daemon ended: {status}");
+            }
+        }
+        thread::sleep(Duration::from_millis(500));
+    }
+}

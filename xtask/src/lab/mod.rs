@@ -1,0 +1,189 @@
+//! The lab: real Nix, real Docker and emulated hosts, in namespaces of their own. See `lab/README.md`.
+
+mod binfmt;
+pub(crate) mod cache;
+mod docker;
+mod exec;
+mod guard;
+pub(crate) mod host;
+mod host_root;
+mod init;
+mod mounts;
+mod nixconf;
+mod parts;
+mod state;
+
+use std::fs::{self, File};
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+
+use self::cache::Cache;
+use self::docker::Docker;
+use self::host_root::Nix;
+use self::parts::Parts;
+use self::state::{Spec, State};
+use crate::{sh, workspace};
+
+/// `cargo xtask lab …`
+#[derive(Debug, clap::Subcommand)]
+pub(crate) enum Lab {
+    /// Makes what is missing and starts the lab; it stays up until `down`
+    Up,
+    /// Stops the lab and removes what it left outside its namespaces
+    Down,
+    /// Says whether the lab is up, and of what it is made
+    Status,
+    /// Runs a command on an emulated host; its exit status is ours
+    Exec(exec::Exec),
+    /// The process that watches over a lab
+    #[command(hide = true)]
+    Guard { state: PathBuf },
+    /// Process 1 of a lab
+    #[command(hide = true)]
+    Init { state: PathBuf },
+    /// The process of one host
+    #[command(hide = true)]
+    Host { state: PathBuf, version: String },
+    /// The process of one Docker daemon
+    #[command(hide = true)]
+    Docker { state: PathBuf, version: String },
+}
+
+/// Runs a subcommand; the number is our exit status.
+pub(crate) fn run(command: &Lab) -> Result<i32> {
+    match command {
+        Lab::Up => {
+            let state = State::of(&Cache::open()?)?;
+            let _lease = up()?;
+            fs::write(state.path(guard::PERSISTENT), "")?;
+            sh::say("the lab is up: `cargo xtask lab exec -- COMMAND` runs a command in it, `cargo xtask lab down` stops it");
+        }
+        Lab::Down => down()?,
+        Lab::Status => return status(),
+        Lab::Exec(args) => return exec::run(args),
+        Lab::Guard { state } => guard::run(&State::at(state.clone()))?,
+        Lab::Init { state } => init::run(&State::at(state.clone()))?,
+        Lab::Host { state, version } => host_root::run(&State::at(state.clone()), Nix::parse(version)?)?,
+        Lab::Docker { state, version } => docker::run(&State::at(state.clone()), Docker::parse(version)?)?,
+    }
+    Ok(0)
+}
+
+/// A lab that is up for as long as this value lives, however its process ends.
+#[derive(Debug)]
+#[must_use]
+pub(crate) struct Lease {
+    _file: File,
+}
+
+/// Makes what is missing and starts the lab, or uses the one that runs.
+pub(crate) fn up() -> Result<Lease> {
+    host::check()?;
+    let cache = Cache::open()?;
+    let state = State::of(&cache)?;
+    let _change = state.change_lock()?;
+    let parts = Parts::ensure(&cache)?;
+    let target = target_dir()?;
+    let checkout = workspace();
+    let shared = if target.starts_with(&checkout) { Vec::new() } else { vec![target] };
+    let spec = Spec { parts, checkout, shared, version: state::VERSION };
+
+    // From here on the lab has a user, so a guard that waits for its last one to go does not go.
+    let lease = Lease { _file: state.lease()? };
+    if state.is_up()? {
+        if state.spec().is_ok_and(|running| running == spec) {
+            return Ok(lease);
+        }
+        sh::say("  the lab that is up was made of other parts: starting it anew");
+    }
+    stop(&state)?;
+    state.write_spec(&spec)?;
+    sh::step("starting the lab", || start(&state))?;
+    Ok(lease)
+}
+
+fn start(state: &State) -> Result<()> {
+    let log = File::create(state.path("guard.log"))?;
+    let mut guard = Command::new(std::env::current_exe()?)
+        .args(["lab", "guard"])
+        .arg(state.dir())
+        .stdin(Stdio::null())
+        .stdout(log.try_clone()?)
+        .stderr(log)
+        .spawn()
+        .context("cannot start the lab's guard")?;
+    let deadline = Instant::now() + Duration::from_secs(90);
+    loop {
+        if state.is_up()? {
+            return Ok(());
+        }
+        let failed = fs::read_to_string(state.live("failed")).ok();
+        if failed.is_some() || guard.try_wait()?.is_some() || Instant::now() > deadline {
+            let why = failed.unwrap_or_default();
+            let logs = ["guard.log", "logs/init.log"].map(|name| sh::tail(&state.path(name), 15)).join("\n");
+            bail!("the lab did not start: {why}{logs}\n(logs: {})", state.path("logs").display());
+        }
+        thread::sleep(Duration::from_millis(10));
+    }
+}
+
+fn down() -> Result<()> {
+    let state = State::of(&Cache::open()?)?;
+    let _change = state.change_lock()?;
+    let was_up = state.guard_lock()?.is_none();
+    stop(&state)?;
+    sh::say(if was_up { "the lab is down" } else { "the lab was not up" });
+    Ok(())
+}
+
+/// Ends the guard, which ends the lab, and returns when both are gone.
+fn stop(state: &State) -> Result<()> {
+    match fs::remove_file(state.path(guard::PERSISTENT)) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error.into()),
+        _ => {}
+    }
+    let deadline = Instant::now() + Duration::from_secs(30);
+    let mut asked = false;
+    while state.guard_lock()?.is_none() {
+        if !asked && let Ok(pid) = state.pid("guard.pid") {
+            // The lock says that this is the guard: its number cannot be somebody else's by now.
+            if let Some(pid) = rustix::process::Pid::from_raw(pid) {
+                let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
+            }
+            asked = true;
+        }
+        if Instant::now() > deadline {
+            bail!("the lab's guard does not stop (logs: {})", state.path("guard.log").display());
+        }
+        thread::sleep(Duration::from_millis(10));
+    }
+    Ok(())
+}
+
+fn status() -> Result<i32> {
+    let state = State::of(&Cache::open()?)?;
+    if !state.is_up()? {
+        println!("down");
+        return Ok(1);
+    }
+    println!("up ({})", if state.path(guard::PERSISTENT).exists() { "until `lab down`" } else { "while a run uses it" });
+    for docker in Docker::ALL {
+        println!("docker {}: {}", docker.version(), docker.socket(&state).display());
+    }
+    for nix in Nix::ALL {
+        println!("nix {}: process {}", nix.version(), state.pid(&format!("host-{}.pid", nix.version()))?);
+    }
+    println!("state: {}", state.dir().display());
+    Ok(0)
+}
+
+/// Where cargo puts what it builds.
+fn target_dir() -> Result<PathBuf> {
+    let exe = std::env::current_exe()?;
+    let dir = exe.parent().and_then(|profile| profile.parent()).context("cannot tell cargo's target directory")?;
+    Ok(dir.to_owned())
+}

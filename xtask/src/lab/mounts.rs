@@ -1,0 +1,129 @@
+//! Mounting, in words: what every root of the lab needs.
+
+use std::ffi::CString;
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use rustix::mount::{
+    MountFlags, MountPropagationFlags, UnmountFlags, mount, mount_bind, mount_bind_recursive, mount_change,
+    mount_remount, unmount,
+};
+
+/// A root file system while it is put together: paths are given as they will be inside.
+#[derive(Debug)]
+pub(crate) struct Root {
+    merged: PathBuf,
+}
+
+impl Root {
+    /// A writable root over a pristine one. What it writes goes to `work`.
+    pub(crate) fn over(pristine: &Path, work: &Path) -> Result<Self> {
+        mount_change("/", MountPropagationFlags::REC | MountPropagationFlags::PRIVATE)?;
+        let merged = work.join("merged");
+        overlay(pristine, work, &merged)?;
+        Ok(Self { merged })
+    }
+
+    /// The same file as seen from outside.
+    pub(crate) fn outside(&self, path: impl AsRef<Path>) -> PathBuf {
+        let path = path.as_ref();
+        self.merged.join(path.strip_prefix("/").unwrap_or(path))
+    }
+
+    /// The kernel's own file systems. The machine's devices are shared, its shared memory is not.
+    pub(crate) fn kernel(&self) -> Result<()> {
+        self.fresh("proc", "/proc", "")?;
+        self.fresh("sysfs", "/sys", "")?;
+        self.bind_all(Path::new("/dev"), "/dev")?;
+        self.fresh("tmpfs", "/dev/shm", "mode=1777")?;
+        self.fresh("tmpfs", "/run", "mode=755")
+    }
+
+    /// A new file system of this type.
+    pub(crate) fn fresh(&self, kind: &str, target: &str, options: &str) -> Result<()> {
+        let inside = self.directory(target)?;
+        let options = CString::new(options)?;
+        mount(kind, &inside, kind, MountFlags::empty(), options.as_c_str())
+            .with_context(|| format!("cannot mount {kind} on {}", inside.display()))
+    }
+
+    /// An overlay below the root, for what must survive neither in the root nor elsewhere.
+    pub(crate) fn overlay(&self, pristine: &Path, work: &Path, target: &str) -> Result<()> {
+        let inside = self.directory(target)?;
+        overlay(pristine, work, &inside)
+    }
+
+    pub(crate) fn bind(&self, source: &Path, target: impl AsRef<Path>) -> Result<()> {
+        let inside = self.mount_point(source, target.as_ref())?;
+        mount_bind(source, &inside)
+            .with_context(|| format!("cannot bind {} to {}", source.display(), inside.display()))
+    }
+
+    pub(crate) fn bind_all(&self, source: &Path, target: impl AsRef<Path>) -> Result<()> {
+        let inside = self.mount_point(source, target.as_ref())?;
+        mount_bind_recursive(source, &inside)
+            .with_context(|| format!("cannot bind {} to {}", source.display(), inside.display()))
+    }
+
+    pub(crate) fn bind_read_only(&self, source: &Path, target: impl AsRef<Path>) -> Result<()> {
+        let target = target.as_ref();
+        self.bind(source, target)?;
+        mount_remount(self.outside(target), MountFlags::BIND | MountFlags::RDONLY, "")?;
+        Ok(())
+    }
+
+    pub(crate) fn directory(&self, path: impl AsRef<Path>) -> Result<PathBuf> {
+        let inside = self.outside(path);
+        fs::create_dir_all(&inside).with_context(|| format!("cannot make {}", inside.display()))?;
+        Ok(inside)
+    }
+
+    pub(crate) fn write(&self, path: &str, text: &str, mode: u32) -> Result<()> {
+        let inside = self.outside(path);
+        if let Some(parent) = inside.parent() {
+            fs::create_dir_all(parent)?;
+        }
+        fs::write(&inside, text).with_context(|| format!("cannot write {}", inside.display()))?;
+        fs::set_permissions(&inside, fs::Permissions::from_mode(mode))?;
+        Ok(())
+    }
+
+    /// Makes this the root of our mount namespace; what was there before is gone for us.
+    pub(crate) fn enter(self) -> Result<()> {
+        let old = self.directory("/.old")?;
+        std::env::set_current_dir(&self.merged)?;
+        rustix::process::pivot_root(".", &old).context("cannot make the root ours (pivot_root)")?;
+        std::env::set_current_dir("/")?;
+        unmount("/.old", UnmountFlags::DETACH)?;
+        fs::remove_dir("/.old")?;
+        Ok(())
+    }
+
+    fn mount_point(&self, source: &Path, target: &Path) -> Result<PathBuf> {
+        if source.is_dir() {
+            return self.directory(target);
+        }
+        let inside = self.outside(target);
+        if !inside.exists() {
+            if let Some(parent) = inside.parent() {
+                fs::create_dir_all(parent)?;
+            }
+            fs::write(&inside, "")?;
+        }
+        Ok(inside)
+    }
+}
+
+fn overlay(pristine: &Path, work: &Path, target: &Path) -> Result<()> {
+    let (upper, scratch) = (work.join("upper"), work.join("work"));
+    for dir in [&upper, &scratch, &target.to_path_buf()] {
+        fs::create_dir_all(dir)?;
+    }
+    let options =
+        format!("lowerdir={},upperdir={},workdir={}", pristine.display(), upper.display(), scratch.display());
+    let options = CString::new(options)?;
+    mount("overlay", target, "overlay", MountFlags::empty(), options.as_c_str())
+        .with_context(|| format!("cannot mount an overlay over {}", pristine.display()))
+}

@@ -1,0 +1,240 @@
+//! The cached parts: roots from debootstrap, the stand-in nixpkgs with its sources, and stores filled with its packages.
+//!
+//! Everything here needs the network and runs before any namespace of the lab exists.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::{Duration, SystemTime};
+
+use anyhow::{Context, Result, anyhow};
+use serde::{Deserialize, Serialize};
+
+use super::binfmt;
+use super::cache::{Cache, Lock, recipe};
+use super::host;
+use crate::sh;
+use crate::workspace;
+
+/// One Debian release that the lab has a root of.
+#[derive(Debug, Clone, Copy)]
+struct Suite {
+    name: &'static str,
+    /// Nix kills every process of a build user, so each root has a range of its own.
+    build_uid: u32,
+}
+
+const TRIXIE: Suite = Suite { name: "trixie", build_uid: 31_000 };
+const FORKY: Suite = Suite { name: "forky", build_uid: 32_000 };
+const BOOKWORM: Suite = Suite { name: "bookworm", build_uid: 33_000 };
+
+/// How long an entry of another recipe is kept: people go back and forth between branches.
+const KEEP: Duration = Duration::from_secs(5 * 24 * 3600);
+
+/// Where every part lies: what a running lab is made of.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Parts {
+    pub(crate) trixie: PathBuf,
+    pub(crate) forky: PathBuf,
+    pub(crate) bookworm: PathBuf,
+    pub(crate) sources: PathBuf,
+    pub(crate) nixpkgs: PathBuf,
+    pub(crate) seed_trixie: PathBuf,
+    pub(crate) seed_forky: PathBuf,
+    pub(crate) qemu: PathBuf,
+}
+
+impl Parts {
+    /// Makes what is missing.
+    pub(crate) fn ensure(cache: &Cache) -> Result<Self> {
+        let scripts = workspace().join("lab/roots");
+        let (trixie, forky, bookworm) = roots(cache, &scripts)?;
+        let sources = sources(cache, &scripts, &trixie)?;
+        let nixpkgs = nixpkgs(cache, &sources)?;
+        let qemu = sources.join("qemu-aarch64-static");
+        let (seed_trixie, seed_forky) = seeds(cache, &scripts, &sources, &nixpkgs, &qemu, &trixie, &forky)?;
+        let parts = Self { trixie, forky, bookworm, sources, nixpkgs, seed_trixie, seed_forky, qemu };
+        prune(cache, &parts)?;
+        Ok(parts)
+    }
+
+    fn all(&self) -> [&Path; 7] {
+        [
+            &self.trixie,
+            &self.forky,
+            &self.bookworm,
+            &self.sources,
+            &self.nixpkgs,
+            &self.seed_trixie,
+            &self.seed_forky,
+        ]
+    }
+}
+
+fn roots(cache: &Cache, scripts: &Path) -> Result<(PathBuf, PathBuf, PathBuf)> {
+    let script = fs::read(scripts.join("make-root.sh"))?;
+    let mut named = Vec::new();
+    for suite in [TRIXIE, FORKY, BOOKWORM] {
+        let packages = scripts.join(format!("{}.packages", suite.name));
+        let hash = recipe(&[&script, &fs::read(&packages)?, suite.name.as_bytes()]);
+        named.push((suite, packages, format!("roots/{}-{hash}", suite.name)));
+    }
+    if named.iter().any(|(_, _, name)| !cache.path(name).exists()) {
+        host::ensure_tools(&cache.path("logs/apt.log"))?;
+    }
+    let mut made = thread::scope(|scope| {
+        let running: Vec<_> =
+            named.iter().map(|(suite, packages, name)| scope.spawn(|| root(cache, scripts, *suite, packages, name))).collect();
+        running.into_iter().map(join).collect::<Result<Vec<PathBuf>>>()
+    })?
+    .into_iter();
+    let mut next = || made.next().context("a root is missing");
+    Ok((next()?, next()?, next()?))
+}
+
+fn root(cache: &Cache, scripts: &Path, suite: Suite, packages: &Path, name: &str) -> Result<PathBuf> {
+    cache.entry(name, |dir| {
+        sh::step(&format!("making the {} root", suite.name), || {
+            let mut make = sh::contained(scripts.join("make-root.sh"));
+            make.arg(suite.name).arg(dir).arg(host::mirror()?).arg(packages).arg(suite.build_uid.to_string());
+            sh::logged(&mut make, &cache.path(&format!("logs/root-{}.log", suite.name)))
+        })
+    })
+}
+
+fn sources(cache: &Cache, scripts: &Path, trixie: &Path) -> Result<PathBuf> {
+    let list = workspace().join("lab/nixpkgs/debs.list");
+    let script = scripts.join("make-sources.sh");
+    let hash = recipe(&[&fs::read(&list)?, &fs::read(&script)?, name_of(trixie)]);
+    cache.entry(&format!("sources/{hash}"), |dir| {
+        sh::step("fetching the packages of the stand-in nixpkgs", || {
+            let mut make = scratch(scripts, trixie, &cache.path("unfinished/sources-scratch"), &[
+                (&list, "/lab/debs.list"),
+                (&script, "/lab/make-sources.sh"),
+                (dir, "/lab/out"),
+            ])?;
+            make.args(["sh", "/lab/make-sources.sh", "/lab/debs.list", "/lab/out"]);
+            sh::logged(&mut make, &cache.path("logs/sources.log"))?;
+            super::cache::remove_all(&cache.path("unfinished/sources-scratch"))
+        })
+    })
+}
+
+/// The stand-in as builds see it: our expressions next to the list of sources.
+fn nixpkgs(cache: &Cache, sources: &Path) -> Result<PathBuf> {
+    let from = workspace().join("lab/nixpkgs");
+    let mut files = Vec::new();
+    collect(&from, Path::new(""), &mut files)?;
+    files.sort();
+    let mut parts: Vec<Vec<u8>> = vec![name_of(sources).to_vec()];
+    for file in &files {
+        parts.push(file.as_os_str().as_encoded_bytes().to_vec());
+        parts.push(fs::read(from.join(file))?);
+    }
+    let hash = recipe(&parts.iter().map(Vec::as_slice).collect::<Vec<_>>());
+    cache.entry(&format!("nixpkgs/{hash}"), |dir| {
+        for file in &files {
+            let to = dir.join(file);
+            if let Some(parent) = to.parent() {
+                fs::create_dir_all(parent)?;
+            }
+            fs::copy(from.join(file), to)?;
+        }
+        fs::copy(sources.join("sources.json"), dir.join("sources.json"))?;
+        Ok(())
+    })
+}
+
+fn seeds(
+    cache: &Cache,
+    scripts: &Path,
+    sources: &Path,
+    nixpkgs: &Path,
+    qemu: &Path,
+    trixie: &Path,
+    forky: &Path,
+) -> Result<(PathBuf, PathBuf)> {
+    let script = scripts.join("seed-store.sh");
+    let text = fs::read(&script)?;
+    let name = |root: &Path| format!("seeds/{}", recipe(&[&text, name_of(nixpkgs), name_of(root)]));
+    let (first, second) = (name(trixie), name(forky));
+    let fill = |root: &Path, name: &str, title: &str| {
+        cache.entry(name, |dir| {
+            sh::step(&format!("filling the store of {title}"), || {
+                let work = cache.path(&format!("unfinished/seed-scratch-{title}"));
+                let mut make = scratch(scripts, root, &work, &[
+                    (dir, "/nix"),
+                    (sources, "/lab/sources"),
+                    (nixpkgs, "/lab/nixpkgs"),
+                    (&script, "/lab/seed-store.sh"),
+                ])?;
+                make.args(["sh", "/lab/seed-store.sh", "x86_64-linux", "aarch64-linux"]);
+                // Packages for arm64 are built by arm64 programs, here as anywhere.
+                make.env("LAB_ARM64", binfmt::name(&format!("seed-{title}"))).env("LAB_QEMU", qemu);
+                let filled = sh::logged(&mut make, &cache.path(&format!("logs/seed-{title}.log")));
+                binfmt::unregister(&format!("seed-{title}"))?;
+                filled?;
+                super::cache::remove_all(&work)
+            })
+        })
+    };
+    thread::scope(|scope| {
+        let other = scope.spawn(|| fill(forky, &second, "forky"));
+        let one = fill(trixie, &first, "trixie");
+        Ok((one?, join(other)?))
+    })
+}
+
+/// A command in a throw-away copy of a root, online.
+fn scratch(scripts: &Path, root: &Path, work: &Path, binds: &[(&Path, &str)]) -> Result<std::process::Command> {
+    super::cache::remove_all(work)?;
+    let binds: Vec<String> = binds.iter().map(|(source, target)| format!("{}:{target}", source.display())).collect();
+    let mut command = sh::contained(scripts.join("in-scratch.sh"));
+    command.arg(root).arg(work).arg(binds.join(","));
+    Ok(command)
+}
+
+/// Removes what no run has used for days and no lab may be standing on: entries of older recipes.
+fn prune(cache: &Cache, parts: &Parts) -> Result<()> {
+    let now = SystemTime::now();
+    for part in parts.all() {
+        fs::File::open(part)?.set_modified(now)?;
+    }
+    let Some(_alone) = cache.try_lock("locks/in-use", false)? else { return Ok(()) };
+    for kind in ["roots", "sources", "nixpkgs", "seeds"] {
+        for entry in fs::read_dir(cache.path(kind))? {
+            let path = entry?.path();
+            let unused = now.duration_since(path.metadata()?.modified()?).unwrap_or_default();
+            if unused > KEEP {
+                super::cache::remove_all(&path)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Held by a running lab: parts that are in use are not pruned.
+pub(crate) fn in_use(cache: &Cache) -> Result<Option<Lock>> {
+    cache.try_lock("locks/in-use", true)
+}
+
+fn collect(base: &Path, below: &Path, files: &mut Vec<PathBuf>) -> Result<()> {
+    for entry in fs::read_dir(base.join(below))? {
+        let entry = entry?;
+        let path = below.join(entry.file_name());
+        if entry.file_type()?.is_dir() {
+            collect(base, &path, files)?;
+        } else {
+            files.push(path);
+        }
+    }
+    Ok(())
+}
+
+fn name_of(path: &Path) -> &[u8] {
+    path.file_name().map(|name| name.as_encoded_bytes()).unwrap_or_default()
+}
+
+fn join<T>(handle: thread::ScopedJoinHandle<'_, Result<T>>) -> Result<T> {
+    handle.join().map_err(|_| anyhow!("a worker thread failed"))?
+}
