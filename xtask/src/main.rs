@@ -1,9 +1,15 @@
 //! The project's own tools: `cargo xtask …`. Nothing in here is shipped.
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a program for developers that talks on its terminal")]
 
+mod darwin;
+mod demo;
 mod lab;
 mod sh;
+mod test;
+#[cfg(test)]
+mod tidy;
 
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -20,6 +26,16 @@ struct Args {
 
 #[derive(Debug, clap::Subcommand)]
 enum Task {
+    /// Makes a machine with Nix and Docker, builds an image with nixoci, and runs it
+    Demo,
+    /// Runs every test; the last line counts them
+    Test {
+        /// What to leave out (repeatable); anything else that cannot run here fails
+        #[arg(long, value_enum)]
+        skip: Vec<test::Part>,
+    },
+    /// Checks that the product compiles for macOS
+    CheckDarwin,
     /// The test lab: emulated hosts with real Nix and real Docker
     #[command(subcommand)]
     Lab(lab::Lab),
@@ -37,8 +53,16 @@ fn main() -> ExitCode {
 
 fn run(args: &Args) -> Result<i32> {
     match &args.command {
+        Task::Demo => demo::run(),
+        Task::Test { skip } => test::run(skip),
+        Task::CheckDarwin => darwin::run(),
         Task::Lab(command) => lab::run(command),
     }
+}
+
+/// The cargo that runs us, else the one on PATH.
+fn cargo() -> OsString {
+    std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into())
 }
 
 /// The checkout this program was built from.

@@ -71,6 +71,9 @@ pub(crate) struct Exec {
     /// An environment variable for it (repeatable); otherwise it sees a plain login's
     #[arg(long, value_name = "NAME=VALUE")]
     pub(crate) env: Vec<String>,
+    /// Take nixoci as it was last built. (With NIXOCI_BIN, or when a test calls us, nothing is ever built.)
+    #[arg(long)]
+    pub(crate) no_build: bool,
     /// The command and its arguments
     #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
     pub(crate) command: Vec<String>,
@@ -100,6 +103,11 @@ pub(crate) fn run(args: &Exec) -> Result<i32> {
     let state = State::of(&Cache::open()?)?;
     if !state.is_up()? {
         bail!("the lab is not up: run `cargo xtask lab up`");
+    }
+    // `cargo xtask` sets this; the tests' way to call us, as a program, does not.
+    let by_cargo = std::env::var_os("CARGO_PKG_NAME").is_some_and(|name| name == env!("CARGO_PKG_NAME"));
+    if by_cargo && !args.no_build && std::env::var_os("NIXOCI_BIN").is_none() {
+        crate::demo::build(&["--package", "nixoci"])?;
     }
     let program = nixoci(&state)?;
     // While a command runs the lab stays up, whoever started it.

@@ -38,6 +38,10 @@ pub(crate) fn run(state: &State) -> Result<()> {
 
     let result = watch(state, &stop);
     clean(state);
+    // Stores and images of a lab that is gone are of no use to anyone; its logs may be.
+    if !state.live("failed").exists() {
+        super::cache::remove_all(&state.live(""))?;
+    }
     result
 }
 
@@ -45,7 +49,11 @@ fn watch(state: &State, stop: &AtomicBool) -> Result<()> {
     let mut init = start(state)?;
     loop {
         if let Some(status) = init.try_wait()? {
-            fs::write(state.live("failed"), format!("the lab's init ended: {status}\n"))?;
+            // Init may have said why.
+            let failed = state.live("failed");
+            if !failed.exists() {
+                fs::write(failed, format!("the lab's init ended: {status}\n"))?;
+            }
             return Ok(());
         }
         let wanted = state.path(PERSISTENT).exists() || !state.nobody_leases()?;

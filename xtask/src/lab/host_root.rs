@@ -105,6 +105,9 @@ fn put_together(state: &State, nix: Nix, work: &Path) -> Result<()> {
     root.write("/etc/hosts", "127.0.0.1 localhost lab\n::1 localhost\n", 0o644)?;
     root.write("/etc/resolv.conf", "", 0o644)?;
 
+    // The checkout may belong to whoever called sudo, and git refuses other people's repositories.
+    root.write("/etc/gitconfig", &format!("[safe]\n\tdirectory = {}\n", spec.checkout.display()), 0o644)?;
+
     // Everything of the lab's own in one place.
     root.fresh("tmpfs", "/lab", "mode=755")?;
     root.bind_read_only(&spec.parts.nixpkgs, "/lab/nixpkgs")?;

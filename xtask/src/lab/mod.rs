@@ -10,11 +10,11 @@ mod host_root;
 mod init;
 mod mounts;
 mod nixconf;
-mod parts;
+pub(crate) mod parts;
 mod state;
 
 use std::fs::{self, File};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -107,6 +107,10 @@ pub(crate) fn up() -> Result<Lease> {
 }
 
 fn start(state: &State) -> Result<()> {
+    // What the lab before said is not about this one.
+    for name in ["ready", "failed"] {
+        remove_file(&state.live(name))?;
+    }
     let log = File::create(state.path("guard.log"))?;
     let mut guard = Command::new(std::env::current_exe()?)
         .args(["lab", "guard"])
@@ -142,10 +146,7 @@ fn down() -> Result<()> {
 
 /// Ends the guard, which ends the lab, and returns when both are gone.
 fn stop(state: &State) -> Result<()> {
-    match fs::remove_file(state.path(guard::PERSISTENT)) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error.into()),
-        _ => {}
-    }
+    remove_file(&state.path(guard::PERSISTENT))?;
     let deadline = Instant::now() + Duration::from_secs(30);
     let mut asked = false;
     while state.guard_lock()?.is_none() {
@@ -162,6 +163,15 @@ fn stop(state: &State) -> Result<()> {
         thread::sleep(Duration::from_millis(10));
     }
     Ok(())
+}
+
+fn remove_file(path: &Path) -> Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(error).with_context(|| format!("cannot remove {}", path.display()))
+        }
+        _ => Ok(()),
+    }
 }
 
 fn status() -> Result<i32> {

@@ -47,12 +47,11 @@ pub(crate) struct Parts {
 impl Parts {
     /// Makes what is missing.
     pub(crate) fn ensure(cache: &Cache) -> Result<Self> {
-        let scripts = workspace().join("lab/roots");
-        let (trixie, forky, bookworm) = roots(cache, &scripts)?;
-        let sources = sources(cache, &scripts, &trixie)?;
+        let (trixie, forky, bookworm) = roots(cache)?;
+        let sources = sources(cache, &trixie)?;
         let nixpkgs = nixpkgs(cache, &sources)?;
         let qemu = sources.join("qemu-aarch64-static");
-        let (seed_trixie, seed_forky) = seeds(cache, &scripts, &sources, &nixpkgs, &qemu, &trixie, &forky)?;
+        let (seed_trixie, seed_forky) = seeds(cache, &sources, &nixpkgs, &qemu, &trixie, &forky)?;
         let parts = Self { trixie, forky, bookworm, sources, nixpkgs, seed_trixie, seed_forky, qemu };
         prune(cache, &parts)?;
         Ok(parts)
@@ -71,20 +70,30 @@ impl Parts {
     }
 }
 
-fn roots(cache: &Cache, scripts: &Path) -> Result<(PathBuf, PathBuf, PathBuf)> {
-    let script = fs::read(scripts.join("make-root.sh"))?;
+fn scripts() -> PathBuf {
+    workspace().join("lab/roots")
+}
+
+/// The list of a root's packages, and the name of its entry in the cache.
+fn recipe_of(suite: Suite) -> Result<(PathBuf, String)> {
+    let packages = scripts().join(format!("{}.packages", suite.name));
+    let script = fs::read(scripts().join("make-root.sh"))?;
+    let hash = recipe(&[&script, &fs::read(&packages)?, suite.name.as_bytes()]);
+    Ok((packages, format!("roots/{}-{hash}", suite.name)))
+}
+
+fn roots(cache: &Cache) -> Result<(PathBuf, PathBuf, PathBuf)> {
     let mut named = Vec::new();
     for suite in [TRIXIE, FORKY, BOOKWORM] {
-        let packages = scripts.join(format!("{}.packages", suite.name));
-        let hash = recipe(&[&script, &fs::read(&packages)?, suite.name.as_bytes()]);
-        named.push((suite, packages, format!("roots/{}-{hash}", suite.name)));
+        let (packages, name) = recipe_of(suite)?;
+        named.push((suite, packages, name));
     }
     if named.iter().any(|(_, _, name)| !cache.path(name).exists()) {
         host::ensure_tools(&cache.path("logs/apt.log"))?;
     }
     let mut made = thread::scope(|scope| {
         let running: Vec<_> =
-            named.iter().map(|(suite, packages, name)| scope.spawn(|| root(cache, scripts, *suite, packages, name))).collect();
+            named.iter().map(|(suite, packages, name)| scope.spawn(|| root(cache, *suite, packages, name))).collect();
         running.into_iter().map(join).collect::<Result<Vec<PathBuf>>>()
     })?
     .into_iter();
@@ -92,23 +101,23 @@ fn roots(cache: &Cache, scripts: &Path) -> Result<(PathBuf, PathBuf, PathBuf)> {
     Ok((next()?, next()?, next()?))
 }
 
-fn root(cache: &Cache, scripts: &Path, suite: Suite, packages: &Path, name: &str) -> Result<PathBuf> {
+fn root(cache: &Cache, suite: Suite, packages: &Path, name: &str) -> Result<PathBuf> {
     cache.entry(name, |dir| {
         sh::step(&format!("making the {} root", suite.name), || {
-            let mut make = sh::contained(scripts.join("make-root.sh"));
+            let mut make = sh::contained(scripts().join("make-root.sh"));
             make.arg(suite.name).arg(dir).arg(host::mirror()?).arg(packages).arg(suite.build_uid.to_string());
             sh::logged(&mut make, &cache.path(&format!("logs/root-{}.log", suite.name)))
         })
     })
 }
 
-fn sources(cache: &Cache, scripts: &Path, trixie: &Path) -> Result<PathBuf> {
+fn sources(cache: &Cache, trixie: &Path) -> Result<PathBuf> {
     let list = workspace().join("lab/nixpkgs/debs.list");
-    let script = scripts.join("make-sources.sh");
+    let script = scripts().join("make-sources.sh");
     let hash = recipe(&[&fs::read(&list)?, &fs::read(&script)?, name_of(trixie)]);
     cache.entry(&format!("sources/{hash}"), |dir| {
         sh::step("fetching the packages of the stand-in nixpkgs", || {
-            let mut make = scratch(scripts, trixie, &cache.path("unfinished/sources-scratch"), &[
+            let mut make = scratch(trixie, &cache.path("unfinished/sources-scratch"), &[
                 (&list, "/lab/debs.list"),
                 (&script, "/lab/make-sources.sh"),
                 (dir, "/lab/out"),
@@ -147,14 +156,13 @@ fn nixpkgs(cache: &Cache, sources: &Path) -> Result<PathBuf> {
 
 fn seeds(
     cache: &Cache,
-    scripts: &Path,
     sources: &Path,
     nixpkgs: &Path,
     qemu: &Path,
     trixie: &Path,
     forky: &Path,
 ) -> Result<(PathBuf, PathBuf)> {
-    let script = scripts.join("seed-store.sh");
+    let script = scripts().join("seed-store.sh");
     let text = fs::read(&script)?;
     let name = |root: &Path| format!("seeds/{}", recipe(&[&text, name_of(nixpkgs), name_of(root)]));
     let (first, second) = (name(trixie), name(forky));
@@ -162,7 +170,7 @@ fn seeds(
         cache.entry(name, |dir| {
             sh::step(&format!("filling the store of {title}"), || {
                 let work = cache.path(&format!("unfinished/seed-scratch-{title}"));
-                let mut make = scratch(scripts, root, &work, &[
+                let mut make = scratch(root, &work, &[
                     (dir, "/nix"),
                     (sources, "/lab/sources"),
                     (nixpkgs, "/lab/nixpkgs"),
@@ -185,11 +193,20 @@ fn seeds(
     })
 }
 
+/// The root of Debian 13 alone: others than the lab find it useful.
+pub(crate) fn trixie(cache: &Cache) -> Result<PathBuf> {
+    let (packages, name) = recipe_of(TRIXIE)?;
+    if !cache.path(&name).exists() {
+        host::ensure_tools(&cache.path("logs/apt.log"))?;
+    }
+    root(cache, TRIXIE, &packages, &name)
+}
+
 /// A command in a throw-away copy of a root, online.
-fn scratch(scripts: &Path, root: &Path, work: &Path, binds: &[(&Path, &str)]) -> Result<std::process::Command> {
+pub(crate) fn scratch(root: &Path, work: &Path, binds: &[(&Path, &str)]) -> Result<std::process::Command> {
     super::cache::remove_all(work)?;
     let binds: Vec<String> = binds.iter().map(|(source, target)| format!("{}:{target}", source.display())).collect();
-    let mut command = sh::contained(scripts.join("in-scratch.sh"));
+    let mut command = sh::contained(scripts().join("in-scratch.sh"));
     command.arg(root).arg(work).arg(binds.join(","));
     Ok(command)
 }
