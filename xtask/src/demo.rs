@@ -10,7 +10,9 @@ use crate::{cargo, lab, sh, workspace};
 pub(crate) fn run() -> Result<i32> {
     let start = Instant::now();
     sh::say("nixoci demo: a container image from a Nix expression, checked, loaded into Docker and run\n");
-    sh::say("1. A lab with real Nix and real Docker (the first time: three small Debian systems, some minutes)");
+    sh::say(
+        "1. A lab with real Nix and real Docker (the first time: three small Debian systems, some minutes)",
+    );
     let _lease = lab::up()?;
     sh::say("2. nixoci itself");
     sh::step("cargo build", || build(&["--package", "nixoci"]))?;
@@ -19,7 +21,9 @@ pub(crate) fn run() -> Result<i32> {
     sh::say("\n4. Does it run?\n");
     host(&["docker", "run", "--rm", "cowsay-hello-world:latest"])?;
     sh::say(format!("\nAll of it took {:.1} s.", start.elapsed().as_secs_f64()));
-    sh::say("`cargo xtask lab up` keeps such a machine up, `cargo xtask lab exec -- COMMAND` runs a command on it.");
+    sh::say(
+        "`cargo xtask lab up` keeps such a machine up, `cargo xtask lab exec -- COMMAND` runs a command on it.",
+    );
     Ok(0)
 }
 

@@ -1,5 +1,9 @@
 //! The project's own tools: `cargo xtask …`. Nothing in here is shipped.
-#![expect(clippy::print_stdout, clippy::print_stderr, reason = "a program for developers that talks on its terminal")]
+#![expect(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a program for developers that talks on its terminal"
+)]
 
 mod darwin;
 mod demo;

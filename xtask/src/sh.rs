@@ -34,17 +34,20 @@ pub(crate) fn logged(command: &mut Command, log: &Path) -> Result<()> {
         .status()
         .with_context(|| format!("cannot run {}", program(command)))?;
     if !status.success() {
-        bail!("{} ended with {status}\n{}\n(the whole log: {})", program(command), tail(log, 25), log.display());
+        bail!(
+            "{} ended with {status}\n{}\n(the whole log: {})",
+            program(command),
+            tail(log, 25),
+            log.display()
+        );
     }
     Ok(())
 }
 
 /// Runs a command whose output is only of interest when it fails.
 pub(crate) fn quiet(command: &mut Command) -> Result<String> {
-    let output = command
-        .stdin(Stdio::null())
-        .output()
-        .with_context(|| format!("cannot run {}", program(command)))?;
+    let output =
+        command.stdin(Stdio::null()).output().with_context(|| format!("cannot run {}", program(command)))?;
     if !output.status.success() {
         bail!(
             "{} ended with {}\n{}{}",

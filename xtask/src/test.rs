@@ -55,8 +55,12 @@ pub(crate) fn run(skip: &[Part]) -> Result<i32> {
 
 /// Runs cargo with its output on ours, and sums up what each test program says at its end.
 fn count(command: &mut Command) -> Result<Counts> {
-    let mut child =
-        command.current_dir(workspace()).stdin(Stdio::null()).stdout(Stdio::piped()).spawn().context("cannot run cargo")?;
+    let mut child = command
+        .current_dir(workspace())
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .spawn()
+        .context("cannot run cargo")?;
     let mut counts = Counts::default();
     for line in BufReader::new(child.stdout.take().context("cargo has no output")?).split(b'\n') {
         let line = line?;

@@ -24,7 +24,8 @@ impl Arm64 {
     pub(crate) fn register(id: &str, qemu: &Path) -> Result<Self> {
         let mut command = Command::new(script());
         command.args(["register", &name(id), MISC]).arg(qemu);
-        sh::quiet(&mut command).context("cannot register the arm64 emulator with the kernel (binfmt_misc)")?;
+        sh::quiet(&mut command)
+            .context("cannot register the arm64 emulator with the kernel (binfmt_misc)")?;
         Ok(Self { id: id.to_owned() })
     }
 }

@@ -79,8 +79,11 @@ impl Cache {
     /// The lock `name`, if nobody holds it in a way that excludes us.
     pub(crate) fn try_lock(&self, name: &str, shared: bool) -> Result<Option<Lock>> {
         let file = self.lock_file(name)?;
-        let how =
-            if shared { FlockOperation::NonBlockingLockShared } else { FlockOperation::NonBlockingLockExclusive };
+        let how = if shared {
+            FlockOperation::NonBlockingLockShared
+        } else {
+            FlockOperation::NonBlockingLockExclusive
+        };
         Ok(flock(&file, how).ok().map(|()| Lock { _file: file }))
     }
 

@@ -95,7 +95,8 @@ fn goes_along(name: &str) -> bool {
         "RUST_LOG",
         "SOURCE_DATE_EPOCH",
     ];
-    NAMES.contains(&name) || (name.starts_with("NIXOCI_") && !name.starts_with("NIXOCI_LAB") && name != "NIXOCI_BIN")
+    NAMES.contains(&name)
+        || (name.starts_with("NIXOCI_") && !name.starts_with("NIXOCI_LAB") && name != "NIXOCI_BIN")
 }
 
 pub(crate) fn run(args: &Exec) -> Result<i32> {
@@ -123,8 +124,11 @@ pub(crate) fn run(args: &Exec) -> Result<i32> {
         }
     });
     join(state.pid(&format!("host-{}.pid", args.nix.version()))?)?;
-    let mut child = command(args, program.as_deref(), here.as_deref())?.spawn().context("cannot enter the host")?;
-    started.send(i32::try_from(child.id()).ok().and_then(Pid::from_raw).context("the command has no process id")?)?;
+    let mut child =
+        command(args, program.as_deref(), here.as_deref())?.spawn().context("cannot enter the host")?;
+    started.send(
+        i32::try_from(child.id()).ok().and_then(Pid::from_raw).context("the command has no process id")?,
+    )?;
     Ok(code(child.wait()?))
 }
 
@@ -137,7 +141,8 @@ fn join(pid: i32) -> Result<()> {
         | ThreadNameSpaceType::PROCESS_ID
         | ThreadNameSpaceType::INTER_PROCESS_COMMUNICATION
         | ThreadNameSpaceType::HOST_NAME_AND_NIS_DOMAIN_NAME;
-    move_into_thread_name_spaces(host.as_fd(), spaces).context("cannot enter the lab's namespaces (are you root?)")
+    move_into_thread_name_spaces(host.as_fd(), spaces)
+        .context("cannot enter the lab's namespaces (are you root?)")
 }
 
 fn command(args: &Exec, program: Option<&str>, here: Option<&Path>) -> Result<Command> {
@@ -150,7 +155,11 @@ fn command(args: &Exec, program: Option<&str>, here: Option<&Path>) -> Result<Co
         _ => workspace(),
     };
     let docker = if lacks(Without::Docker) { "-" } else { args.docker.version() };
-    let socket = if lacks(Without::NixDaemon) || lacks(Without::Nix) { "-" } else { Flavour { flakes: true, ..flavour }.name() };
+    let socket = if lacks(Without::NixDaemon) || lacks(Without::Nix) {
+        "-"
+    } else {
+        Flavour { flakes: true, ..flavour }.name()
+    };
 
     let mut command = Command::new("/usr/bin/unshare");
     command.args(["--mount", "--propagation", "private", "--", "/bin/sh", "/lab/enter.sh"]);
@@ -159,7 +168,11 @@ fn command(args: &Exec, program: Option<&str>, here: Option<&Path>) -> Result<Co
 
     command.env_clear();
     command.envs(std::env::vars_os().filter(|(name, _)| name.to_str().is_some_and(goes_along)));
-    let system = if lacks(Without::Nix) { "/lab/without-nix" } else { "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin" };
+    let system = if lacks(Without::Nix) {
+        "/lab/without-nix"
+    } else {
+        "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+    };
     let mut path: Vec<&str> = program.into_iter().collect();
     if lacks(Without::Nix) && !lacks(Without::Docker) {
         path.push("/usr/local/bin");
@@ -192,9 +205,7 @@ fn nixoci(state: &State) -> Result<Option<String>> {
             built
         }
     };
-    let meta = fs::metadata(&wanted)?;
-    let stamp = format!("{:?} {}", meta.modified()?, meta.len());
-    let name = recipe(&[wanted.as_os_str().as_encoded_bytes(), stamp.as_bytes()]);
+    let name = recipe(&[wanted.as_os_str().as_encoded_bytes(), super::stamp(&wanted)?.as_bytes()]);
     let dir = state.path("programs").join(&name);
     let program = dir.join("nixoci");
     if !program.exists() {

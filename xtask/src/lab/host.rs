@@ -72,7 +72,8 @@ pub(crate) fn mirror() -> Result<String> {
     let found = targets.lines().find_map(|line| {
         let mut words = line.split(' ');
         let (component, name, release, uri) = (words.next()?, words.next()?, words.next()?, words.next()?);
-        (component == "main" && (name == codename || release == codename)).then(|| uri.trim_end_matches('/').to_owned())
+        (component == "main" && (name == codename || release == codename))
+            .then(|| uri.trim_end_matches('/').to_owned())
     });
     let uri = found.with_context(|| {
         format!("apt has no sources for {codename} main: the lab takes Debian from where this machine does")
@@ -89,7 +90,8 @@ pub(crate) fn mirror() -> Result<String> {
 }
 
 pub(crate) fn on_path(program: &str) -> bool {
-    std::env::var_os("PATH").is_some_and(|path| std::env::split_paths(&path).any(|dir| dir.join(program).is_file()))
+    std::env::var_os("PATH")
+        .is_some_and(|path| std::env::split_paths(&path).any(|dir| dir.join(program).is_file()))
         || ["/usr/sbin", "/sbin"].iter().any(|dir| Path::new(dir).join(program).is_file())
 }
 

@@ -31,7 +31,8 @@ pub(crate) fn run(state: &State) -> Result<()> {
         drop(arm64);
         std::process::exit(0);
     });
-    fs::write("/proc/sys/net/ipv4/ip_forward", "1").context("cannot let containers reach the lab's addresses")?;
+    fs::write("/proc/sys/net/ipv4/ip_forward", "1")
+        .context("cannot let containers reach the lab's addresses")?;
 
     let mut own = HashMap::new();
     for docker in Docker::ALL {
@@ -79,7 +80,10 @@ fn wait_until_ready(state: &State) -> Result<()> {
     }
     for nix in Nix::ALL {
         let pid = state.live(&format!("host-{}.pid", nix.version()));
-        waiting.push((format!("host-{}", nix.version()), Box::new(move || fs::metadata(&pid).is_ok_and(|file| file.len() > 0))));
+        waiting.push((
+            format!("host-{}", nix.version()),
+            Box::new(move || fs::metadata(&pid).is_ok_and(|file| file.len() > 0)),
+        ));
     }
     loop {
         waiting.retain(|(_, ready)| !ready());

@@ -60,7 +60,9 @@ pub(crate) fn run(command: &Lab) -> Result<i32> {
             let state = State::of(&Cache::open()?)?;
             let _lease = up()?;
             fs::write(state.path(guard::PERSISTENT), "")?;
-            sh::say("the lab is up: `cargo xtask lab exec -- COMMAND` runs a command in it, `cargo xtask lab down` stops it");
+            sh::say(
+                "the lab is up: `cargo xtask lab exec -- COMMAND` runs a command in it, `cargo xtask lab down` stops it",
+            );
         }
         Lab::Down => down()?,
         Lab::Status => return status(),
@@ -90,7 +92,8 @@ pub(crate) fn up() -> Result<Lease> {
     let target = target_dir()?;
     let checkout = workspace();
     let shared = if target.starts_with(&checkout) { Vec::new() } else { vec![target] };
-    let spec = Spec { parts, checkout, shared, version: state::VERSION };
+    let program = stamp(&std::env::current_exe()?)?;
+    let spec = Spec { parts, checkout, shared, program };
 
     // From here on the lab has a user, so a guard that waits for its last one to go does not go.
     let lease = Lease { _file: state.lease()? };
@@ -180,7 +183,10 @@ fn status() -> Result<i32> {
         println!("down");
         return Ok(1);
     }
-    println!("up ({})", if state.path(guard::PERSISTENT).exists() { "until `lab down`" } else { "while a run uses it" });
+    println!(
+        "up ({})",
+        if state.path(guard::PERSISTENT).exists() { "until `lab down`" } else { "while a run uses it" }
+    );
     for docker in Docker::ALL {
         println!("docker {}: {}", docker.version(), docker.socket(&state).display());
     }
@@ -191,9 +197,16 @@ fn status() -> Result<i32> {
     Ok(0)
 }
 
+/// What tells one build of a program from the next.
+fn stamp(program: &Path) -> Result<String> {
+    let file = fs::metadata(program)?;
+    Ok(format!("{:?} {}", file.modified()?, file.len()))
+}
+
 /// Where cargo puts what it builds.
 fn target_dir() -> Result<PathBuf> {
     let exe = std::env::current_exe()?;
-    let dir = exe.parent().and_then(|profile| profile.parent()).context("cannot tell cargo's target directory")?;
+    let dir =
+        exe.parent().and_then(|profile| profile.parent()).context("cannot tell cargo's target directory")?;
     Ok(dir.to_owned())
 }

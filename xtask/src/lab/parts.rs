@@ -92,8 +92,10 @@ fn roots(cache: &Cache) -> Result<(PathBuf, PathBuf, PathBuf)> {
         host::ensure_tools(&cache.path("logs/apt.log"))?;
     }
     let mut made = thread::scope(|scope| {
-        let running: Vec<_> =
-            named.iter().map(|(suite, packages, name)| scope.spawn(|| root(cache, *suite, packages, name))).collect();
+        let running: Vec<_> = named
+            .iter()
+            .map(|(suite, packages, name)| scope.spawn(|| root(cache, *suite, packages, name)))
+            .collect();
         running.into_iter().map(join).collect::<Result<Vec<PathBuf>>>()
     })?
     .into_iter();
@@ -117,11 +119,11 @@ fn sources(cache: &Cache, trixie: &Path) -> Result<PathBuf> {
     let hash = recipe(&[&fs::read(&list)?, &fs::read(&script)?, name_of(trixie)]);
     cache.entry(&format!("sources/{hash}"), |dir| {
         sh::step("fetching the packages of the stand-in nixpkgs", || {
-            let mut make = scratch(trixie, &cache.path("unfinished/sources-scratch"), &[
-                (&list, "/lab/debs.list"),
-                (&script, "/lab/make-sources.sh"),
-                (dir, "/lab/out"),
-            ])?;
+            let mut make = scratch(
+                trixie,
+                &cache.path("unfinished/sources-scratch"),
+                &[(&list, "/lab/debs.list"), (&script, "/lab/make-sources.sh"), (dir, "/lab/out")],
+            )?;
             make.args(["sh", "/lab/make-sources.sh", "/lab/debs.list", "/lab/out"]);
             sh::logged(&mut make, &cache.path("logs/sources.log"))?;
             super::cache::remove_all(&cache.path("unfinished/sources-scratch"))
@@ -170,12 +172,16 @@ fn seeds(
         cache.entry(name, |dir| {
             sh::step(&format!("filling the store of {title}"), || {
                 let work = cache.path(&format!("unfinished/seed-scratch-{title}"));
-                let mut make = scratch(root, &work, &[
-                    (dir, "/nix"),
-                    (sources, "/lab/sources"),
-                    (nixpkgs, "/lab/nixpkgs"),
-                    (&script, "/lab/seed-store.sh"),
-                ])?;
+                let mut make = scratch(
+                    root,
+                    &work,
+                    &[
+                        (dir, "/nix"),
+                        (sources, "/lab/sources"),
+                        (nixpkgs, "/lab/nixpkgs"),
+                        (&script, "/lab/seed-store.sh"),
+                    ],
+                )?;
                 make.args(["sh", "/lab/seed-store.sh", "x86_64-linux", "aarch64-linux"]);
                 // Packages for arm64 are built by arm64 programs, here as anywhere.
                 make.env("LAB_ARM64", binfmt::name(&format!("seed-{title}"))).env("LAB_QEMU", qemu);
@@ -205,7 +211,8 @@ pub(crate) fn trixie(cache: &Cache) -> Result<PathBuf> {
 /// A command in a throw-away copy of a root, online.
 pub(crate) fn scratch(root: &Path, work: &Path, binds: &[(&Path, &str)]) -> Result<std::process::Command> {
     super::cache::remove_all(work)?;
-    let binds: Vec<String> = binds.iter().map(|(source, target)| format!("{}:{target}", source.display())).collect();
+    let binds: Vec<String> =
+        binds.iter().map(|(source, target)| format!("{}:{target}", source.display())).collect();
     let mut command = sh::contained(scripts().join("in-scratch.sh"));
     command.arg(root).arg(work).arg(binds.join(","));
     Ok(command)

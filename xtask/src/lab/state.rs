@@ -27,12 +27,9 @@ pub(crate) struct Spec {
     pub(crate) checkout: PathBuf,
     /// Directories outside the checkout that hosts see at their own path: cargo's target directory, if it lies elsewhere.
     pub(crate) shared: Vec<PathBuf>,
-    /// Changes when the lab's own program changes how hosts are made.
-    pub(crate) version: u32,
+    /// Which build of this program made it.
+    pub(crate) program: String,
 }
-
-/// Raise when a running lab of the version before would not do.
-pub(crate) const VERSION: u32 = 1;
 
 impl State {
     pub(crate) fn of(cache: &Cache) -> Result<Self> {
@@ -98,7 +95,8 @@ impl State {
     }
 
     pub(crate) fn spec(&self) -> Result<Spec> {
-        let text = fs::read(self.path("spec.json")).context("the lab has no spec: start it with `cargo xtask lab up`")?;
+        let text = fs::read(self.path("spec.json"))
+            .context("the lab has no spec: start it with `cargo xtask lab up`")?;
         Ok(serde_json::from_slice(&text)?)
     }
 
