@@ -1,1 +1,42 @@
-//! Under construction.
+//! Everything about running Nix: its processes, its command line, what it says, and what it stores.
+//!
+//! - [`process`] and [`watch`] run programs so that nothing is left behind, whatever happens to nixoci;
+//! - [`version`] knows what each Nix can do, `cli` builds every argument list;
+//! - [`Nix`] asks, forecasts, builds and reads, through a [`Runner`](nixoci_core::runner::Runner), wherever
+//!   that runs;
+//! - `log` turns internal-json into events, `diagnose` turns error texts into errors with remedies.
+//!
+//! Invariants: no argument for Nix is put together outside `cli`; a text of Nix's is only interpreted in
+//! `diagnose`, `warnings` and `plan`; whatever a build prints is bounded and stripped of escape sequences
+//! before anybody sees it.
+
+pub mod codes;
+pub mod process;
+pub mod version;
+pub mod watch;
+
+mod build;
+mod cli;
+mod diagnose;
+mod driver;
+mod lines;
+mod log;
+mod lookup;
+mod pattern;
+mod plan;
+mod record;
+mod reference;
+mod rules;
+mod settings;
+mod source;
+mod store;
+mod transfer;
+mod version_cache;
+mod warnings;
+
+pub use build::Built;
+pub use driver::Nix;
+pub use process::HostRunner;
+pub use reference::canonical_reference;
+pub use settings::{NixSettings, StoreInfo};
+pub use watch::{FileGuard, Watchdog, watchdog_main};

@@ -1,0 +1,180 @@
+//! Forecasting and building: one `nix build` in the normal case.
+
+use std::collections::HashSet;
+use std::path::Path;
+use std::time::Duration;
+
+use nixoci_core::artifact::StorePath;
+use nixoci_core::backend::{Cx, Forecast, Verdict};
+use nixoci_core::request::BuildRequest;
+use nixoci_core::runner::{Command, Exit, GRACE, Process, Stream};
+use nixoci_core::{Error, Result, ResultExt, codes as core_codes};
+use tokio::io::AsyncReadExt;
+
+use crate::cli::{self, Mode};
+use crate::diagnose::{Subject, diagnose};
+use crate::driver::Nix;
+use crate::lines::{LINE_LIMIT, Lines};
+use crate::log::Log;
+use crate::lookup::{self, Candidate};
+use crate::record::Record;
+use crate::store::{BuildResult, parse_build};
+use crate::{codes, log};
+
+/// What a build made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Built {
+    /// The output.
+    pub path: StorePath,
+    /// The derivation that made it, unless a plain store path was asked for.
+    pub drv: Option<StorePath>,
+    /// The full attribute that was built (`packages.x86_64-linux.container`).
+    pub attribute: Option<String>,
+    /// Which of [`BuildRequest::prefer`] was found and built instead of the output itself.
+    pub preferred: Option<String>,
+}
+
+impl Nix {
+    /// What a build would do: evaluates, and asks Nix for its plan. Builds nothing, except what the evaluation
+    /// itself needs.
+    ///
+    /// # Errors
+    /// As [`Nix::build`], without those of building.
+    pub async fn forecast(&self, cx: &Cx<'_>, request: &BuildRequest) -> Result<Forecast> {
+        let candidates = lookup::candidates(request, cx.host)?;
+        let (candidate, result, record) = self.first(cx, request, candidates, &Mode::DryRun).await?;
+        Ok(Forecast {
+            drv: result.drv,
+            attribute: candidate.target.attribute().map(str::to_owned),
+            output: result.path,
+            will_build: unique(record.plan.build),
+            will_fetch: unique(record.plan.fetch),
+            download_bytes: record.plan.download_bytes,
+            verdict: Verdict::Go,
+        })
+    }
+
+    /// Builds, and makes `root` a garbage collector root of the output: a symlink to it.
+    ///
+    /// One Nix process, unless an attribute is not where it is looked up first. A forecast spares the lookup.
+    ///
+    /// # Errors
+    /// What keeps Nix from evaluating ([`codes::NO_ATTRIBUTE`] and others, exit 41) or building
+    /// ([`codes::BUILD_FAILED`] and others, exit 40), [`codes::PLATFORM`],
+    /// [`nixoci_core::codes::CANCELLED`].
+    pub async fn build(
+        &self,
+        cx: &Cx<'_>,
+        request: &BuildRequest,
+        forecast: &Forecast,
+        root: &Path,
+    ) -> Result<Built> {
+        let mut candidates = lookup::candidates(request, cx.host)?;
+        if let Some(known) = &forecast.attribute {
+            candidates.retain(|candidate| candidate.target.attribute() == Some(known));
+        }
+        let (candidate, result, _) = self.first(cx, request, candidates, &Mode::Root(root)).await?;
+        let path = result.path.ok_or_else(|| Error::new(&codes::UNEXPECTED, "Nix names no output path"))?;
+        let attribute = candidate.target.attribute().map(str::to_owned);
+        Ok(Built { path, drv: result.drv, attribute, preferred: candidate.preferred })
+    }
+
+    /// Runs `nix build` for one candidate after the other until one exists.
+    async fn first(
+        &self,
+        cx: &Cx<'_>,
+        request: &BuildRequest,
+        candidates: Vec<Candidate>,
+        mode: &Mode<'_>,
+    ) -> Result<(Candidate, BuildResult, Record)> {
+        let mut missing = None;
+        for candidate in candidates {
+            let command = cli::build(&self.program, &candidate.target, &request.flags, mode);
+            let run = self.run(cx, &command).await?;
+            if run.exit.success() {
+                let result = parse_build(&run.stdout).map_err(|why| self.unexpected(&command, &why))?;
+                return Ok((candidate, result, run.record));
+            }
+            let subject = Subject::build(cx.host, request, &candidate.target);
+            let error = diagnose(&run.record, &subject);
+            if !lookup::is_missing(&run.record, &candidate.target) {
+                return Err(error);
+            }
+            missing.get_or_insert(error);
+        }
+        let error =
+            missing.unwrap_or_else(|| Error::new(&codes::NO_ATTRIBUTE, "nothing of that name can be built"));
+        Err(self.explain_missing(cx, request, error).await)
+    }
+
+    /// Runs a Nix command that logs in internal-json, to its end.
+    async fn run(&self, cx: &Cx<'_>, command: &Command) -> Result<Run> {
+        let mut process = cx.runner.spawn(command).await?;
+        let (stdout, stderr) = (process.take_stdout(), process.take_stderr());
+        let mut log = Log::new(cx.observer, Record::new(cx.dirs.state.join("logs")));
+        let mut answer = Vec::new();
+        let exit = tokio::select! {
+            exit = to_the_end(process.as_mut(), stdout, stderr, &mut answer, &mut log) => exit?,
+            () = cx.cancel.cancelled() => {
+                process.stop(GRACE).await?;
+                drop(log.finish(false));
+                return Err(Error::new(&core_codes::CANCELLED, "the build was stopped"));
+            }
+        };
+        let stdout = String::from_utf8_lossy(&answer).into_owned();
+        Ok(Run { exit, stdout, record: log.finish(exit.success()) })
+    }
+}
+
+struct Run {
+    exit: Exit,
+    stdout: String,
+    record: Record,
+}
+
+/// Results are a few hundred bytes.
+const ANSWER_LIMIT: u64 = 16 << 20;
+
+async fn to_the_end(
+    process: &mut dyn Process,
+    stdout: Option<Stream>,
+    stderr: Option<Stream>,
+    answer: &mut Vec<u8>,
+    log: &mut log::Log<'_>,
+) -> Result<Exit> {
+    let read = async {
+        let answer = async {
+            match stdout {
+                Some(stdout) => stdout.take(ANSWER_LIMIT).read_to_end(answer).await.map(drop),
+                None => Ok(()),
+            }
+        };
+        let log = async {
+            let Some(stderr) = stderr else { return Ok(()) };
+            let mut lines = Lines::new(stderr, LINE_LIMIT);
+            while let Some(line) = lines.next().await? {
+                log.hear(line);
+            }
+            Ok(())
+        };
+        tokio::try_join!(answer, log)
+    };
+    tokio::pin!(read);
+    let exit = tokio::select! {
+        biased;
+        result = &mut read => {
+            result.or_error(&core_codes::PROCESS, || "what Nix says could not be read")?;
+            return process.wait().await;
+        }
+        exit = process.wait() => exit?,
+    };
+    // What Nix wrote before its end is still in the pipes; but a process it left behind, such as a shared ssh
+    // connection, may hold them open for ever.
+    let _ = tokio::time::timeout(Duration::from_secs(1), read).await;
+    Ok(exit)
+}
+
+fn unique(paths: Vec<StorePath>) -> Vec<StorePath> {
+    let mut seen = HashSet::new();
+    paths.into_iter().filter(|path| seen.insert(path.clone())).collect()
+}

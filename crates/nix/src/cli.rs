@@ -1,0 +1,258 @@
+//! The arguments that Nix is called with, all in one place.
+//!
+//! What always holds: features are switched on for the call, no lock file is written, standard input is
+//! closed (Nix would prompt), `--system` is never passed (it is a restricted setting, and full attributes
+//! say the same).
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+
+use nixoci_core::artifact::StorePath;
+use nixoci_core::platform::NixSystem;
+use nixoci_core::request::{NixArg, NixFlags};
+use nixoci_core::runner::Command;
+
+use crate::version::{Ability, Version};
+
+/// A thing to build with nothing left to look up.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Target {
+    /// A full attribute of a flake.
+    Flake { reference: String, attribute: String },
+    /// An attribute of a file, or the file's value itself.
+    File { file: PathBuf, attribute: Option<String>, args: BTreeMap<String, NixArg>, system: NixSystem },
+    /// A store path, or all outputs of a derivation.
+    Store(StorePath),
+}
+
+impl Target {
+    /// The attribute, in the words of an error message.
+    pub(crate) fn attribute(&self) -> Option<&str> {
+        match self {
+            Target::Flake { attribute, .. } => Some(attribute),
+            Target::File { attribute, .. } => attribute.as_deref(),
+            Target::Store(_) => None,
+        }
+    }
+}
+
+/// `nix WORDS…` with the features that nixoci needs.
+pub(crate) fn nix(program: &Path, words: &[&str]) -> Command {
+    Command::new(program)
+        .args(words.iter().copied())
+        .args(["--extra-experimental-features", "nix-command flakes"])
+}
+
+/// What `nix build` does about results.
+pub(crate) enum Mode<'a> {
+    /// Evaluates and plans only.
+    DryRun,
+    /// Builds, and makes this symlink a garbage collector root of the result.
+    Root(&'a Path),
+}
+
+/// `nix build` for one target.
+pub(crate) fn build(program: &Path, target: &Target, flags: &NixFlags, mode: &Mode<'_>) -> Command {
+    let command = nix(program, &["build", "--json", "--log-format", "internal-json"]);
+    let command = match mode {
+        Mode::DryRun => command.args(["--dry-run", "--no-link"]),
+        Mode::Root(root) => command.arg("--out-link").arg(*root),
+    };
+    with_target(with_flags(command, flags, target), target)
+}
+
+/// `nix eval --json` of a function applied to an attribute of a flake.
+pub(crate) fn eval(
+    program: &Path,
+    reference: &str,
+    attribute: &str,
+    flags: &NixFlags,
+    apply: &str,
+) -> Command {
+    let target = Target::Flake { reference: reference.to_owned(), attribute: attribute.to_owned() };
+    let command = nix(program, &["eval", "--json", "--apply", apply]);
+    with_target(with_flags(command, flags, &target), &target)
+}
+
+fn with_flags(mut command: Command, flags: &NixFlags, target: &Target) -> Command {
+    for (set, name) in [
+        (flags.impure, "--impure"),
+        (flags.accept_flake_config, "--accept-flake-config"),
+        (flags.refresh, "--refresh"),
+        (flags.show_trace, "--show-trace"),
+    ] {
+        if set {
+            command = command.arg(name);
+        }
+    }
+    if let Some(jobs) = &flags.max_jobs {
+        command = command.args(["--max-jobs", jobs]);
+    }
+    if let Some(cores) = flags.cores {
+        command = command.arg("--cores").arg(cores.to_string());
+    }
+    if matches!(target, Target::Flake { .. }) {
+        for (input, reference) in &flags.override_inputs {
+            command = command.args(["--override-input", input, reference]);
+        }
+    }
+    for (name, value) in &flags.options {
+        command = command.args(["--option", name, value]);
+    }
+    command
+}
+
+fn with_target(command: Command, target: &Target) -> Command {
+    match target {
+        // The leading dot keeps Nix from trying the host's own sets first.
+        Target::Flake { reference, attribute } => {
+            command.arg("--no-write-lock-file").arg(format!("{reference}#.{attribute}"))
+        }
+        Target::File { file, attribute, args, system } => {
+            let command = command.arg("--file").arg(file).args(file_args(args, system));
+            match attribute {
+                Some(attribute) => command.arg(attribute),
+                None => command,
+            }
+        }
+        Target::Store(path) if path.is_derivation() => command.arg(format!("{path}^*")),
+        Target::Store(path) => command.arg(path.as_str()),
+    }
+}
+
+/// Arguments for a file's function. `system` comes by itself: a function that does not take it is not given
+/// it, because Nix passes only what the function names.
+fn file_args(args: &BTreeMap<String, NixArg>, system: &NixSystem) -> Vec<OsString> {
+    let mut words: Vec<OsString> = Vec::new();
+    let mut push =
+        |flag: &str, name: &str, value: &str| words.extend([flag, name, value].map(OsString::from));
+    if !args.contains_key("system") {
+        push("--argstr", "system", system.as_str());
+    }
+    for (name, value) in args {
+        match value {
+            NixArg::Expr(expression) => push("--arg", name, expression),
+            NixArg::Str(text) => push("--argstr", name, text),
+        }
+    }
+    words
+}
+
+/// `nix path-info --json`.
+pub(crate) fn path_info(program: &Path, version: &Version, paths: &[StorePath], closure: bool) -> Command {
+    let mut command = nix(program, &["path-info", "--json"]);
+    if version.has(Ability::JsonFormat) {
+        command = command.args(["--json-format", "2"]);
+    }
+    if closure {
+        command = command.arg("--recursive");
+    }
+    command.args(paths.iter().map(StorePath::as_str))
+}
+
+/// `nix store dump-path`.
+pub(crate) fn dump_path(program: &Path, path: &StorePath) -> Command {
+    nix(program, &["store", "dump-path"]).arg(path.as_str())
+}
+
+/// `nix store info`, by the name this version has for it.
+pub(crate) fn store_info(program: &Path, version: &Version) -> Command {
+    let word = if version.has(Ability::StoreInfo) { "info" } else { "ping" };
+    nix(program, &["store", word, "--json"])
+}
+
+/// `nix config show`.
+pub(crate) fn settings(program: &Path) -> Command {
+    nix(program, &["config", "show", "--json"])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NIX: &str = "nix";
+
+    fn words(command: &Command) -> String {
+        command.to_string().replace(" --extra-experimental-features 'nix-command flakes'", "")
+    }
+
+    fn system() -> NixSystem {
+        "aarch64-linux".parse().unwrap()
+    }
+
+    #[test]
+    fn a_flake_is_built_by_its_full_attribute_and_nothing_is_locked() {
+        let target =
+            Target::Flake { reference: "/src".into(), attribute: "packages.aarch64-linux.container".into() };
+        let command = build(Path::new(NIX), &target, &NixFlags::default(), &Mode::Root(Path::new("/root")));
+        assert_eq!(
+            words(&command),
+            "nix build --json --log-format internal-json --out-link /root \
+             --no-write-lock-file /src#.packages.aarch64-linux.container"
+        );
+        assert!(!command.stdin);
+    }
+
+    #[test]
+    fn a_file_gets_the_system_unless_the_user_gave_one() {
+        let target = |args| Target::File {
+            file: "/src/default.nix".into(),
+            attribute: Some("image".into()),
+            args,
+            system: system(),
+        };
+        let build = |args| {
+            words(&build(Path::new(NIX), &target(args), &NixFlags::default(), &Mode::DryRun))
+                .replace("nix build --json --log-format internal-json --dry-run --no-link ", "")
+        };
+        assert_eq!(
+            build(BTreeMap::from([("tag".into(), NixArg::Expr("1 + 1".into()))])),
+            "--file /src/default.nix --argstr system aarch64-linux --arg tag '1 + 1' image"
+        );
+        assert_eq!(
+            build(BTreeMap::from([("system".into(), NixArg::Str("x86_64-linux".into()))])),
+            "--file /src/default.nix --argstr system x86_64-linux image"
+        );
+    }
+
+    #[test]
+    fn every_flag_of_nix_is_passed_on() {
+        let flags = NixFlags {
+            impure: true,
+            accept_flake_config: true,
+            refresh: true,
+            show_trace: true,
+            override_inputs: vec![("nixpkgs".into(), "path:/x".into())],
+            max_jobs: Some("auto".into()),
+            cores: Some(2),
+            options: vec![("warn-dirty".into(), "false".into())],
+        };
+        let target = Target::Flake { reference: ".".into(), attribute: "a".into() };
+        let command = words(&build(Path::new(NIX), &target, &flags, &Mode::DryRun));
+        assert!(command.contains(
+            "--impure --accept-flake-config --refresh --show-trace --max-jobs auto --cores 2 \
+             --override-input nixpkgs path:/x --option warn-dirty false"
+        ));
+        let store: StorePath = "/nix/store/0mixbwv945yr64jsc6jla0384mdn9l4z-x.drv".parse().unwrap();
+        let command = words(&build(Path::new(NIX), &Target::Store(store), &flags, &Mode::DryRun));
+        assert!(!command.contains("override-input") && command.ends_with("x.drv^*'"), "{command}");
+    }
+
+    #[test]
+    fn flags_that_a_version_lacks_are_not_passed() {
+        let path: StorePath = "/nix/store/0mixbwv945yr64jsc6jla0384mdn9l4z-x".parse().unwrap();
+        for (text, format, store) in [
+            ("nix (Nix) 2.26.3", false, "info"),
+            ("nix (Nix) 2.34.8", true, "info"),
+            ("nix (Lix, like Nix) 2.91.1", false, "ping"),
+        ] {
+            let version = Version::parse(text).unwrap();
+            let info = words(&path_info(Path::new(NIX), &version, std::slice::from_ref(&path), true));
+            assert_eq!(info.contains("--json-format 2"), format, "{text}");
+            assert!(info.contains("--recursive"));
+            let ping = words(&store_info(Path::new(NIX), &version));
+            assert_eq!(ping, format!("nix store {store} --json"));
+        }
+    }
+}

@@ -1,0 +1,210 @@
+//! From what any version of Nix says to an error with a code, a cause and remedies.
+//!
+//! The texts are described in the table of [`rules`](crate::rules); what needs a look at the user's files is
+//! in [`source`](crate::source).
+
+use nixoci_core::error::Excerpt;
+use nixoci_core::host::Host;
+use nixoci_core::platform::NixSystem;
+use nixoci_core::request::{BuildRequest, Installable};
+use nixoci_core::{Error, Remedy};
+
+use crate::cli::Target;
+use crate::pattern::{Captures, fill, find};
+use crate::record::Record;
+use crate::rules::{RULES, Rule, Then};
+use crate::{codes, source};
+
+/// What Nix was asked to do.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Subject<'a> {
+    pub(crate) host: &'a Host,
+    /// The message if Nix's text is not recognised.
+    failure: &'a str,
+    pub(crate) build: Option<(&'a BuildRequest, &'a Target)>,
+}
+
+impl<'a> Subject<'a> {
+    /// Some command.
+    pub(crate) fn command(host: &'a Host, failure: &'a str) -> Self {
+        Subject { host, failure, build: None }
+    }
+
+    /// A build, or a forecast of one.
+    pub(crate) fn build(host: &'a Host, request: &'a BuildRequest, target: &'a Target) -> Self {
+        Subject { host, failure: "Nix failed", build: Some((request, target)) }
+    }
+
+    /// The flake or file as the user typed it.
+    pub(crate) fn reference(&self) -> String {
+        match self.build.map(|(request, _)| &request.installable) {
+            Some(Installable::Flake { reference, .. }) => reference.clone(),
+            Some(Installable::File { path, .. }) => path.display().to_string(),
+            Some(Installable::StorePath(path)) => path.to_string(),
+            _ => String::new(),
+        }
+    }
+}
+
+/// The error for a run of Nix that failed.
+pub(crate) fn diagnose(record: &Record, subject: &Subject<'_>) -> Error {
+    let plain = Vec::from_iter(record.plain.iter().cloned()).join("\n");
+    let found = RULES.iter().find_map(|rule| {
+        let mut texts = record.errors.iter().chain([&plain]);
+        let hit = texts.find_map(|text| Some((text.as_str(), matched(rule, text)?)));
+        let in_log = || record.tails().find_map(|line| Some(("", matched(rule, line)?)));
+        hit.or_else(|| if rule.in_log { in_log() } else { None }).map(|(text, values)| (rule, text, values))
+    });
+    let error = match found {
+        Some((rule, text, values)) => recognised(rule, text, values, record, subject),
+        None => unrecognised(record, &plain, subject),
+    };
+    match record.path() {
+        Some(path) => error.log_at(path),
+        None => error,
+    }
+}
+
+fn matched(rule: &Rule, text: &str) -> Option<Captures> {
+    rule.patterns.iter().find_map(|pattern| find(pattern, text))
+}
+
+fn recognised(
+    rule: &Rule,
+    text: &str,
+    mut values: Captures,
+    record: &Record,
+    subject: &Subject<'_>,
+) -> Error {
+    context(&mut values, subject);
+    let drv = values.get("drv").cloned();
+    let mut error = match rule.then {
+        Then::Say => said(rule, &values),
+        Then::Platform => platform(rule, &values),
+        Then::Source => source::missing_file(&values, subject),
+        Then::NoFlake => source::no_flake(&values, subject),
+    };
+    for cause in words(text) {
+        error = error.because(cause);
+    }
+    if let Some(excerpt) = place(text, subject) {
+        error = error.at(excerpt);
+    }
+    let tail = drv.map(|drv| record.tail(&drv)).unwrap_or_default();
+    if tail.is_empty() { error } else { error.log(tail) }
+}
+
+/// What remedies and messages may name besides what the text says.
+fn context(values: &mut Captures, subject: &Subject<'_>) {
+    values.insert("user", subject.host.var("USER").unwrap_or("$USER").to_owned());
+    values.insert("reference", subject.reference());
+    if let Some((request, target)) = subject.build {
+        values.insert("system", request.system.to_string());
+        let attribute = target.attribute().unwrap_or_default().to_owned();
+        values.entry("attribute").or_insert(attribute);
+    }
+}
+
+fn said(rule: &Rule, values: &Captures) -> Error {
+    let error = Error::new(rule.code, fill(rule.message, values));
+    rule.remedies.iter().fold(error, |error, (text, command)| error.remedy(remedy(text, command, values)))
+}
+
+fn remedy(text: &str, command: &str, values: &Captures) -> Remedy {
+    let text = fill(text, values);
+    if command.is_empty() { Remedy::advice(text) } else { Remedy::command(text, fill(command, values)) }
+}
+
+/// Old texts say "a 'x' with features {…} is required, but I am a 'x' with features {…}" for both, a wrong
+/// platform and a missing feature.
+fn platform(rule: &Rule, values: &Captures) -> Error {
+    let value = |name| values.get(name).map(String::as_str).unwrap_or_default();
+    let (required, current) = (value("required"), value("current"));
+    if required == current {
+        let message = format!(
+            "building {} needs system features that this machine does not offer",
+            crate::log::store_name(value("drv"))
+        );
+        return Error::new(&codes::SYSTEM_FEATURES, message).remedy(Remedy::command(
+            "if the machine can do it, declare the features in /etc/nix/nix.conf, then restart the daemon",
+            "system-features = kvm big-parallel nixos-test benchmark",
+        ));
+    }
+    let error = said(rule, values);
+    let systems = (required.parse::<NixSystem>(), current.parse::<NixSystem>());
+    let linux = matches!(&systems, (Ok(required), Ok(current)) if required.is_linux() && current.is_linux());
+    if !linux {
+        return error
+            .remedy(Remedy::command("see what could build it, and what each needs", "nixoci backends"));
+    }
+    error
+        .remedy(Remedy::command(
+            "teach this machine to run its programs (Debian, Ubuntu)",
+            "sudo apt-get install qemu-user-static",
+        ))
+        .remedy(Remedy::command(
+            "then tell Nix, in /etc/nix/nix.conf, and restart the daemon",
+            format!("extra-platforms = {required}"),
+        ))
+        .remedy(Remedy::command(
+            "on NixOS, this does both",
+            format!("boot.binfmt.emulatedSystems = [ \"{required}\" ];"),
+        ))
+        .remedy(Remedy::command("or use another backend", "nixoci backends"))
+}
+
+fn unrecognised(record: &Record, plain: &str, subject: &Subject<'_>) -> Error {
+    let text = record.errors.last().map_or(plain, String::as_str);
+    let mut said = words(text);
+    if subject.build.is_none() {
+        return said.into_iter().fold(Error::new(&codes::COMMAND_FAILED, subject.failure), Error::because);
+    }
+    let first = if said.is_empty() { "Nix gave no reason".to_owned() } else { said.remove(0) };
+    let built = record.tails().next().is_some();
+    let (code, what) =
+        if built { (&codes::BUILD_FAILED, "the build") } else { (&codes::EVALUATION, "evaluation") };
+    let error = said.into_iter().fold(Error::new(code, format!("{what} failed: {first}")), Error::because);
+    match place(text, subject) {
+        Some(excerpt) => error.at(excerpt),
+        None => error,
+    }
+}
+
+/// Nix's own words: what comes after the last `error:`, without pictures of the source.
+fn words(text: &str) -> Vec<String> {
+    const LINES: usize = 12;
+    let after = text.rfind("error:").map_or(text, |at| &text[at + "error:".len()..]);
+    let lines = after.lines().map(str::trim).filter(|line| !line.is_empty() && !is_picture(line));
+    let mut lines: Vec<String> = lines.map(str::to_owned).collect();
+    lines.truncate(LINES);
+    lines
+}
+
+/// `at /file:1:2:`, `1| source`, `|   ^`.
+fn is_picture(line: &str) -> bool {
+    let numbered = line.trim_start_matches(|c: char| c.is_ascii_digit()).starts_with('|');
+    numbered || (line.starts_with("at ") && line.ends_with(':'))
+}
+
+/// The innermost place in the source that the text names.
+fn place(text: &str, subject: &Subject<'_>) -> Option<Excerpt> {
+    let lines: Vec<&str> = text.lines().map(str::trim_start).collect();
+    let (index, place) = lines
+        .iter()
+        .enumerate()
+        .rev()
+        .find_map(|(index, line)| Some((index, line.strip_prefix("at ")?.strip_suffix(':')?)))?;
+    let mut parts = place.rsplitn(3, ':');
+    let column: usize = parts.next()?.parse().ok()?;
+    let line: usize = parts.next()?.parse().ok()?;
+    let file = source::as_the_user_knows_it(parts.next()?, subject);
+    let text = lines[index + 1..].iter().find_map(|shown| {
+        let source = shown.strip_prefix(&line.to_string())?.strip_prefix('|')?;
+        Some(source.strip_prefix(' ').unwrap_or(source).to_owned())
+    })?;
+    Some(Excerpt { file, line, column, text, width: 1 })
+}
+
+#[cfg(test)]
+#[path = "diagnose_tests.rs"]
+mod tests;

@@ -1,0 +1,160 @@
+//! Flake references that mean the same wherever Nix runs, and for every version of it.
+//!
+//! Local directories become absolute and free of symbolic links: `/tmp` and `/var` are links on macOS, and
+//! Nix 2.26 refuses a linked directory while `path:` fails on one in every version.
+
+use std::path::{Path, PathBuf};
+
+use nixoci_core::{Error, Remedy, Result};
+
+use crate::codes;
+
+/// A reference with every local path made canonical; others stay as they are. Relative paths are relative to
+/// `base`.
+///
+/// # Errors
+/// [`codes::NO_DIRECTORY`] if a local path does not exist.
+pub fn canonical_reference(reference: &str, base: &Path) -> Result<String> {
+    let Some(local) = Local::of(reference) else { return Ok(reference.to_owned()) };
+    let path = base.join(&local.path);
+    let canonical = path.canonicalize().map_err(|error| {
+        let message = format!("`{reference}` does not exist: there is no {}", path.display());
+        Error::new(&codes::NO_DIRECTORY, message)
+            .caused_by(&error)
+            .remedy(Remedy::advice("name a directory with a flake.nix, such as `.#container` for this one"))
+    })?;
+    Ok(format!("{}{}{}", local.scheme, local.encode(&canonical), local.query))
+}
+
+/// The directory that a reference names, if it is on this host: not necessarily the root of its repository.
+pub(crate) fn local_dir(reference: &str) -> Option<PathBuf> {
+    let local = Local::of(reference)?;
+    let dir = local.query.trim_start_matches('?').split('&').find_map(|part| part.strip_prefix("dir="));
+    Some(dir.map_or(local.path.clone(), |dir| local.path.join(dir)))
+}
+
+/// A reference to a place on this host, taken apart.
+struct Local<'a> {
+    /// `path:`, `git+file://`, or nothing.
+    scheme: &'a str,
+    path: PathBuf,
+    /// With its question mark.
+    query: &'a str,
+}
+
+const SCHEMES: &[&str] = &["path:", "git+file:"];
+
+impl<'a> Local<'a> {
+    fn of(reference: &'a str) -> Option<Local<'a>> {
+        let scheme = SCHEMES.iter().find(|scheme| reference.starts_with(**scheme));
+        let rest = &reference[scheme.map_or(0, |scheme| scheme.len())..];
+        let rest = if scheme.is_some() { rest.strip_prefix("//").unwrap_or(rest) } else { rest };
+        let (path, query) = rest.split_at(rest.find('?').unwrap_or(rest.len()));
+        // Anything else without a scheme is a name in the flake registry.
+        if scheme.is_none() && !path.starts_with(['.', '/']) {
+            return None;
+        }
+        let scheme = &reference[..reference.len() - rest.len()];
+        let path = if scheme.is_empty() { path.to_owned() } else { percent_decode(path)? };
+        Some(Local { scheme, path: PathBuf::from(path), query })
+    }
+
+    fn encode(&self, path: &Path) -> String {
+        let text = path.to_string_lossy();
+        // A bare path is taken as it is; in a URL it must be encoded.
+        if self.scheme.is_empty() { text.into_owned() } else { percent_encode(&text) }
+    }
+}
+
+fn percent_decode(text: &str) -> Option<String> {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.bytes();
+    while let Some(byte) = rest.next() {
+        bytes.push(match byte {
+            b'%' => {
+                let mut digit = || (rest.next()? as char).to_digit(16);
+                u8::try_from(digit()? << 4 | digit()?).ok()?
+            }
+            _ => byte,
+        });
+    }
+    String::from_utf8(bytes).ok()
+}
+
+fn percent_encode(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        if byte.is_ascii_alphanumeric() || b"/-._~!$&'()*+,;=:@".contains(&byte) {
+            out.push(byte as char);
+        } else {
+            out.push_str(&format!("%{byte:02X}"));
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn links_are_followed_and_the_rest_of_the_reference_stays() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = dir.path().canonicalize().unwrap();
+        std::fs::create_dir_all(root.join("a b/sub")).unwrap();
+        std::os::unix::fs::symlink(root.join("a b"), root.join("link")).unwrap();
+        let r = root.display();
+        for (reference, expected) in [
+            ("./link", format!("{r}/a b")),
+            ("./link?dir=sub&submodules=1", format!("{r}/a b?dir=sub&submodules=1")),
+            (".", format!("{r}")),
+            ("path:./link", format!("path:{r}/a%20b")),
+            ("path:link/../a%20b", format!("path:{r}/a%20b")),
+            ("git+file:./link?ref=main", format!("git+file:{r}/a%20b?ref=main")),
+        ] {
+            assert_eq!(canonical_reference(reference, &root).unwrap(), expected, "{reference}");
+        }
+        let absolute = format!("git+file://{r}/link");
+        assert_eq!(canonical_reference(&absolute, &root).unwrap(), format!("git+file://{r}/a%20b"));
+    }
+
+    #[test]
+    fn what_is_not_here_stays_as_it_is() {
+        for reference in [
+            "nixpkgs",
+            "github:NixOS/nixpkgs/nixos-24.05",
+            "git+https://h/r?submodules=1",
+            "flake:x",
+            "https://h/x.tar.gz",
+        ] {
+            assert_eq!(canonical_reference(reference, Path::new("/nowhere")).unwrap(), reference);
+            assert_eq!(local_dir(reference), None);
+        }
+    }
+
+    #[test]
+    fn a_directory_that_does_not_exist_is_named() {
+        let error = canonical_reference("./nosuch", Path::new("/tmp")).unwrap_err();
+        assert!(error.is(&codes::NO_DIRECTORY));
+        assert!(error.to_string().contains("/tmp/./nosuch"), "{error}");
+    }
+
+    #[test]
+    fn finds_the_directory_of_the_flake_itself() {
+        assert_eq!(local_dir("path:/a%20b?dir=sub").unwrap(), Path::new("/a b/sub"));
+        assert_eq!(local_dir("/a?submodules=1").unwrap(), Path::new("/a"));
+    }
+
+    proptest! {
+        #[test]
+        fn encoding_can_be_undone(text in ".{0,50}") {
+            prop_assert_eq!(percent_decode(&percent_encode(&text)), Some(text));
+        }
+
+        #[test]
+        fn no_reference_makes_it_panic(text in ".{0,50}") {
+            let _ = canonical_reference(&text, Path::new("/"));
+        }
+    }
+}

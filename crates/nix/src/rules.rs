@@ -1,0 +1,361 @@
+//! What Nix says, and what nixoci makes of it: the table.
+//!
+//! The first rule that fits wins, so causes come before their consequences. Texts: Nix 2.24 to 2.34 as
+//! measured, both wordings where they differ; a 2.26 client with a 2.34 builder shows both at once.
+
+use nixoci_core::error::Code;
+
+use crate::codes as c;
+
+/// How to understand one kind of failure.
+pub(crate) struct Rule {
+    pub(crate) code: &'static Code,
+    /// Any of these; see [`pattern`](crate::pattern).
+    pub(crate) patterns: &'static [&'static str],
+    /// Filled with what the pattern found, and with `reference`, `attribute`, `system`, `user`.
+    pub(crate) message: &'static str,
+    /// Sentence and command; an empty command is advice.
+    pub(crate) remedies: &'static [(&'static str, &'static str)],
+    /// Whether a builder may say it in its log.
+    pub(crate) in_log: bool,
+    /// What has to be looked at besides.
+    pub(crate) then: Then,
+}
+
+/// What makes the error.
+#[derive(Clone, Copy)]
+pub(crate) enum Then {
+    /// The rule's own message and remedies.
+    Say,
+    /// The systems in the text.
+    Platform,
+    /// The user's files.
+    Source,
+    /// The flake's directory.
+    NoFlake,
+}
+
+const fn rule(
+    code: &'static Code,
+    patterns: &'static [&'static str],
+    message: &'static str,
+    remedies: &'static [(&'static str, &'static str)],
+) -> Rule {
+    Rule { code, patterns, message, remedies, in_log: false, then: Then::Say }
+}
+
+impl Rule {
+    const fn in_log(mut self) -> Rule {
+        self.in_log = true;
+        self
+    }
+
+    const fn then(mut self, then: Then) -> Rule {
+        self.then = then;
+        self
+    }
+}
+
+const RESTART: (&str, &str) = (
+    "start the daemon (on a Mac: sudo launchctl kickstart -k system/org.nixos.nix-daemon)",
+    "sudo systemctl restart nix-daemon",
+);
+
+pub(crate) static RULES: &[Rule] = &[
+    rule(&nixoci_core::codes::CANCELLED, &["interrupted by the user"], "Nix was interrupted", &[]),
+    // The machine.
+    rule(
+        &c::DAEMON_PERMISSION,
+        &["cannot connect to socket at '{socket}': Permission denied", "user '{name}' is not allowed to connect to the Nix daemon"],
+        "your user may not use the Nix daemon",
+        &[
+            ("on Debian, join the group that may, then log in again", "sudo usermod -aG nix-users {user}"),
+            ("elsewhere, name yourself in /etc/nix/nix.conf, and restart the daemon", "allowed-users = root {user}"),
+        ],
+    ),
+    rule(
+        &c::DAEMON_DOWN,
+        &["cannot connect to socket at '{socket}': Connection refused", "cannot connect to socket at '{socket}': No such file or directory"],
+        "the Nix daemon does not run",
+        &[RESTART],
+    ),
+    rule(
+        &c::STORE_PERMISSION,
+        &[
+            "opening lock file '{path}': Permission denied",
+            "opening lock file '{path}': Read-only file system",
+            "creating directory '/nix/{path}': Permission denied",
+            "creating directory '/nix': Permission denied",
+            "changing ownership of path '{path}': Operation not permitted",
+            "remounting {path} writable: Operation not permitted",
+        ],
+        "your user may not write the Nix store, and no daemon does it for you",
+        &[RESTART, ("or, on a machine only you use, own the store", "sudo chown -R {user} /nix")],
+    ),
+    rule(
+        &c::NO_BUILD_USERS,
+        &["the group '{group}' specified in 'build-users-group' does not exist", "the build users group '{group}' has no members"],
+        "Nix has no build users: the group {group} is missing or empty",
+        &[
+            ("build without them, as root, by a line in /etc/nix/nix.conf", "build-users-group ="),
+            ("or create them, and restart the daemon", "sudo groupadd -r {group} && sudo useradd -r -g {group} -G {group} -d /var/empty -s /usr/sbin/nologin {group}1"),
+        ],
+    ),
+    rule(
+        &c::NO_SANDBOX,
+        &[
+            "this system does not support the kernel namespaces that are required for sandboxing",
+            "cloning builder process: Operation not permitted",
+            "setting up a private mount namespace: Operation not permitted",
+            "unable to clone a user namespace",
+        ],
+        "builds cannot be sandboxed on this machine",
+        &[
+            ("allow user namespaces", "sudo sysctl -w user.max_user_namespaces=15000"),
+            ("or, where only trusted expressions are built, do without, by a line in /etc/nix/nix.conf", "sandbox-fallback = true"),
+        ],
+    ),
+    rule(
+        &c::PLATFORM,
+        &[
+            "a '{required}' with features {features} is required to build '{drv}', but I am a '{current}' with",
+            "Cannot build '{drv}'. Reason: platform mismatch Required system: '{required}' Current system: '{current}'",
+            "Required system: '{required}'{*}Current system: '{current}'",
+        ],
+        "this machine ({current}) does not build for {required}",
+        &[],
+    )
+    .then(Then::Platform),
+    rule(
+        &c::SYSTEM_FEATURES,
+        &["Cannot build '{drv}'. Reason: missing system features Required features: {features}", "Reason: missing system features"],
+        "building {drv|store} needs system features that this machine does not offer",
+        &[("if the machine can do it, declare the features in /etc/nix/nix.conf, then restart the daemon", "system-features = kvm big-parallel nixos-test benchmark")],
+    ),
+    rule(
+        &c::NO_JOBS,
+        &["nable to start any build; either increase '--max-jobs'", "local builds are disabled (max-jobs = 0)"],
+        "local builds are switched off, and no remote builder takes the build",
+        &[("allow this build here", "nixoci build --max-jobs 1"), ("or for good, in nix.conf", "max-jobs = auto")],
+    ),
+    rule(
+        &c::DISK_FULL,
+        &["No space left on device", "database or disk is full", "may have been caused by lack of free disk space"],
+        "the disk is full where Nix builds",
+        &[
+            ("remove what no root holds any more", "nix-collect-garbage"),
+            ("see what is full", "df -h /nix /tmp"),
+        ],
+    )
+    .in_log(),
+    rule(
+        &c::EXEC_FORMAT,
+        &["executing '{program}': Exec format error", "cannot execute binary file: Exec format error", "Exec format error"],
+        "this machine does not run programs for the platform that is built, although `extra-platforms` says so",
+        &[
+            ("register an emulator (Debian, Ubuntu)", "sudo apt-get install qemu-user-static"),
+            ("see what is registered: the flags must contain F", "grep -H flags /proc/sys/fs/binfmt_misc/*"),
+        ],
+    )
+    .in_log(),
+    rule(
+        &c::HASH_MISMATCH,
+        &["hash mismatch in fixed-output derivation '{drv}': specified: {specified} got: {got}", "hash mismatch in fixed-output derivation '{drv}'"],
+        "{drv|store} is not what the expression expects",
+        &[("if the new content is what you want, write its hash into the expression", "{got}")],
+    ),
+    rule(
+        &c::UNSIGNED,
+        &["cannot add path '{path}' because it lacks a signature by a trusted key", "lacks a valid signature"],
+        "a store path carries no signature that this store trusts",
+        &[("let root add it once", "sudo nix copy --no-check-sigs --from STORE {path}")],
+    ),
+    // Builds that evaluation needs, before builds as such.
+    rule(
+        &c::IFD,
+        &[
+            "while realising the context of{*}builder for '{drv}' failed",
+            "while realising the context of{*}Cannot build '{drv}'",
+            "cannot build '{drv}' during evaluation because the option 'allow-import-from-derivation' is disabled",
+        ],
+        "evaluation needs {drv|store}, and building it failed",
+        &[],
+    ),
+    rule(
+        &c::BUILD_KILLED,
+        &["builder for '{drv}' failed due to signal {signal}", "Cannot build '{drv}'. Reason: builder failed due to signal {signal}"],
+        "the builder of {drv|store} was killed by signal {signal}",
+        &[("if memory ran out, build with fewer jobs at once", "nixoci build --max-jobs 1 --cores 1"), ("see whether the kernel did it", "sudo dmesg | grep -i -E 'killed process|out of memory'")],
+    ),
+    rule(
+        &c::NO_OUTPUT,
+        &["builder for '{drv}' failed to produce output path"],
+        "{drv|store} was built without an error, but left no output",
+        &[("the builder has to create what $out names", "")],
+    ),
+    rule(
+        &c::BUILD_TIMEOUT,
+        &["building of '{drv}' from .drv file timed out after {time}", "Cannot build '{drv}'. Reason: timed out after {time}", "timed out after {time}"],
+        "the build ran into Nix's own time limit of {time}",
+        &[("allow it more time", "nixoci build --option timeout 0 --option max-silent-time 0")],
+    ),
+    rule(
+        &c::BUILD_FAILED,
+        &["builder for '{drv}' failed with exit code {status}", "Cannot build '{drv}'. Reason: builder failed with exit code {status}"],
+        "building {drv|store} failed with exit code {status}",
+        &[],
+    ),
+    rule(
+        &c::BUILD_FAILED,
+        &["builder for '{drv}' failed", "Cannot build '{drv}'. Reason: {reason}", "build of '{drv}' failed", "dependencies of derivation '{drv}' failed to build"],
+        "building {drv|store} failed",
+        &[],
+    ),
+    rule(
+        &c::CONNECTION_LOST,
+        &["Nix daemon disconnected unexpectedly", "cannot open connection to remote store '{store}'"],
+        "the connection to the Nix daemon broke",
+        &[RESTART],
+    ),
+    rule(
+        &c::GONE,
+        &[
+            "path '{path}' is required, but there is no substituter that can build it",
+            "path '{path}' is required, but it's missing",
+            "path '{path}' is not a valid store path",
+            "path '{path}' is not valid",
+        ],
+        "the store has no {path}",
+        &[("build it again from its expression", "")],
+    ),
+    // Evaluation, the user's files first.
+    rule(
+        &c::NOT_OWNED,
+        &["repository path '{repo}' is not owned by current user", "detected dubious ownership in repository at '{repo}'"],
+        "the Git repository {repo} belongs to another user",
+        &[("tell Git and Nix that it is safe", "git config --global --add safe.directory {repo}"), ("or take the directory as it is", "nixoci build path:{repo}#…")],
+    ),
+    rule(
+        &c::UNSUPPORTED_FILE,
+        &["file '{file}' has an unsupported type"],
+        "`{file}` is a socket, pipe or device, which cannot be copied to the store",
+        &[("remove it", "rm {file}"), ("or, in a Git repository, name the flake without `path:`, so that only tracked files count", "")],
+    ),
+    rule(
+        &c::UNTRACKED,
+        &[
+            "Path '{file}' in the repository '{repo}' is not tracked by Git",
+            "Path '{file}' does not exist in Git repository '{repo}'",
+            "path '/nix/store/{store}-source/{file}' does not exist",
+            "getting status of '/nix/store/{store}-source/{file}': No such file or directory",
+            "opening file '/nix/store/{store}-source/{file}': No such file or directory",
+        ],
+        "",
+        &[],
+    )
+    .then(Then::Source),
+    rule(
+        &c::NOT_A_FLAKE,
+        &["could not find a flake.nix file", "is not a flake (because it's not a directory)", "does not contain a 'flake.nix'", "is not part of a flake", "path '{path}' is not a flake"],
+        "",
+        &[],
+    )
+    .then(Then::NoFlake),
+    rule(
+        &c::NOT_A_FLAKE,
+        &["cannot find flake '{flake}' in the flake registries"],
+        "`{reference}` is neither a known flake nor a path",
+        &[("a directory begins with a dot or a slash", "nixoci build ./{reference}"), ("see the flakes that have names", "nix registry list")],
+    ),
+    rule(
+        &c::IMPURE,
+        &["access to absolute path '{path}' is forbidden in pure eval", "'{path}' is not allowed in pure eval", "cannot look up '{path}' in pure eval", "access to URI '{path}' is forbidden"],
+        "the expression reads {path}, which is outside the flake",
+        &[("allow it", "nixoci build --impure"), ("or copy what is needed into the project, and add it to Git", "")],
+    ),
+    rule(
+        &c::FETCH_DENIED,
+        &[
+            "unable to download '{url}': HTTP error {status}",
+            "Permission denied (publickey{*}while fetching the input '{url}'",
+            "access-tokens",
+            "API rate limit exceeded",
+        ],
+        "{url} cannot be fetched: the server answers with an error {status}",
+        &[
+            ("a private repository or GitHub's limit: give Nix a token, in ~/.config/nix/nix.conf", "access-tokens = github.com=TOKEN"),
+            ("or fetch by ssh, with your key", "git+ssh://git@github.com/OWNER/REPOSITORY"),
+            ("or use a local copy of the input", "nixoci build --override-input NAME path:/DIRECTORY"),
+        ],
+    ),
+    rule(
+        &c::FETCH,
+        &[
+            "while fetching the input '{input}'{*}unable to download '{url}': {why}",
+            "unable to download '{url}': {why}",
+            "while fetching the input '{input}'{*}Failed to fetch git repository '{url}'",
+            "while fetching the input '{input}'{*}resolving Git reference '{url}'",
+            "while fetching the input '{input}'{*}program 'git' failed",
+        ],
+        "an input cannot be fetched: {input}",
+        &[
+            ("look at the network and at the proxy variables", "env | grep -i _proxy"),
+            ("or use a local copy of the input", "nixoci build --override-input NAME path:/DIRECTORY"),
+        ],
+    ),
+    rule(
+        &c::LOCK,
+        &["requires lock file changes but they're not allowed", "cannot update unlocked flake input '{input}' in pure mode", "NAR hash mismatch in input '{input}'"],
+        "flake.lock does not match the flake's inputs",
+        &[("bring it up to date", "nix flake lock {reference}")],
+    ),
+    rule(
+        &c::FEATURE_DISABLED,
+        &["experimental Nix feature '{feature}' is disabled"],
+        "the experimental feature {feature} is switched off",
+        &[("switch it on for this build", "nixoci build --option extra-experimental-features {feature}"), ("or for good, in nix.conf", "extra-experimental-features = {feature}")],
+    ),
+    rule(
+        &c::NO_ATTRIBUTE,
+        &["in selection path '{attribute}' not found Did you mean {near}?", "does not provide attribute {places} Did you mean {near}?"],
+        "`{reference}` has no `{attribute}`",
+        &[("did you mean this one", "{near}")],
+    ),
+    rule(
+        &c::NO_ATTRIBUTE,
+        &["in selection path '{attribute}' not found", "does not provide attribute"],
+        "`{reference}` has no `{attribute}`",
+        &[("see what a flake has", "nix flake show {reference}")],
+    ),
+    rule(
+        &c::NOT_A_DERIVATION,
+        &["expected flake output attribute '{attribute}' to be a derivation or path but found {found}: ", "expected flake output attribute '{attribute}' to be a derivation or path but found {found}"],
+        "`{attribute}` cannot be built: it is {found}",
+        &[("name a derivation; see what the flake has", "nix flake show {reference}")],
+    ),
+    rule(
+        &c::NOT_A_DERIVATION,
+        &["expression does not evaluate to a derivation", "is not a derivation"],
+        "`{reference}` does not yield something that can be built",
+        &[("name an attribute that is a derivation", "nixoci build -f {reference} ATTRIBUTE")],
+    ),
+    rule(
+        &c::MISSING_ARGUMENT,
+        &["has an argument without a value ('{argument}')"],
+        "`{reference}` is a function that needs the argument `{argument}`",
+        &[("give it a text", "nixoci build -f {reference} --argstr {argument} VALUE"), ("or an expression", "nixoci build -f {reference} --arg {argument} 'EXPRESSION'")],
+    ),
+    rule(&c::SYNTAX, &["syntax error, {what}"], "syntax error: {what}", &[]),
+    rule(
+        &c::MISSING_SOURCE,
+        &["path '{path}' does not exist", "opening file '{path}': No such file or directory", "getting status of '{path}': No such file or directory"],
+        "the expression names `{path}`, which does not exist",
+        &[("paths in an expression are relative to the file they are written in", "")],
+    ),
+    rule(
+        &c::BAD_FLAG,
+        &["unrecognised flag '{flag}'", "unknown setting '{flag}'"],
+        "this version of Nix does not know {flag}",
+        &[("see what it knows", "nix build --help")],
+    ),
+];

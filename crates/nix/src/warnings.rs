@@ -1,0 +1,84 @@
+//! Nix's warnings and notes, in words that fit what the user did.
+
+use nixoci_core::Remedy;
+use nixoci_core::event::Level;
+
+/// What becomes of something Nix said.
+#[derive(Debug, PartialEq)]
+pub(crate) enum Notice {
+    /// It does not concern the user.
+    Drop,
+    /// It does.
+    Say { level: Level, text: String, remedies: Vec<Remedy> },
+}
+
+/// Beginnings of notes that are about how nixoci calls Nix, and what nixoci shows in its own way.
+const NOISE: &[&str] = &[
+    "'--json' without '--json-format' is deprecated",
+    "not writing modified lock file of flake",
+    "building '",
+    "copying path",
+    "copying 0 paths",
+];
+
+/// Decides about one note; `level` is Nix's own opinion.
+pub(crate) fn notice(text: &str, level: Level) -> Notice {
+    let text = text.trim();
+    let text = text.strip_prefix("warning:").map_or(text, str::trim);
+    if text.is_empty() || NOISE.iter().any(|noise| text.starts_with(noise)) {
+        return Notice::Drop;
+    }
+    if let Some(tree) = text.strip_prefix("Git tree '").and_then(|rest| rest.strip_suffix("' is dirty")) {
+        let text = format!("{tree} has uncommitted changes, which are part of this build");
+        return Notice::Say { level: Level::Info, text, remedies: Vec::new() };
+    }
+    let mut remedies = Vec::new();
+    if text.starts_with("ignoring untrusted flake configuration setting") {
+        remedies.push(Remedy::command(
+            "if you trust this flake's binary caches and settings, accept them",
+            "nixoci build --accept-flake-config",
+        ));
+        let text = text.lines().next().unwrap_or(text).trim_end_matches('.').to_owned();
+        return Notice::Say { level: Level::Warning, text, remedies };
+    }
+    Notice::Say { level, text: text.to_owned(), remedies }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn said(text: &str) -> (Level, String, usize) {
+        match notice(text, Level::Warning) {
+            Notice::Say { level, text, remedies } => (level, text, remedies.len()),
+            Notice::Drop => panic!("{text} was dropped"),
+        }
+    }
+
+    #[test]
+    fn a_dirty_tree_is_good_to_know_and_no_warning() {
+        let (level, text, _) = said("warning: Git tree '/root/g' is dirty");
+        assert_eq!(level, Level::Info);
+        assert_eq!(text, "/root/g has uncommitted changes, which are part of this build");
+    }
+
+    #[test]
+    fn an_ignored_setting_says_how_to_accept_it() {
+        let (level, text, remedies) = said(
+            "warning: ignoring untrusted flake configuration setting 'extra-substituters'.\nPass '--accept-flake-config' to trust it",
+        );
+        assert_eq!((level, remedies), (Level::Warning, 1));
+        assert_eq!(text, "ignoring untrusted flake configuration setting 'extra-substituters'");
+    }
+
+    #[test]
+    fn what_nixoci_does_to_nix_is_not_the_users_business() {
+        for text in [
+            "warning: '--json' without '--json-format' is deprecated; please specify …",
+            "warning: not writing modified lock file of flake 'git+file:///root/g':\n• Added input 'x':",
+            "  ",
+        ] {
+            assert_eq!(notice(text, Level::Warning), Notice::Drop, "{text}");
+        }
+    }
+}
