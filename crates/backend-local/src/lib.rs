@@ -1,1 +1,164 @@
-//! Under construction.
+//! The backend of a Linux host that builds for itself: its own platform, and whatever its Nix is configured to
+//! run besides (`extra-platforms`, through binfmt).
+//!
+//! It is what CI uses, and the default on Linux. There is nothing to provision: either Nix works here, or the
+//! offer says why not and what to do.
+
+mod error;
+mod offers;
+mod probe;
+mod roots;
+mod settings;
+
+use std::borrow::Cow;
+
+use async_trait::async_trait;
+use nixoci_core::artifact::{Artifact, ArtifactId, PathInfo, Role, StorePath};
+use nixoci_core::backend::{Backend, Check, Cx, Depth, Descriptor, Forecast, Offer, Release};
+use nixoci_core::factory::TypedFactory;
+use nixoci_core::plan::{ProvisionPlan, Step, StepState};
+use nixoci_core::platform::NixSystem;
+use nixoci_core::request::BuildRequest;
+use nixoci_core::runner::Command;
+use nixoci_core::{Error, Result};
+use nixoci_nix::Nix;
+use tokio::io::AsyncWrite;
+use tokio::sync::OnceCell;
+
+pub use error::CODES;
+pub use settings::Settings;
+
+/// Makes [`Local`] backends.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Factory;
+
+impl TypedFactory for Factory {
+    const DESCRIPTOR: Descriptor = Descriptor {
+        name: Cow::Borrowed("local"),
+        aliases: Cow::Borrowed(&[]),
+        summary: Cow::Borrowed("this Linux machine, with its own Nix"),
+        concurrent_builds: true,
+        automatic: true,
+    };
+    type Settings = Settings;
+    type Backend = Local;
+
+    fn create(&self, settings: Settings) -> Result<Local> {
+        Ok(Local { settings, nix: OnceCell::new() })
+    }
+}
+
+/// This host as a place to build.
+#[derive(Debug)]
+pub struct Local {
+    settings: Settings,
+    nix: OnceCell<Nix>,
+}
+
+impl Local {
+    async fn nix(&self, cx: &Cx<'_>) -> Result<&Nix> {
+        self.nix.get_or_try_init(|| Nix::discover(cx)).await
+    }
+
+    /// The reason why nothing can be built for `system` here, if there is one.
+    async fn refusal(&self, cx: &Cx<'_>, system: &NixSystem) -> Result<Option<Error>> {
+        let offers = self.offers(cx).await?;
+        Ok(offers::refusal(&offers, cx.host, system))
+    }
+}
+
+#[async_trait]
+impl Backend for Local {
+    async fn offers(&self, cx: &Cx<'_>) -> Result<Vec<Offer>> {
+        offers::require_linux(cx.host)?;
+        let nix = self.nix(cx).await?;
+        Ok(offers::offers(&nix.settings(cx).await?, &self.settings, cx.host))
+    }
+
+    async fn probe(&self, cx: &Cx<'_>) -> Result<Vec<Check>> {
+        offers::require_linux(cx.host)?;
+        let nix = self.nix(cx).await?;
+        probe::checks(cx, nix, &self.settings).await
+    }
+
+    async fn plan(&self, cx: &Cx<'_>, want: &[NixSystem]) -> Result<ProvisionPlan> {
+        let mut steps = Vec::new();
+        for system in want {
+            let state = match self.refusal(cx, system).await {
+                Ok(None) => StepState::Satisfied,
+                Ok(Some(error)) | Err(error) => StepState::Blocked { error },
+            };
+            steps.push(Step {
+                id: format!("nix-{system}"),
+                title: format!("Nix on this machine builds for {system}"),
+                why: "the image is built here".to_owned(),
+                state,
+                effects: Vec::new(),
+                needs_root: false,
+                commands: Vec::new(),
+            });
+        }
+        Ok(ProvisionPlan { steps })
+    }
+
+    async fn provision(&self, _: &Cx<'_>, plan: &ProvisionPlan) -> Result<()> {
+        // There is nothing this backend could do: installing Nix or changing its settings is the user's.
+        plan.blocked().map_or(Ok(()), |(_, error)| Err(error.clone()))
+    }
+
+    async fn forecast(&self, cx: &Cx<'_>, request: &BuildRequest, depth: Depth) -> Result<Forecast> {
+        match depth {
+            // This backend never declines, and the build evaluates anyway: asking first would do it twice.
+            Depth::Verdict => Ok(Forecast::unknown()),
+            Depth::Full => self.nix(cx).await?.forecast(cx, request).await,
+        }
+    }
+
+    async fn build(&self, cx: &Cx<'_>, request: &BuildRequest, forecast: &Forecast) -> Result<Artifact> {
+        let root = roots::new_root(&cx.dirs.cache).await?;
+        let built = self.nix(cx).await?.build(cx, request, forecast, &root).await?;
+        Ok(Artifact {
+            path: built.path,
+            role: Role::Output,
+            system: request.system.clone(),
+            drv: built.drv,
+            attribute: built.attribute,
+            id: ArtifactId(root.to_string_lossy().into_owned()),
+        })
+    }
+
+    async fn query(&self, cx: &Cx<'_>, roots: &[StorePath], closure: bool) -> Result<Vec<PathInfo>> {
+        let mut infos = self.nix(cx).await?.path_info(cx, roots, closure).await?;
+        for info in &mut infos {
+            info.local = Some(info.path.as_path().to_owned());
+        }
+        Ok(infos)
+    }
+
+    async fn fetch(
+        &self,
+        cx: &Cx<'_>,
+        paths: &[StorePath],
+        out: &mut (dyn AsyncWrite + Send + Unpin),
+    ) -> Result<u64> {
+        let nix = self.nix(cx).await?;
+        let mut total = 0;
+        for info in nix.path_info(cx, paths, false).await? {
+            total += nix.dump(cx, &info, out).await?;
+        }
+        Ok(total)
+    }
+
+    async fn release(&self, cx: &Cx<'_>, how: Release) -> Result<()> {
+        match how {
+            Release::Artifact { id } => roots::release(&cx.dirs.cache, &id).await,
+            // Nothing is kept running, and nothing was installed.
+            _ => Ok(()),
+        }
+    }
+
+    async fn shell(&self, cx: &Cx<'_>) -> Result<Command> {
+        offers::require_linux(cx.host)?;
+        Ok(Command::new(cx.host.var("SHELL").unwrap_or("/bin/sh")).interactive())
+    }
+}

@@ -1,0 +1,56 @@
+//! What `doctor` looks at on a host that builds for itself.
+
+use nixoci_core::backend::{Check, CheckVerdict, Cx};
+use nixoci_core::{Remedy, Result};
+use nixoci_nix::{Nix, NixSettings, StoreInfo};
+
+use crate::offers;
+use crate::settings::Settings;
+
+pub(crate) async fn checks(cx: &Cx<'_>, nix: &Nix, settings: &Settings) -> Result<Vec<Check>> {
+    let mut checks = vec![good("Nix", nix.version().to_string())];
+    checks.push(match nix.store_info(cx).await {
+        Ok(info) => good("Nix store", store(&info)),
+        Err(error) => Check {
+            title: "Nix store".to_owned(),
+            detail: error.to_string(),
+            verdict: CheckVerdict::Bad,
+            remedies: error.report().remedies.clone(),
+        },
+    });
+    let found = nix.settings(cx).await?;
+    let ready: Vec<String> = offers::offers(&found, settings, cx.host)
+        .into_iter()
+        .filter(|offer| offer.readiness.rank().is_some())
+        .map(|offer| offer.system.to_string())
+        .collect();
+    checks.push(good("platforms", ready.join(", ")));
+    checks.push(sandbox(&found));
+    Ok(checks)
+}
+
+fn good(title: &str, detail: String) -> Check {
+    Check { title: title.to_owned(), detail, verdict: CheckVerdict::Good, remedies: Vec::new() }
+}
+
+fn store(info: &StoreInfo) -> String {
+    let how = if info.is_daemon() { "through the daemon" } else { "directly" };
+    let version = info.version.as_ref().map(|version| format!(" {version}")).unwrap_or_default();
+    format!("{how}{version}")
+}
+
+fn sandbox(nix: &NixSettings) -> Check {
+    let detail = match (nix.sandbox.as_str(), nix.sandbox_fallback) {
+        ("false", _) => "off: builds may use what happens to be on this machine, and differ elsewhere",
+        ("relaxed", _) => "relaxed: derivations may opt out",
+        // Nix's default: where the kernel refuses a sandbox, builds go on without one and without a word.
+        (_, true) => return good("sandbox", "on, where the kernel allows it".to_owned()),
+        (_, false) => return good("sandbox", "on".to_owned()),
+    };
+    Check {
+        title: "sandbox".to_owned(),
+        detail: detail.to_owned(),
+        verdict: CheckVerdict::Warning,
+        remedies: vec![Remedy::command("switch it on in /etc/nix/nix.conf", "sandbox = true")],
+    }
+}

@@ -1,0 +1,73 @@
+//! Garbage collector roots that keep what was built while nixoci reads it.
+//!
+//! A root is the link that `nix build --out-link` makes, in a directory of its own below nixoci's cache. Links
+//! that a killed nixoci left behind are swept once they are a day old.
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use nixoci_core::artifact::ArtifactId;
+use nixoci_core::{Error, Result, ResultExt};
+
+use crate::error::ROOT;
+
+const STALE: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// A path for a root that nobody else uses.
+pub(crate) async fn new_root(cache: &Path) -> Result<PathBuf> {
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    let dir = cache.join("roots");
+    tokio::fs::create_dir_all(&dir).await.or_error(&ROOT, || format!("{} cannot be made", dir.display()))?;
+    sweep(&dir).await;
+    let number = NEXT.fetch_add(1, Ordering::Relaxed);
+    Ok(dir.join(format!("{}-{number}", std::process::id())))
+}
+
+/// Removes a root. One that is gone already is fine.
+pub(crate) async fn release(cache: &Path, id: &ArtifactId) -> Result<()> {
+    let path = Path::new(&id.0);
+    // An artifact's id comes from outside once backends are plugins: only our own directory is touched.
+    if path.parent() != Some(&cache.join("roots")) {
+        return Err(Error::new(&ROOT, format!("{} is not a root of this backend", path.display())));
+    }
+    match tokio::fs::remove_file(path).await {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(Error::new(&ROOT, format!("{} cannot be removed", path.display())).caused_by(&error))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Best effort: a root that stays too long costs disk space, nothing else.
+async fn sweep(dir: &Path) {
+    let Ok(mut entries) = tokio::fs::read_dir(dir).await else { return };
+    while let Ok(Some(entry)) = entries.next_entry().await {
+        let age = async { entry.path().symlink_metadata().ok()?.modified().ok()?.elapsed().ok() };
+        if age.await.is_some_and(|age| age > STALE) {
+            let _ = tokio::fs::remove_file(entry.path()).await;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn only_own_roots_are_removed_and_twice_is_fine() {
+        let cache = tempfile::tempdir().unwrap();
+        let root = new_root(cache.path()).await.unwrap();
+        assert_ne!(root, new_root(cache.path()).await.unwrap());
+        std::os::unix::fs::symlink("/nonexistent", &root).unwrap();
+        let id = ArtifactId(root.to_string_lossy().into_owned());
+        release(cache.path(), &id).await.unwrap();
+        assert!(root.symlink_metadata().is_err());
+        release(cache.path(), &id).await.unwrap();
+        let stranger = cache.path().join("keep");
+        std::fs::write(&stranger, "").unwrap();
+        let escape = ArtifactId(format!("{}/roots/../keep", cache.path().display()));
+        assert!(release(cache.path(), &escape).await.is_err());
+        assert!(stranger.exists());
+    }
+}
