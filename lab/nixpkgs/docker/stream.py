@@ -1,6 +1,7 @@
 """Writes a layered image as a docker-archive on stdout: stream CONF [--repo_tag REF].
 
-Members come in this order: base layers, store layers, the customisation layer, the config, `manifest.json`.
+Members come in this order: base layers (as they are in the base), store layers, the customisation layer, the config,
+`manifest.json`. The history's comments name each layer's store paths; for a base layer, its member in the base.
 """
 
 import argparse
@@ -67,9 +68,9 @@ class Archive:
         self.tar = tarfile.open(fileobj=out, mode="w|", format=tarfile.PAX_FORMAT)
         self.mtime = int(mtime.timestamp())
 
-    def add(self, name, size, file):
+    def add(self, name, size, file, mode=0o644):
         info = tarfile.TarInfo(name)
-        info.size, info.mtime, info.mode = size, self.mtime, 0o644
+        info.size, info.mtime, info.mode = size, self.mtime, mode
         self.tar.addfile(info, file)
 
     def add_bytes(self, name, data):
@@ -82,9 +83,7 @@ def parse_time(text):
 
 def merge_env(base, own):
     """Later values win, each name keeps the place where it came first."""
-    merged = dict(item.split("=", 1) for item in base)
-    merged.update(item.split("=", 1) for item in own)
-    return [f"{name}={value}" for name, value in merged.items()]
+    return list({item.split("=", 1)[0]: item for item in base + own}.values())
 
 
 def main():
@@ -96,7 +95,9 @@ def main():
         conf = json.load(file)
     created, mtime = parse_time(conf["created"]), parse_time(conf["mtime"])
     archive = Archive(sys.stdout.buffer, mtime)
-    layers, history, base_config = [], [], {}
+    base_config = None
+    # (path in the archive, digest, what it was made from)
+    layers = []
 
     def say(text):
         print(text, file=sys.stderr)
@@ -110,10 +111,10 @@ def main():
             ):
                 say(f"Adding base layer {number} from {member}")
                 info = base.getmember(member)
-                checksum = diff_id.removeprefix("sha256:")
-                archive.add(f"{checksum}/layer.tar", info.size, base.extractfile(info))
-                layers.append(checksum)
-                history.append({"created": created.isoformat(), "comment": member})
+                archive.tar.addfile(info, base.extractfile(info))
+                layers.append((member, diff_id.removeprefix("sha256:"), [member]))
+    else:
+        say("No 'fromImage' provided")
 
     for number, paths in enumerate(conf["store_layers"], len(layers) + 1):
         say(f"Creating layer {number} from paths: {paths}")
@@ -127,29 +128,31 @@ def main():
             again.start()
             archive.add(f"{checksum}/layer.tar", first.size, source)
             again.join()
-        layers.append(checksum)
-        history.append({"created": created.isoformat(), "comment": f"store paths: {paths}"})
+        layers.append((f"{checksum}/layer.tar", checksum, paths))
 
     say(f"Creating layer {len(layers) + 1} with customisation...")
     customisation = pathlib.Path(conf["customisation_layer"])
     checksum = (customisation / "checksum").read_text().strip()
     with open(customisation / "layer.tar", "rb") as file:
-        archive.add(f"{checksum}/layer.tar", (customisation / "layer.tar").stat().st_size, file)
-    layers.append(checksum)
-    history.append({"created": created.isoformat(), "comment": "customisation layer"})
+        archive.add(f"{checksum}/layer.tar", (customisation / "layer.tar").stat().st_size, file, mode=0o444)
+    layers.append((f"{checksum}/layer.tar", checksum, [str(customisation)]))
 
     say("Adding manifests...")
-    config = dict(conf["config"] or {})
-    environment = merge_env((base_config.get("config") or {}).get("Env") or [], config.get("Env") or [])
-    if environment:
-        config["Env"] = environment
+    config = conf["config"]
+    if base_config:
+        config = dict(config or {})
+        environment = merge_env((base_config.get("config") or {}).get("Env") or [], config.get("Env") or [])
+        if environment:
+            config["Env"] = environment
     image = {
         "created": created.isoformat(),
         "architecture": conf["architecture"],
         "os": "linux",
         "config": config,
-        "rootfs": {"diff_ids": [f"sha256:{layer}" for layer in layers], "type": "layers"},
-        "history": history,
+        "rootfs": {"diff_ids": [f"sha256:{checksum}" for _, checksum, _ in layers], "type": "layers"},
+        "history": [
+            {"created": created.isoformat(), "comment": f"store paths: {made_from}"} for _, _, made_from in layers
+        ],
     }
     image_bytes = json.dumps(image, indent=4).encode()
     config_name = f"{hashlib.sha256(image_bytes).hexdigest()}.json"
@@ -158,7 +161,7 @@ def main():
         {
             "Config": config_name,
             "RepoTags": [arguments.repo_tag or conf["repo_tag"]],
-            "Layers": [f"{layer}/layer.tar" for layer in layers],
+            "Layers": [path for path, _, _ in layers],
         }
     ]
     archive.add_bytes("manifest.json", json.dumps(manifest, indent=4).encode())
