@@ -1,0 +1,196 @@
+//! Images that were read once, kept for the next time.
+//!
+//! One directory, two files for each image: `KEY.tar`, the hybrid archive, and `KEY.json`, what is known about
+//! it. `KEY.part` is an archive in the making. Rules that make it safe for several processes at once:
+//! - An archive appears by rename, after its `KEY.json`; where there is an archive, it is complete.
+//! - `KEY.part` is locked by whoever makes it. Others wait for the lock, and then find the archive.
+//! - A user of an archive holds a shared lock on it; only who gets it exclusively may delete it.
+//! - A process that dies leaves at most an unlocked `KEY.part`, which the next one sweeps away.
+//!
+//! Locks are those of `flock(2)`, through the standard library.
+
+mod evict;
+mod links;
+mod lock;
+
+use std::fmt;
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use nixoci_core::digest::Digest;
+use nixoci_core::{Error, Result};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
+use tokio_util::sync::CancellationToken;
+
+use crate::codes;
+use crate::reference::Naming;
+use crate::summary::ImageSummary;
+
+pub use links::check_link;
+
+/// Part of every key: another number, and nothing that was cached before is found any more. Raise it when the
+/// archive, the summary, or a check changes.
+const FORMAT: u32 = 1;
+
+/// How many bytes of images are kept by default.
+pub const DEFAULT_LIMIT: u64 = 20 << 30;
+
+/// Says which image is meant: what it is made from, and what is done with it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct CacheKey(String);
+
+impl CacheKey {
+    /// The key of an image made from a store path with this narHash, and named so.
+    pub fn new(nar_hash: &Digest, naming: &Naming) -> CacheKey {
+        let naming = serde_json::to_string(naming).unwrap_or_default();
+        let text = format!("nixoci image {FORMAT}\n{nar_hash}\n{naming}\n");
+        CacheKey(Digest::from_bytes(Sha256::digest(text.as_bytes()).into()).hex())
+    }
+}
+
+impl fmt::Display for CacheKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// An image in the cache. It is not evicted while this value, or a clone of it, exists.
+#[derive(Clone, Debug)]
+pub struct CachedImage {
+    /// The hybrid archive.
+    pub archive: PathBuf,
+    /// What is known about it. [`accept`](ImageSummary::accept) says whether it is what was asked for.
+    pub summary: ImageSummary,
+    /// Holds a shared lock on the archive.
+    _lock: Arc<File>,
+}
+
+/// The cache of images.
+#[derive(Clone, Debug)]
+pub struct Cache {
+    dir: PathBuf,
+    limit: u64,
+    cancel: CancellationToken,
+}
+
+/// The content of `KEY.json`.
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Record {
+    archive_size: u64,
+    summary: ImageSummary,
+}
+
+fn cache_error(what: impl Into<String>) -> impl FnOnce(io::Error) -> Error {
+    let what = what.into();
+    move |error| match error.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => crate::write_error(&error, "the cache"),
+        _ => Error::new(&codes::CACHE, what).caused_by(&error),
+    }
+}
+
+impl Cache {
+    /// Opens a cache, which lives in one directory of its own: `$XDG_CACHE_HOME/nixoci/images`.
+    pub fn open(dir: PathBuf) -> Result<Cache> {
+        let make = fs::DirBuilder::new().recursive(true).mode(0o700).create(dir.join("links"));
+        make.map_err(cache_error(format!("the cache {} cannot be made", dir.display())))?;
+        Ok(Cache { dir, limit: DEFAULT_LIMIT, cancel: CancellationToken::new() })
+    }
+
+    /// Keeps at most this many bytes. What is in use, and what a link points to, is kept in any case.
+    #[must_use]
+    pub fn with_limit(mut self, bytes: u64) -> Self {
+        self.limit = bytes;
+        self
+    }
+
+    /// Stops waiting for other processes when this fires.
+    #[must_use]
+    pub fn cancelled_by(mut self, cancel: CancellationToken) -> Self {
+        self.cancel = cancel;
+        self
+    }
+
+    fn file(&self, key: &CacheKey, suffix: &str) -> PathBuf {
+        self.dir.join(format!("{key}.{suffix}"))
+    }
+
+    /// The image of this key, if it is here. Finding it counts as using it.
+    pub fn lookup(&self, key: &CacheKey) -> Result<Option<CachedImage>> {
+        let archive = self.file(key, "tar");
+        let Some(lock) = lock::shared(&archive).map_err(cache_error("the cache cannot be read"))? else {
+            return Ok(None);
+        };
+        let record = self.file(key, "json");
+        // A record that does not parse is one of another version, or damaged: as good as none.
+        let Some(content) =
+            fs::read(&record).ok().and_then(|text| serde_json::from_slice::<Record>(&text).ok())
+        else {
+            return Ok(None);
+        };
+        if lock.metadata().map_or(0, |metadata| metadata.len()) != content.archive_size {
+            return Ok(None);
+        }
+        // Only the order of eviction hangs on this.
+        let _ = File::open(&record).and_then(|file| file.set_modified(SystemTime::now()));
+        Ok(Some(CachedImage { archive, summary: content.summary, _lock: Arc::new(lock) }))
+    }
+
+    /// The image of this key; `make` writes it if it is not here. Of several processes that want the same image
+    /// one makes it, and the others wait. If `make` fails, nothing is left behind.
+    pub fn fill(
+        &self,
+        key: &CacheKey,
+        make: impl FnOnce(&mut File) -> Result<ImageSummary>,
+    ) -> Result<CachedImage> {
+        let part = self.file(key, "part");
+        let mut file = lock::exclusive(&part, &self.cancel)?;
+        let _removed = lock::RemoveOnDrop(&part);
+        if let Some(image) = self.lookup(key)? {
+            return Ok(image);
+        }
+        self.evict();
+        let summary = make(&mut file)?;
+        let size = file.metadata().map_err(cache_error("the cache cannot be read"))?.len();
+        self.write_record(key, &Record { archive_size: size, summary: summary.clone() })?;
+        let archive = self.file(key, "tar");
+        {
+            // Between the rename and the shared lock nobody may evict what was just made.
+            let _guard = self.lock_all()?;
+            fs::rename(&part, &archive).map_err(cache_error("the cache cannot be written"))?;
+            file.unlock()
+                .and_then(|()| file.lock_shared())
+                .map_err(cache_error("the cache cannot be locked"))?;
+        }
+        let image = CachedImage { archive, summary, _lock: Arc::new(file) };
+        self.evict();
+        Ok(image)
+    }
+
+    fn write_record(&self, key: &CacheKey, record: &Record) -> Result<()> {
+        let text = serde_json::to_vec(record).unwrap_or_default();
+        let (part, path) = (self.file(key, "json.part"), self.file(key, "json"));
+        let written = File::create(&part).and_then(|mut file| file.write_all(&text));
+        written.and_then(|()| fs::rename(&part, &path)).map_err(cache_error("the cache cannot be written"))
+    }
+
+    /// Locks the cache as a whole, for moments only.
+    fn lock_all(&self) -> Result<File> {
+        lock::exclusive(&self.dir.join("lock"), &self.cancel)
+    }
+
+    /// Makes `link` a symbolic link to the archive, atomically, and keeps the archive while the link is there and
+    /// points to it. An older link is replaced; anything else is not.
+    pub fn link(&self, image: &CachedImage, link: &Path) -> Result<()> {
+        let _guard = self.lock_all()?;
+        links::make(&self.dir, &image.archive, link)
+    }
+}
+
+#[cfg(test)]
+mod tests;

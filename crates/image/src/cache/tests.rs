@@ -1,0 +1,197 @@
+use super::*;
+use crate::summary::Verdict;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+fn key(number: u8) -> CacheKey {
+    CacheKey::new(&Digest::from_bytes([number; 32]), &Naming::Keep)
+}
+
+fn summary() -> ImageSummary {
+    let digest = Digest::from_bytes([1; 32]);
+    ImageSummary {
+        platform: "linux/amd64".parse().unwrap(),
+        image_id: digest,
+        source_config_digest: digest,
+        source_config: None,
+        manifest_digest: digest,
+        manifest_size: 1,
+        names: Vec::new(),
+        layers: Vec::new(),
+        created: None,
+        entrypoint: Vec::new(),
+        cmd: Vec::new(),
+        env: Vec::new(),
+        working_dir: None,
+        user: None,
+        exposed_ports: Vec::new(),
+        labels: Default::default(),
+        executables: Vec::new(),
+        warnings: Vec::new(),
+        size: 0,
+        verdict: Verdict::Runs,
+    }
+}
+
+fn make(content: &[u8]) -> impl FnOnce(&mut File) -> Result<ImageSummary> {
+    let content = content.to_vec();
+    move |file| {
+        file.write_all(&content).unwrap();
+        Ok(summary())
+    }
+}
+
+fn never(_: &mut File) -> Result<ImageSummary> {
+    panic!("it is in the cache")
+}
+
+fn names(dir: &Path) -> Vec<String> {
+    let mut names: Vec<String> = fs::read_dir(dir)
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .filter(|name| name != "lock" && name != "links")
+        .collect();
+    names.sort();
+    names
+}
+
+#[test]
+fn an_image_is_made_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let cache = Cache::open(dir.path().join("images")).unwrap();
+    assert!(cache.lookup(&key(1)).unwrap().is_none());
+    let image = cache.fill(&key(1), make(b"archive")).unwrap();
+    assert_eq!(fs::read(&image.archive).unwrap(), b"archive");
+    assert_eq!(cache.fill(&key(1), never).unwrap().summary, summary());
+    assert_eq!(names(&cache.dir).len(), 2);
+}
+
+#[test]
+fn names_and_content_decide_the_key() {
+    let hash = Digest::from_bytes([1; 32]);
+    let tag = CacheKey::new(&hash, &Naming::Tag("a".into()));
+    let name = CacheKey::new(&hash, &Naming::Replace(vec!["a".parse().unwrap()]));
+    assert_ne!(tag, name);
+    assert_ne!(key(1), tag);
+    assert_eq!(key(1), key(1));
+    assert_ne!(key(1), key(2));
+}
+
+#[test]
+fn a_failure_leaves_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let cache = Cache::open(dir.path().to_owned()).unwrap();
+    let failed = cache.fill(&key(1), |file| {
+        file.write_all(b"half").unwrap();
+        Err(Error::new(&codes::TRUNCATED, "x"))
+    });
+    assert!(failed.unwrap_err().is(&codes::TRUNCATED));
+    assert!(names(&cache.dir).is_empty());
+}
+
+#[test]
+fn leftovers_of_a_dead_process_are_swept_and_do_no_harm() {
+    let dir = tempfile::tempdir().unwrap();
+    let cache = Cache::open(dir.path().to_owned()).unwrap();
+    fs::write(cache.file(&key(1), "part"), "a longer half archive").unwrap();
+    fs::write(cache.file(&key(2), "part"), "half").unwrap();
+    fs::write(cache.file(&key(2), "json.part"), "half").unwrap();
+    fs::write(cache.file(&key(3), "json"), "{}").unwrap();
+    let image = cache
+        .fill(&key(1), |file| {
+            file.set_len(0).unwrap();
+            make(b"new")(file)
+        })
+        .unwrap();
+    assert_eq!(fs::read(&image.archive).unwrap(), b"new");
+    cache.evict();
+    assert_eq!(names(&cache.dir), [format!("{}.json", key(1)), format!("{}.tar", key(1))]);
+}
+
+#[test]
+fn a_damaged_entry_counts_as_absent_and_is_made_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let cache = Cache::open(dir.path().to_owned()).unwrap();
+    cache.fill(&key(1), make(b"archive")).unwrap();
+    fs::write(cache.file(&key(1), "tar"), "arch").unwrap();
+    assert!(cache.lookup(&key(1)).unwrap().is_none());
+    assert_eq!(fs::read(cache.fill(&key(1), make(b"again")).unwrap().archive).unwrap(), b"again");
+    fs::write(cache.file(&key(1), "json"), "{").unwrap();
+    assert!(cache.lookup(&key(1)).unwrap().is_none());
+}
+
+#[test]
+fn of_many_at_once_one_makes_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let cache = Cache::open(dir.path().to_owned()).unwrap();
+    let made = AtomicUsize::new(0);
+    std::thread::scope(|scope| {
+        for _ in 0..8 {
+            scope.spawn(|| {
+                let image = cache
+                    .fill(&key(1), |file| {
+                        made.fetch_add(1, Ordering::SeqCst);
+                        std::thread::sleep(std::time::Duration::from_millis(30));
+                        make(b"archive")(file)
+                    })
+                    .unwrap();
+                assert_eq!(fs::read(image.archive).unwrap(), b"archive");
+            });
+        }
+    });
+    assert_eq!(made.load(Ordering::SeqCst), 1);
+}
+
+#[test]
+fn waiting_for_another_can_be_stopped() {
+    let dir = tempfile::tempdir().unwrap();
+    let cancel = CancellationToken::new();
+    let cache = Cache::open(dir.path().to_owned()).unwrap().cancelled_by(cancel.clone());
+    let held = File::create(cache.file(&key(1), "part")).unwrap();
+    held.lock().unwrap();
+    cancel.cancel();
+    assert!(cache.fill(&key(1), never).unwrap_err().is(&nixoci_core::codes::CANCELLED));
+}
+
+#[test]
+fn the_longest_unused_goes_first_unless_in_use_or_linked() {
+    let dir = tempfile::tempdir().unwrap();
+    let cache = Cache::open(dir.path().join("images")).unwrap().with_limit(25);
+    let age = |number: u8, seconds: u64| {
+        let record = File::open(cache.file(&key(number), "json")).unwrap();
+        record.set_modified(SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(seconds)).unwrap();
+    };
+    let present = || (1..=5).filter(|number| cache.file(&key(*number), "tar").exists()).collect::<Vec<u8>>();
+    let link = dir.path().join("result");
+    let linked = cache.fill(&key(1), make(&[1; 10])).unwrap();
+    cache.link(&linked, &link).unwrap();
+    drop(linked);
+    age(1, 10);
+    let used = cache.fill(&key(2), make(&[2; 10])).unwrap();
+    age(2, 20);
+    cache.fill(&key(3), make(&[3; 10])).unwrap();
+    // Over the limit, but one is linked, one is in use, and the new one was in use while it was made.
+    assert_eq!(present(), [1, 2, 3]);
+    age(3, 30);
+    cache.fill(&key(4), make(&[4; 10])).unwrap();
+    assert_eq!(present(), [1, 2, 4]);
+    drop(used);
+    fs::remove_file(&link).unwrap();
+    cache.fill(&key(5), make(&[5; 10])).unwrap();
+    assert_eq!(present(), [4, 5]);
+}
+
+#[test]
+fn a_link_is_replaced_and_anything_else_is_not() {
+    let dir = tempfile::tempdir().unwrap();
+    let cache = Cache::open(dir.path().join("images")).unwrap();
+    let image = cache.fill(&key(1), make(b"x")).unwrap();
+    let link = dir.path().join("result");
+    std::os::unix::fs::symlink("/nix/store/old", &link).unwrap();
+    cache.link(&image, &link).unwrap();
+    assert_eq!(fs::read(&link).unwrap(), b"x");
+    fs::remove_file(&link).unwrap();
+    fs::write(&link, "mine").unwrap();
+    assert!(cache.link(&image, &link).unwrap_err().is(&codes::LINK_IN_THE_WAY));
+    assert_eq!(fs::read(&link).unwrap(), b"mine");
+    assert!(cache.link(&image, Path::new("/nonexistent/result")).is_err());
+}

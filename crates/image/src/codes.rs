@@ -1,0 +1,177 @@
+//! The error and warning codes of this crate.
+
+nixoci_core::codes! {
+    /// No image where one was named.
+    NOT_FOUND = ("nixoci::image::not_found", Image, "there is no such image file",
+        "The path that was given as an image does not exist. If it is a link such as ./result, what it points to \
+         may have been collected: build it again.");
+    /// The source of an image could not be read to its end.
+    READ_FAILED = ("nixoci::image::read_failed", Transfer, "the image could not be read",
+        "The operating system, or the connection to the builder, failed while the image was being read. The cause \
+         names the reason. Nothing was written.");
+    /// Something that is no image.
+    NOT_AN_IMAGE = ("nixoci::image::not_an_image", Image, "what was built is not an image",
+        "The build succeeded, but what it left is something else: a package, a root file system, a text. nixoci \
+         looks at the content, never at the name. An image comes from an expression such as \
+         `pkgs.dockerTools.buildLayeredImage { name = \"hello\"; config.Cmd = [ \"${pkgs.hello}/bin/hello\" ]; }`; \
+         name that attribute.");
+    /// A sort of image that this version does not read.
+    NOT_READ_YET = ("nixoci::image::not_read_yet", Image, "this kind of image is not read yet",
+        "It is an image, or describes one, but in a form that this version of nixoci does not read. It reads \
+         docker-archives (buildImage, buildLayeredImage, docker save), plain or compressed with gzip. With \
+         dockerTools, `compressor = \"gz\"` (the default) or \"none\" gives such an archive, and \
+         `buildLayeredImage` takes the same arguments as `streamLayeredImage`.");
+    /// More than one image in an archive.
+    SEVERAL_IMAGES = ("nixoci::image::several", Image, "the archive holds several images",
+        "manifest.json lists more than one image, as `dockerTools.mergeImages` and `docker save a b` write it. \
+         This version of nixoci takes one image at a time: build, or save, the one you want.");
+    /// The source ends too early.
+    TRUNCATED = ("nixoci::image::truncated", Image, "the image archive is truncated",
+        "The file ends in the middle. An interrupted copy or a full disk leaves such files. If it comes from a Nix \
+         store, `nix store verify PATH` says whether the store is damaged and `nix store repair PATH` mends it.");
+    /// The gzip stream is damaged.
+    CORRUPT_GZIP = ("nixoci::image::gzip", Image, "the compressed data is damaged",
+        "The file begins as gzip does, but its content cannot be decompressed or fails gzip's own checksum. If it \
+         comes from a Nix store, `nix store verify PATH` says whether the store is damaged.");
+    /// A tar archive is damaged.
+    CORRUPT_TAR = ("nixoci::image::tar", Image, "a tar archive is damaged",
+        "A header of the archive, or of a layer in it, is not what the tar format allows: a wrong checksum, a \
+         number that is none, an extended header that does not parse. Container runtimes would refuse it, too.");
+    /// A member that would be written outside of where it belongs.
+    UNSAFE_PATH = ("nixoci::image::unsafe_path", Image, "a path in the image leads out of it",
+        "An entry of the archive or of a layer has `..` in its name, or is a hard link to a place outside. \
+         Unpacking it could overwrite files of the host, so nixoci refuses it, as container runtimes do. No Nix \
+         builder makes such entries: treat the image with suspicion.");
+    /// JSON that is none, or of the wrong form.
+    BAD_JSON = ("nixoci::image::json", Image, "the image's metadata cannot be understood",
+        "manifest.json or the image's configuration is not JSON, or a field in it has the wrong type. The cause \
+         says where. Fields that nixoci does not know are never a reason.");
+    /// A file that the manifest names is absent.
+    MISSING_MEMBER = ("nixoci::image::missing_member", Image, "the image archive is incomplete",
+        "manifest.json names a file that is not in the archive. The archive was cut or put together by hand.");
+    /// Content that contradicts its digest.
+    DIGEST_MISMATCH = ("nixoci::image::digest", Image, "a layer or configuration does not match its digest",
+        "The image's configuration lists the SHA-256 digest of every layer, and what is in the archive has \
+         another one. The content was changed or damaged after the image was made.");
+    /// As many layers as digests are needed.
+    LAYER_COUNT = ("nixoci::image::layer_count", Image, "manifest and configuration list different layers",
+        "manifest.json and the image's configuration (rootfs.diff_ids) must list the same number of layers. Here \
+         they do not, so nobody can tell what the image is.");
+    /// A limit was passed that honest images stay far below.
+    TOO_LARGE = ("nixoci::image::too_large", Image, "the image passes a limit",
+        "nixoci bounds what it reads from an image, so that a damaged or hostile one cannot eat memory or disk: \
+         the size of JSON members, the length of names, the number of members. The message names the limit. \
+         Images that people build stay far below; if yours is real, please report it.");
+    /// An image that is not for Linux, or for a CPU without a name.
+    BAD_PLATFORM = ("nixoci::image::platform", Image, "the image's platform is not one of Linux",
+        "The image's configuration says for which platform it is (`os`, `architecture`), and that is not Linux on \
+         a CPU that container tools have a name for.");
+    /// The image says it is for another platform than the one asked for.
+    PLATFORM_MISMATCH = ("nixoci::image::platform_mismatch", Image, "the image is for another platform",
+        "The image's configuration names another platform than the one that was asked for. Usually the \
+         expression takes its packages from a fixed system (`nixpkgs.legacyPackages.x86_64-linux`), whatever \
+         system the attribute is for. --allow-mismatch turns this into a warning.");
+    /// The programs in the image are not for the platform the image claims.
+    WRONG_MACHINE = ("nixoci::image::wrong_machine", Image, "the programs in the image are for another platform",
+        "The image's configuration says Linux and some CPU, but the program that the container would start is \
+         for another: a macOS program (Mach-O) or one for another CPU. Every run would end with `exec format \
+         error`. dockerTools writes \"linux\" into every image, also when it is given macOS packages: take the \
+         image's contents from Linux packages, such as `nixpkgs.legacyPackages.aarch64-linux`, and build the \
+         image's attribute for that system. --allow-mismatch turns this into a warning.");
+    /// Not an image reference.
+    BAD_REFERENCE = ("nixoci::image::reference", Usage, "not an image reference",
+        "An image's name is written [registry/]path[:tag], in lower case: `hello`, `ghcr.io/me/app:1.2`. `:dev` \
+         alone keeps the image's name and replaces its tag.");
+    /// A tag for an image without a name.
+    NO_NAME = ("nixoci::image::no_name", Usage, "the image has no name to put the tag on",
+        "`-t :dev` keeps the image's own name and replaces the tag, but this image has no name. Give a whole one: \
+         `-t app:dev`.");
+    /// Not a destination.
+    BAD_DESTINATION = ("nixoci::destination::unknown", Usage, "not a destination",
+        "-o takes `archive:FILE` (an archive that Docker, Podman and containerd load), `docker-archive:FILE` (the \
+         form of `docker save`), or a path that ends in .tar.");
+    /// A destination that cannot be written.
+    DESTINATION_UNUSABLE = ("nixoci::destination::unusable", Delivery, "the destination cannot be written",
+        "The directory of the output does not exist or may not be written, or the output is a directory. nixoci \
+         looks before it builds, so nothing was done.");
+    /// No room.
+    DISK_FULL = ("nixoci::disk_full", Delivery, "the disk is full",
+        "There was no room for the image. What was written so far has been removed again. Images are kept under \
+         $XDG_CACHE_HOME/nixoci (~/.cache/nixoci), which may be deleted at any time; `nix-collect-garbage` frees \
+         room in the Nix store.");
+    /// The system refused to write.
+    WRITE_FAILED = ("nixoci::write_failed", Delivery, "the image could not be written",
+        "The operating system refused to write the image. The cause names its reason. What was written so far \
+         has been removed again.");
+    /// Something that is no link is where the link should go.
+    LINK_IN_THE_WAY = ("nixoci::result_in_the_way", Delivery, "a file is where the result link should be",
+        "nixoci leaves its result as a symbolic link, ./result unless --out-link says otherwise, and replaces an \
+         older link. It never replaces a file or a directory: move it away, choose another name with --out-link, \
+         or do without with --no-link.");
+    /// The cache directory cannot be used.
+    CACHE = ("nixoci::image::cache", Delivery, "the image cache cannot be used",
+        "Images are kept under $XDG_CACHE_HOME/nixoci/images (~/.cache/nixoci/images). The cause says what the \
+         system refused there. The directory may be deleted at any time; XDG_CACHE_HOME moves it.");
+    /// No docker command.
+    DOCKER_MISSING = ("nixoci::docker::missing", ToolMissing, "the docker command is not installed",
+        "Images are loaded through Docker's own command line tool, which finds the engine (Docker Desktop, \
+         OrbStack, Colima, a remote one) just as it does for you. Without Docker, `nixoci build` leaves the image \
+         as ./result.");
+    /// No engine behind the docker command.
+    DOCKER_DOWN = ("nixoci::docker::down", Delivery, "the Docker engine does not answer",
+        "The docker command is there, but the engine that it talks to is not running or not reachable. nixoci \
+         asks before it builds, so nothing was done. `docker context ls` shows which engine is meant; DOCKER_HOST \
+         and DOCKER_CONTEXT override it.");
+    /// The engine's socket is closed to this user.
+    DOCKER_PERMISSION = ("nixoci::docker::permission", Permission, "no permission to talk to the Docker engine",
+        "The engine's socket belongs to root and the group `docker`. Membership of that group lets you use it, and \
+         amounts to root on that machine; a rootless engine or Podman needs no such right.");
+    /// The endpoint does not exist.
+    DOCKER_ENDPOINT = ("nixoci::docker::endpoint", Config, "Docker's endpoint cannot be understood",
+        "--docker-host, DOCKER_HOST or DOCKER_CONTEXT names an engine in a way that the docker command does not \
+         understand: a context that does not exist, a URL without unix://, ssh:// or tcp://.");
+    /// The docker command failed for another reason.
+    DOCKER_FAILED = ("nixoci::docker::failed", Delivery, "the docker command failed",
+        "Docker's own words are below. The image itself was checked and is kept: ./result, or the path that is \
+         printed, can be loaded again with `docker load -i`.");
+    /// What Docker has is not what it was given.
+    DOCKER_MISMATCH = ("nixoci::docker::mismatch", Delivery, "Docker holds another image than the one loaded",
+        "After loading, nixoci asks Docker what the name stands for, and the answer was another image. Something \
+         else may have loaded an image of the same name at the same moment: run the command again.");
+
+    /// A warning: a command given as one string.
+    COMMAND_IS_STRING = ("nixoci::image::command_is_string", Image, "Cmd or Entrypoint is a string",
+        "The image's configuration has `Cmd` (or `Entrypoint`) as one string, where a list belongs. Docker takes \
+         it, Podman, skopeo and containerd refuse the image. nixoci wrote a list of one element instead, in the \
+         formats that all of them read; `docker-archive:` keeps the configuration as it was. Write \
+         `Cmd = [ \"hello\" ];`.");
+    /// A warning: the command is not in the image.
+    COMMAND_MISSING = ("nixoci::image::command_missing", Image, "the command is not in the image",
+        "What the container would start, or the interpreter of that script, is not in the image, or may not be \
+         executed. A container of this image ends at once, unless the file comes from a volume. With dockerTools, \
+         put the package into `contents` or `copyToRoot`, or name the program with its whole path \
+         (`${pkgs.hello}/bin/hello`); `#!/usr/bin/env` needs `dockerTools.usrBinEnv`.");
+    /// A warning: more layers than runtimes stack.
+    MANY_LAYERS = ("nixoci::image::many_layers", Image, "the image has more layers than runtimes stack",
+        "Docker's and containerd's overlay file systems stack at most 127 layers. Lower `maxLayers`.");
+    /// A warning: some programs are for other platforms.
+    FOREIGN_PROGRAMS = ("nixoci::image::foreign_programs", Image, "some programs are for another platform",
+        "What the container starts is right, but other programs in it are for another operating system or CPU. \
+         That can be meant (an emulator, a cross compiler); else some package came from the wrong system.");
+    /// A warning: symbolic links above the root.
+    CLIMBING_LINKS = ("nixoci::image::climbing_links", Image, "symbolic links lead above the root",
+        "A relative symbolic link in the image has more `..` than it is deep. In a container it stops at the root, \
+         but Docker refuses to unpack such a layer. Shorten the link.");
+    /// A warning: the contents were not checked.
+    UNCHECKED = ("nixoci::image::unchecked", Image, "not all programs were checked",
+        "The image has so many entries that nixoci did not remember them all. Digests and paths were checked, but \
+         not for which machine the programs are.");
+    /// A warning: a name in the archive that is none.
+    BAD_NAME = ("nixoci::image::bad_name", Image, "a name in the archive is not an image reference",
+        "The archive names its image in a way that container runtimes do not accept. The name was left out; give \
+         one with -t.");
+    /// A warning: the architecture has another name.
+    ARCHITECTURE_ALIAS = ("nixoci::image::architecture_alias", Image, "the architecture has another name in OCI",
+        "The image's configuration uses a name such as x86_64 or aarch64, where the OCI specification says amd64 \
+         or arm64. Some tools will not recognise it. With dockerTools: `architecture = \"amd64\";`.");
+}

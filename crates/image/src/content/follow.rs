@@ -1,0 +1,197 @@
+//! From a command to the machine it needs, as the kernel and the runtime would go: argv[0] through PATH,
+//! through links, through the interpreters of scripts, down to a compiled program.
+//!
+//! Sources: runc `libcontainer`, which looks argv[0] up in the container's own PATH; moby
+//! `daemon/pkg/oci/defaults.go` for the PATH of an image without one; Linux `fs/binfmt_script.c`, `fs/exec.c`.
+
+use nixoci_core::platform::OciPlatform;
+
+use super::tree::{Found, Tree};
+use crate::codes;
+use crate::machine::Head;
+use crate::summary::{Executable, Verdict, Warning};
+use crate::text::show;
+
+const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+/// How many interpreters may interpret each other; Linux allows five rewrites.
+const SCRIPT_DEPTH: usize = 5;
+/// How many programs of the upper layers are looked at beside the command.
+const SAMPLE_LIMIT: usize = 64;
+
+/// What a container would start, and where from.
+pub(crate) struct Launch<'a> {
+    pub(crate) argv: Vec<&'a str>,
+    pub(crate) env: &'a [String],
+    pub(crate) working_dir: Option<&'a str>,
+}
+
+/// What the contents of an image say about its platform.
+pub(crate) struct Sample {
+    pub(crate) executables: Vec<Executable>,
+    pub(crate) verdict: Verdict,
+    pub(crate) warnings: Vec<Warning>,
+}
+
+/// How following a command ended.
+enum End {
+    Compiled,
+    Broken(String),
+}
+
+/// Judges the contents of an image by what it would start, and by a sample of its programs.
+pub(crate) fn judge(tree: &Tree<'_>, launch: &Launch<'_>, platform: &OciPlatform) -> Sample {
+    let mut chain = Vec::new();
+    let mut warnings = Vec::new();
+    let mut proven = false;
+    if let Some(&command) = launch.argv.first() {
+        match follow(tree, launch, command, &mut chain) {
+            End::Compiled => proven = true,
+            End::Broken(why) => warnings.push(Warning::new(&codes::COMMAND_MISSING, why)),
+        }
+    }
+    let sampled: Vec<Executable> = sample(tree).filter(|one| !chain.contains(one)).collect();
+    let verdict = decide(&chain, &sampled, proven, platform);
+    if !matches!(verdict, Verdict::Mismatch { .. }) {
+        warnings.extend(foreign(&sampled, platform));
+    }
+    chain.extend(sampled);
+    Sample { executables: chain, verdict, warnings }
+}
+
+fn is_foreign(program: &Executable, platform: &OciPlatform) -> bool {
+    program.machine.as_ref().is_some_and(|machine| !machine.runs_on(platform))
+}
+
+fn decide(chain: &[Executable], sampled: &[Executable], proven: bool, platform: &OciPlatform) -> Verdict {
+    if let Some(program) = chain.iter().find(|program| is_foreign(program, platform)) {
+        return Verdict::Mismatch { program: program.clone() };
+    }
+    if proven {
+        return Verdict::Runs;
+    }
+    // Without a command to follow, an image in which no program at all runs is a wrong one.
+    match sampled.first() {
+        Some(program) if sampled.iter().all(|one| is_foreign(one, platform)) => {
+            Verdict::Mismatch { program: program.clone() }
+        }
+        _ => Verdict::Unproven,
+    }
+}
+
+fn foreign(sampled: &[Executable], platform: &OciPlatform) -> Option<Warning> {
+    let foreign: Vec<&Executable> = sampled.iter().filter(|one| is_foreign(one, platform)).collect();
+    let first = *foreign.first()?;
+    let machine = first.machine.as_ref().map(ToString::to_string).unwrap_or_default();
+    let others = match foreign.len() - 1 {
+        0 => String::new(),
+        count => format!(", and {count} more of {} looked at", sampled.len()),
+    };
+    let text = format!("{} is for {machine}{others}", first.path);
+    Some(Warning::new(&codes::FOREIGN_PROGRAMS, text))
+}
+
+fn sample<'a>(tree: &'a Tree<'_>) -> impl Iterator<Item = Executable> + 'a {
+    let programs = |(layer, index): (usize, &'a &super::LayerIndex)| {
+        index.programs().map(move |(path, head)| executable(path, layer, head))
+    };
+    tree.layers.iter().enumerate().rev().flat_map(programs).take(SAMPLE_LIMIT)
+}
+
+fn executable(path: &[u8], layer: usize, head: &Head) -> Executable {
+    Executable { path: show(&[b"/", path].concat()), layer, machine: head.machine() }
+}
+
+fn follow(tree: &Tree<'_>, launch: &Launch<'_>, command: &str, chain: &mut Vec<Executable>) -> End {
+    let mut wanted = command.as_bytes().to_vec();
+    let mut wanted_by = None;
+    for _ in 0..=SCRIPT_DEPTH {
+        let (path, layer, head) = match find(tree, launch, &wanted) {
+            Found::Program { path, layer, head } => (path, layer, head),
+            other => return End::Broken(complain(&other, &wanted, wanted_by.as_deref(), launch)),
+        };
+        chain.push(executable(&path, layer, &head));
+        let line = match head {
+            Head::Elf { .. } | Head::MachO(_) => return End::Compiled,
+            Head::Unknown => {
+                let shown = show(&path);
+                return End::Broken(format!("/{shown} is neither a compiled program nor a script with `#!`"));
+            }
+            Head::Script(line) => line,
+        };
+        let mut words = line.split(|byte| byte.is_ascii_whitespace()).filter(|word| !word.is_empty());
+        let Some(interpreter) = words.next() else {
+            return End::Broken(format!("/{} names no interpreter after `#!`", show(&path)));
+        };
+        wanted_by = Some(path);
+        wanted = match env_program(interpreter, words) {
+            Some(program) => {
+                // env itself must be there, too.
+                match find(tree, launch, interpreter) {
+                    Found::Program { path, layer, head } => chain.push(executable(&path, layer, &head)),
+                    other => {
+                        return End::Broken(complain(&other, interpreter, wanted_by.as_deref(), launch));
+                    }
+                }
+                program
+            }
+            // The kernel searches no PATH: a bare name is a file in the working directory.
+            None if !interpreter.contains(&b'/') => [b"./", interpreter].concat(),
+            None => interpreter.to_vec(),
+        };
+    }
+    End::Broken(format!("{} is a script whose interpreters never end", show(command.as_bytes())))
+}
+
+/// What `#!/usr/bin/env [-S] [-i] [NAME=value] program` starts.
+fn env_program<'l>(interpreter: &[u8], words: impl Iterator<Item = &'l [u8]>) -> Option<Vec<u8>> {
+    if !interpreter.ends_with(b"/env") {
+        return None;
+    }
+    let option = |word: &&[u8]| word.starts_with(b"-") || word.contains(&b'=');
+    let mut words =
+        words.map(|word| word.strip_prefix(b"-S").unwrap_or(word)).filter(|word| !word.is_empty());
+    words.find(|word| !option(word)).map(<[u8]>::to_vec)
+}
+
+/// Looks a program up as `execvp` does, in the container's PATH.
+fn find(tree: &Tree<'_>, launch: &Launch<'_>, program: &[u8]) -> Found {
+    let working_dir = launch.working_dir.unwrap_or("/").as_bytes();
+    if program.starts_with(b"/") {
+        return tree.follow(program);
+    }
+    if program.contains(&b'/') {
+        return tree.follow(&[working_dir, b"/", program].concat());
+    }
+    let mut best = Found::Nothing;
+    for dir in search_path(launch).split(':') {
+        let dir = if dir.is_empty() { working_dir } else { dir.as_bytes() };
+        match tree.follow(&[dir, b"/", program].concat()) {
+            found @ Found::Program { .. } => return found,
+            Found::Nothing => {}
+            other => best = other,
+        }
+    }
+    best
+}
+
+fn search_path<'a>(launch: &Launch<'a>) -> &'a str {
+    let set = launch.env.iter().rev().find_map(|variable| variable.strip_prefix("PATH="));
+    set.filter(|path| !path.is_empty()).unwrap_or(DEFAULT_PATH)
+}
+
+fn complain(found: &Found, wanted: &[u8], wanted_by: Option<&[u8]>, launch: &Launch<'_>) -> String {
+    let what = show(wanted);
+    let why = match found {
+        Found::NotExecutable => "may not be executed".to_owned(),
+        Found::Loop => "is a link that leads in a circle".to_owned(),
+        _ if wanted.contains(&b'/') => "is not in the image".to_owned(),
+        _ => format!("is nowhere on the image's PATH ({})", show(search_path(launch).as_bytes())),
+    };
+    match wanted_by {
+        Some(script) => format!("`{what}`, which /{} is interpreted by, {why}", show(script)),
+        None => format!("the command `{what}` {why}"),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,277 @@
+//! The outer archive: its members in whatever order they come, layers told from metadata by content.
+//!
+//! `buildLayeredImage` puts manifest.json last, so which members are layers is known only at the end. Every
+//! member that begins as a tar archive is taken for one, and those that the manifest does not name are dropped.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+
+use nixoci_core::{Error, Result};
+
+use super::layer::{Layer, ReadLayer};
+use crate::codes;
+use crate::content::{Budget, clean};
+use crate::detect;
+use crate::hybrid::Placer;
+use crate::pipeline::Write;
+use crate::tar::{BLOCK, Entry, Item, Kind, Reader, looks_like_header};
+use crate::text::{show, size};
+
+/// The longest JSON member; registries take manifests up to this size.
+pub(crate) const JSON_LIMIT: u64 = 4 << 20;
+/// All JSON members together.
+const JSON_TOTAL: u64 = 16 << 20;
+/// How many members an archive may have: images have one for each layer, and a few more.
+const MEMBER_LIMIT: usize = 1 << 14;
+/// How large an image may be, decompressed: a small file can decompress to a full disk.
+const IMAGE_LIMIT: u64 = 1 << 40;
+
+/// A member of the archive.
+pub(super) enum Member {
+    /// The layer of this number.
+    Layer(usize),
+    /// JSON.
+    Json(Vec<u8>),
+    /// JSON beyond the limits, of this size.
+    HugeJson(u64),
+    /// Another name of this member.
+    Link(Vec<u8>),
+    /// Anything else; of a compressed file, how.
+    Other(detect::Compression),
+}
+
+/// The member whose data is passing.
+enum Current {
+    None,
+    /// Its first bytes are being collected, to tell what it is.
+    Sniffing {
+        name: Vec<u8>,
+        size: u64,
+        head: Vec<u8>,
+    },
+    Layer(Vec<u8>, Box<Layer>),
+    Json(Vec<u8>, Vec<u8>),
+    /// Nothing of interest.
+    Skip,
+}
+
+/// An outer archive that is being read.
+pub(super) struct Archive {
+    name: String,
+    path: Option<PathBuf>,
+    tar: Reader,
+    current: Current,
+    bytes: u64,
+    json: u64,
+    contents: Contents,
+    placer: Option<Placer>,
+}
+
+/// What an archive held.
+pub(super) struct Contents {
+    /// The name of the source, for messages.
+    pub(super) name: String,
+    /// Its members by clean name; of several with one name, the last.
+    pub(super) members: HashMap<Vec<u8>, Member>,
+    /// All layers, in the order of the archive.
+    pub(super) layers: Vec<ReadLayer>,
+    /// What is left of the limits on contents.
+    pub(super) budget: Budget,
+    /// Where layers were written.
+    pub(super) placed: Vec<crate::hybrid::Placed>,
+}
+
+impl Archive {
+    /// An archive at its beginning; `output` is where the first layer goes, if they are written at all.
+    pub(super) fn new(name: &str, path: Option<PathBuf>, output: Option<u64>) -> Self {
+        Archive {
+            name: name.to_owned(),
+            path,
+            tar: Reader::new(),
+            current: Current::None,
+            bytes: 0,
+            json: 0,
+            contents: Contents {
+                name: name.to_owned(),
+                members: HashMap::new(),
+                layers: Vec::new(),
+                budget: Budget::new(),
+                placed: Vec::new(),
+            },
+            placer: output.map(Placer::new),
+        }
+    }
+
+    /// Takes the next bytes; what of them is to be written goes to `writes`.
+    pub(super) fn feed(&mut self, bytes: &[u8], writes: &mut Vec<Write>) -> Result<()> {
+        let first = self.bytes == 0 && !bytes.is_empty();
+        if first && !looks_like_header(bytes) {
+            return Err(detect::refuse_bytes(&self.name, self.path.as_deref(), bytes));
+        }
+        self.bytes += bytes.len() as u64;
+        if self.bytes > IMAGE_LIMIT {
+            let text = format!("{} is larger than {} decompressed", self.name, size(IMAGE_LIMIT));
+            return Err(Error::new(&codes::TOO_LARGE, text));
+        }
+        let mut rest = bytes;
+        while let Some(item) = self.tar.next(&mut rest).map_err(|error| self.damaged(&error))? {
+            match item {
+                Item::Entry(entry) => self.begin(entry)?,
+                Item::Data(data) => {
+                    let end = bytes.len() - rest.len();
+                    self.data(data, end - data.len(), writes);
+                }
+                Item::EntryEnd => self.end(writes),
+            }
+        }
+        Ok(())
+    }
+
+    fn damaged(&self, error: &crate::tar::TarError) -> Error {
+        let code = match error {
+            crate::tar::TarError::Truncated => &codes::TRUNCATED,
+            _ => &codes::CORRUPT_TAR,
+        };
+        Error::new(code, format!("{} is damaged", self.name)).because(error)
+    }
+
+    fn begin(&mut self, entry: Entry) -> Result<()> {
+        let leads_out = || {
+            Error::new(&codes::UNSAFE_PATH, format!("a member of {} leads out of the archive", self.name))
+                .because(format!("its name is `{}`", show(&entry.name)))
+        };
+        let name = clean(&entry.name).map_err(|_| leads_out())?;
+        if self.contents.members.len() >= MEMBER_LIMIT {
+            return Err(detect::not_an_image(
+                &self.name,
+                &format!("an archive of more than {MEMBER_LIMIT} files"),
+            ));
+        }
+        let member = match entry.kind {
+            Kind::File if entry.size > 0 => {
+                self.current = Current::Sniffing { name, size: entry.size, head: Vec::new() };
+                return Ok(());
+            }
+            Kind::Symlink => link_target(&name, &entry.link).map(Member::Link),
+            Kind::HardLink => clean(&entry.link).ok().map(Member::Link),
+            _ => None,
+        };
+        self.contents.members.insert(name, member.unwrap_or(Member::Other(detect::Compression::None)));
+        self.current = Current::Skip;
+        Ok(())
+    }
+
+    /// Data of the current member, which is at `at` in the buffer.
+    fn data(&mut self, data: &[u8], at: usize, writes: &mut Vec<Write>) {
+        match &mut self.current {
+            Current::Layer(_, layer) => {
+                layer.feed(data, &mut self.contents.budget);
+                if let Some(placer) = &mut self.placer {
+                    placer.part(at..at + data.len(), writes);
+                }
+            }
+            Current::Json(_, text) => text.extend_from_slice(data),
+            Current::Sniffing { size, head, .. } => {
+                let wanted = usize::try_from(*size).unwrap_or(usize::MAX).min(BLOCK) - head.len();
+                let (taken, rest) = data.split_at(wanted.min(data.len()));
+                head.extend_from_slice(taken);
+                if taken.len() == wanted {
+                    self.decide(writes);
+                    let at = at + taken.len();
+                    if !rest.is_empty() {
+                        self.data(rest, at, writes);
+                    }
+                }
+            }
+            Current::None | Current::Skip => {}
+        }
+    }
+
+    /// Tells by its first bytes what the current member is.
+    fn decide(&mut self, writes: &mut Vec<Write>) {
+        let Current::Sniffing { name, size, head } = std::mem::replace(&mut self.current, Current::Skip)
+        else {
+            return;
+        };
+        if looks_like_header(&head) {
+            let mut layer = Box::new(Layer::new());
+            layer.feed(&head, &mut self.contents.budget);
+            if let Some(placer) = &mut self.placer {
+                placer.begin();
+                placer.bytes(head, writes);
+            }
+            self.current = Current::Layer(name, layer);
+            return;
+        }
+        let is_json = head.trim_ascii_start().first().is_some_and(|byte| matches!(byte, b'{' | b'['));
+        if !is_json {
+            let compression = detect::Compression::of(&head);
+            self.contents.members.insert(name, Member::Other(compression));
+        } else if size > JSON_LIMIT || self.json + size > JSON_TOTAL {
+            self.contents.members.insert(name, Member::HugeJson(size));
+        } else {
+            self.json += size;
+            self.current = Current::Json(name, head);
+        }
+    }
+
+    fn end(&mut self, writes: &mut Vec<Write>) {
+        match std::mem::replace(&mut self.current, Current::None) {
+            Current::Layer(name, layer) => {
+                let layer = layer.finish();
+                if let Some(placer) = &mut self.placer {
+                    placer.end(layer.digest, layer.size, writes);
+                }
+                self.contents.members.insert(name, Member::Layer(self.contents.layers.len()));
+                self.contents.layers.push(layer);
+            }
+            Current::Json(name, text) => {
+                self.contents.members.insert(name, Member::Json(text));
+            }
+            Current::None | Current::Skip | Current::Sniffing { .. } => {}
+        }
+    }
+
+    /// Ends the archive.
+    pub(super) fn finish(mut self) -> Result<Contents> {
+        if self.bytes == 0 {
+            return Err(detect::not_an_image(&self.name, "an empty file"));
+        }
+        self.tar.finish().map_err(|error| self.damaged(&error))?;
+        self.contents.placed = self.placer.take().map(Placer::finish).unwrap_or_default();
+        Ok(self.contents)
+    }
+}
+
+/// Where a symbolic link leads, as a name in the archive; nothing if it leads out.
+fn link_target(name: &[u8], target: &[u8]) -> Option<Vec<u8>> {
+    if target.starts_with(b"/") {
+        return None;
+    }
+    let mut parts: Vec<&[u8]> = name.split(|&byte| byte == b'/').collect();
+    parts.pop();
+    for component in target.split(|&byte| byte == b'/') {
+        match component {
+            b"" | b"." => {}
+            b".." => {
+                parts.pop()?;
+            }
+            other => parts.push(other),
+        }
+    }
+    Some(parts.join(&b'/'))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn links_of_skopeo_lead_to_their_layer() {
+        let target = |name: &str, link: &str| link_target(name.as_bytes(), link.as_bytes());
+        assert_eq!(target("abc/layer.tar", "../def.tar").unwrap(), b"def.tar");
+        assert_eq!(target("a", "b/./c").unwrap(), b"b/c");
+        assert_eq!(target("a/b", "../../c"), None);
+        assert_eq!(target("a", "/c"), None);
+    }
+}

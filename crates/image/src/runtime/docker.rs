@@ -1,0 +1,226 @@
+//! Docker, through its own command.
+//!
+//! The command finds the engine as it does for the user: `-H`, DOCKER_HOST, DOCKER_CONTEXT, the current context,
+//! the default socket; over unix sockets, ssh, or tcp with TLS. So Docker Desktop, OrbStack, Colima and remote
+//! engines all work, and nothing of that is repeated here.
+
+mod diagnose;
+
+use std::ffi::OsString;
+use std::time::Duration;
+
+use nixoci_core::backend::Cx;
+use nixoci_core::digest::Digest;
+use nixoci_core::platform::{NixSystem, OciPlatform};
+use nixoci_core::runner::{self, Command, Output};
+use nixoci_core::{Error, Result};
+use serde::{Deserialize, Serialize};
+
+use crate::cache::CachedImage;
+use crate::codes;
+use crate::json::Object;
+use crate::text::show;
+
+/// How long the engine may take to say who it is. Over ssh, with a slow handshake, seconds are normal.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Docker, reached in one way.
+#[derive(Clone, Debug, Default)]
+pub struct Docker {
+    host: Option<String>,
+}
+
+/// Where the engine keeps images.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Store {
+    /// Docker's own store: an image's id is the digest of its configuration.
+    Classic,
+    /// containerd's: an image's id is the digest of its manifest.
+    Containerd,
+}
+
+/// What the engine says about itself.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct DockerInfo {
+    /// Its version: `28.5.2`.
+    pub server_version: String,
+    /// Where it keeps images.
+    pub store: Store,
+    /// What it runs natively.
+    pub platform: OciPlatform,
+    /// Where it is: `unix:///var/run/docker.sock`.
+    pub endpoint: String,
+}
+
+/// What the engine has after a load.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Loaded {
+    /// What the image is called there; its id where it has no name.
+    pub references: Vec<String>,
+    /// The id that `docker images` shows.
+    pub image_id: Digest,
+}
+
+impl Docker {
+    /// Docker at this endpoint (`--docker-host`), or wherever the docker command finds it.
+    pub fn new(host: Option<String>) -> Self {
+        Docker { host }
+    }
+
+    fn command(&self) -> Command {
+        let command = Command::new("docker");
+        match &self.host {
+            Some(host) => command.arg("-H").arg(host),
+            None => command,
+        }
+    }
+
+    async fn output(&self, cx: &Cx<'_>, command: Command) -> Result<Output> {
+        runner::output(cx.runner, &command, cx.cancel).await.map_err(|error| {
+            if error.is(&nixoci_core::codes::TOOL_MISSING) { diagnose::not_installed(cx.host) } else { error }
+        })
+    }
+
+    /// Runs a command whose failure is an error; returns what it said.
+    async fn ok(&self, cx: &Cx<'_>, command: Command) -> Result<String> {
+        let output = self.output(cx, command).await?;
+        if output.exit.success() {
+            return Ok(output.stdout_text());
+        }
+        Err(diagnose::failed(cx.host, &output.stderr_text()))
+    }
+
+    /// Asks the engine who it is. Fails if it does not answer, and says how to start it.
+    pub async fn ask(&self, cx: &Cx<'_>) -> Result<DockerInfo> {
+        match tokio::time::timeout(PATIENCE, self.ask_now(cx)).await {
+            Ok(answer) => answer,
+            Err(_) => Err(diagnose::silent(cx.host, PATIENCE)),
+        }
+    }
+
+    async fn ask_now(&self, cx: &Cx<'_>) -> Result<DockerInfo> {
+        let version = self.command().args(["version", "--format", "{{json .}}"]);
+        let status = self.command().args(["info", "--format", "{{json .DriverStatus}}"]);
+        let (version, status, endpoint) =
+            tokio::join!(self.ok(cx, version), self.output(cx, status), self.endpoint(cx));
+        // `version` is asked for its clear errors; `info` wraps them in templates that fail.
+        let (server_version, platform) = server(&version?)?;
+        Ok(DockerInfo { server_version, store: store(&status?.stdout_text()), platform, endpoint })
+    }
+
+    /// Where the engine is, for people to read.
+    async fn endpoint(&self, cx: &Cx<'_>) -> String {
+        if let Some(host) = &self.host {
+            return host.clone();
+        }
+        let command = self.command().args(["context", "inspect", "--format", "{{.Endpoints.docker.Host}}"]);
+        match self.output(cx, command).await {
+            Ok(output) if output.exit.success() => show(output.stdout_text().trim().as_bytes()),
+            _ => cx.host.var("DOCKER_HOST").unwrap_or("the default socket").to_owned(),
+        }
+    }
+
+    /// Loads an image, and makes sure that the engine has it under all its names.
+    pub async fn load(&self, cx: &Cx<'_>, image: &CachedImage) -> Result<Loaded> {
+        let load = self.command().args(["load", "--quiet", "-i"]).arg(&image.archive);
+        let said = self.ok(cx, load).await?;
+        let loaded = parse_loaded(&said);
+        let Some(first) = image.summary.names.first().cloned().or_else(|| loaded.first().cloned()) else {
+            return Err(
+                Error::new(&codes::DOCKER_FAILED, "Docker does not say what it has loaded").log(said.lines())
+            );
+        };
+        let image_id = self.verify(cx, &first, image).await?;
+        // The containerd store reads one name from an archive.
+        for name in image.summary.names.iter().skip(1) {
+            if !loaded.contains(name) {
+                self.ok(cx, self.command().args(["tag", &first, name])).await?;
+            }
+        }
+        let named = !image.summary.names.is_empty();
+        Ok(Loaded { references: if named { image.summary.names.clone() } else { vec![first] }, image_id })
+    }
+
+    /// Asks what a name stands for, and compares it with what was loaded.
+    async fn verify(&self, cx: &Cx<'_>, name: &str, image: &CachedImage) -> Result<Digest> {
+        let inspect = self.command().args(["image", "inspect", "--format", "{{json .}}", name]);
+        let said = self.ok(cx, inspect).await?;
+        let found = Object::parse(said.trim(), "the answer of `docker image inspect`")
+            .map_err(|error| diagnose::odd_answer(&error))?;
+        let summary = &image.summary;
+        let id = found.string("Id").ok().flatten().unwrap_or_default();
+        let platform = ["Os", "Architecture"].map(|key| found.string(key).ok().flatten().unwrap_or_default());
+        let matches = |digest: &Digest| id == digest.to_string();
+        let id = [summary.image_id, summary.manifest_digest].into_iter().find(matches);
+        let platform_ok = platform == [summary.platform.os.as_str(), summary.platform.architecture.as_str()];
+        match id {
+            Some(id) if platform_ok => Ok(id),
+            _ => Err(Error::new(&codes::DOCKER_MISMATCH, format!("Docker holds another image as {name}"))
+                .because(format!(
+                    "it says {}/{}, {}",
+                    platform[0],
+                    platform[1],
+                    show(said_id(&found).as_bytes())
+                ))
+                .because(format!("{}, {} was loaded", summary.platform, summary.image_id))),
+        }
+    }
+
+    /// The command that runs an image that was loaded: `docker run --rm`, the user's flags, the image, its
+    /// arguments. `tty` asks for a terminal. The image is never fetched from anywhere.
+    pub fn run_command(&self, reference: &str, flags: &[OsString], args: &[OsString], tty: bool) -> Command {
+        let terminal: &[&str] = if tty { &["-i", "-t"] } else { &[] };
+        self.command()
+            .args(["run", "--rm", "--pull=never"])
+            .args(terminal)
+            .args(flags)
+            .arg(reference)
+            .args(args)
+            .interactive()
+    }
+}
+
+fn said_id(found: &Object<'_>) -> String {
+    found.string("Id").ok().flatten().unwrap_or_else(|| "no id".to_owned())
+}
+
+/// Version and platform out of `docker version --format '{{json .}}'`.
+fn server(said: &str) -> Result<(String, OciPlatform)> {
+    let read = || {
+        let answer = Object::parse(said.trim(), "the answer of `docker version`")?;
+        let server = answer.object("Server")?.ok_or_else(|| answer.missing("Server"))?;
+        let text = |key: &str| server.string(key)?.ok_or_else(|| server.missing(key));
+        let (version, os, arch) = (text("Version")?, text("Os")?, text("Arch")?);
+        // Some engines give the name that `uname -m` gives.
+        let platform = match format!("{os}/{arch}").parse() {
+            Ok(platform) => platform,
+            Err(_) => NixSystem::from_uname(&os, &arch)
+                .and_then(|system| system.to_oci())
+                .ok_or_else(|| server.missing("Arch"))?,
+        };
+        Ok((version, platform))
+    };
+    read().map_err(|error: Error| diagnose::odd_answer(&error))
+}
+
+/// The store, out of `docker info`'s driver status: containerd's says so there.
+/// Source: moby `daemon/info.go`, `fillDriverInfo`.
+fn store(status: &str) -> Store {
+    if status.contains("io.containerd.snapshotter") { Store::Containerd } else { Store::Classic }
+}
+
+/// What `docker load` says: `Loaded image: NAME`, `Loaded image ID: sha256:…`.
+fn parse_loaded(said: &str) -> Vec<String> {
+    let name = |line: &str| {
+        let rest = line.trim().strip_prefix("Loaded image")?;
+        let rest = rest.strip_prefix(" ID").unwrap_or(rest).strip_prefix(':')?;
+        Some(rest.trim().to_owned()).filter(|name| !name.is_empty())
+    };
+    said.lines().filter_map(name).collect()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,97 @@
+//! What the docker command says when it fails, and what to do then.
+//!
+//! Source of the texts: docker/cli and moby/client of 20.10 to 29, `client/errors.go`, `opts/hosts.go`.
+
+use std::time::Duration;
+
+use nixoci_core::host::Host;
+use nixoci_core::{Code, Error, Remedy};
+
+use crate::codes;
+
+fn is_mac(host: &Host) -> bool {
+    host.system.kernel() == "darwin"
+}
+
+/// There is no docker command.
+pub(super) fn not_installed(host: &Host) -> Error {
+    let error = Error::new(&codes::DOCKER_MISSING, "docker is not installed")
+        .because("the docker command was not found on PATH");
+    if is_mac(host) {
+        error
+            .remedy(Remedy::command("install Docker Desktop", "brew install --cask docker"))
+            .remedy(Remedy::command("or Colima", "brew install colima docker && colima start"))
+    } else {
+        error.remedy(Remedy::command("install Docker", "sudo apt-get install docker.io"))
+    }
+    .remedy(Remedy::advice("or leave out --load: the image is kept as ./result"))
+}
+
+fn start(error: Error, host: &Host) -> Error {
+    if is_mac(host) {
+        error
+            .remedy(Remedy::command("start Docker Desktop", "open -a Docker"))
+            .remedy(Remedy::command("or Colima", "colima start"))
+    } else {
+        error.remedy(Remedy::command("start Docker", "sudo systemctl start docker"))
+    }
+    .remedy(Remedy::command("see which engine is meant", "docker context ls"))
+}
+
+/// The engine did not answer in time.
+pub(super) fn silent(host: &Host, patience: Duration) -> Error {
+    let text = format!("the Docker engine did not answer within {} seconds", patience.as_secs());
+    start(Error::new(&codes::DOCKER_DOWN, text), host)
+}
+
+/// The command answered something that cannot be understood.
+pub(super) fn odd_answer(error: &Error) -> Error {
+    Error::new(&codes::DOCKER_FAILED, "Docker's answer cannot be understood").because(error)
+}
+
+/// Words of the docker command, and what they mean; the first that fits counts.
+const WORDS: &[(&str, &Code)] = &[
+    ("permission denied", &codes::DOCKER_PERMISSION),
+    ("no space left on device", &codes::DISK_FULL),
+    ("context not found", &codes::DOCKER_ENDPOINT),
+    ("unable to resolve docker endpoint", &codes::DOCKER_ENDPOINT),
+    ("unable to parse docker host", &codes::DOCKER_ENDPOINT),
+    ("invalid bind address", &codes::DOCKER_ENDPOINT),
+    ("cannot connect to the docker daemon", &codes::DOCKER_DOWN),
+    ("failed to connect to the docker api", &codes::DOCKER_DOWN),
+    ("error during connect", &codes::DOCKER_DOWN),
+    ("is the docker daemon running", &codes::DOCKER_DOWN),
+    ("connection refused", &codes::DOCKER_DOWN),
+    ("no such host", &codes::DOCKER_DOWN),
+];
+
+/// The docker command failed, and said this.
+pub(super) fn failed(host: &Host, stderr: &str) -> Error {
+    let text = stderr.to_lowercase();
+    let code =
+        WORDS.iter().find(|(words, _)| text.contains(words)).map_or(&codes::DOCKER_FAILED, |(_, code)| code);
+    let lines = stderr.lines().map(str::trim).filter(|line| !line.is_empty());
+    let error = Error::new(code, code.title).log(lines.map(|line| crate::text::show(line.as_bytes())));
+    if std::ptr::eq(code, &codes::DOCKER_DOWN) {
+        return start(error, host);
+    }
+    if std::ptr::eq(code, &codes::DOCKER_PERMISSION) {
+        return error
+            .remedy(Remedy::command(
+                "join the group docker, then log in again",
+                "sudo usermod -aG docker $USER",
+            ))
+            .remedy(Remedy::command("or, in this shell only", "newgrp docker"));
+    }
+    if std::ptr::eq(code, &codes::DOCKER_ENDPOINT) {
+        return error.remedy(Remedy::command("see which engines are known", "docker context ls"));
+    }
+    if std::ptr::eq(code, &codes::DISK_FULL) {
+        return error.remedy(Remedy::command("free room in the engine", "docker system prune"));
+    }
+    if text.contains("is too new") || text.contains("is too old") {
+        return error
+            .remedy(Remedy::advice("the docker command and the engine are too far apart: update the older"));
+    }
+    error
+}

@@ -1,0 +1,5 @@
+//! Container runtimes that images are handed to.
+
+pub mod docker;
+
+pub use docker::{Docker, DockerInfo, Loaded, Store};

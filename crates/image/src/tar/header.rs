@@ -1,0 +1,88 @@
+//! The fields of a 512-byte header.
+
+use super::TarError;
+
+/// The unit of a tar archive.
+pub(crate) const BLOCK: usize = 512;
+/// One such unit.
+pub(super) type Block = [u8; BLOCK];
+
+const CHECKSUM: std::ops::Range<usize> = 148..156;
+
+/// Whether a block is all zeros.
+pub(super) fn is_zero(block: &Block) -> bool {
+    block.iter().all(|&byte| byte == 0)
+}
+
+/// Whether a file that begins with these bytes is a tar archive: a header with a right checksum, or the zeros
+/// that an empty archive consists of.
+pub(crate) fn looks_like_header(bytes: &[u8]) -> bool {
+    bytes.first_chunk::<BLOCK>().is_some_and(|block| is_zero(block) || check(block).is_ok())
+}
+
+/// Verifies the checksum, with bytes counted as unsigned or, as some old writers did, as signed.
+pub(super) fn check(block: &Block) -> Result<(), TarError> {
+    let stored = number(&block[CHECKSUM])?;
+    let counted = |(index, &byte): (usize, &u8)| if CHECKSUM.contains(&index) { b' ' } else { byte };
+    let unsigned: u64 = block.iter().enumerate().map(|pair| u64::from(counted(pair))).sum();
+    let signed: i64 = block.iter().enumerate().map(|pair| i64::from(counted(pair) as i8)).sum();
+    if stored == unsigned || i64::try_from(stored) == Ok(signed) { Ok(()) } else { Err(TarError::Checksum) }
+}
+
+/// A number in octal digits, or in base 256 where the first bit is set (GNU, for large values).
+pub(super) fn number(field: &[u8]) -> Result<u64, TarError> {
+    if let Some((&first, rest)) = field.split_first()
+        && first & 0x80 != 0
+    {
+        // Negative numbers (0xff…) make no sense anywhere we look.
+        if first != 0x80 {
+            return Err(TarError::Number);
+        }
+        return rest.iter().try_fold(0u64, |value, &byte| {
+            value.checked_mul(256).and_then(|value| value.checked_add(byte.into())).ok_or(TarError::Number)
+        });
+    }
+    let digits = field.split(|&byte| byte == 0).next().unwrap_or_default();
+    digits.trim_ascii().iter().try_fold(0u64, |value, &digit| match digit {
+        b'0'..=b'7' => {
+            value.checked_mul(8).map(|value| value + u64::from(digit - b'0')).ok_or(TarError::Number)
+        }
+        _ => Err(TarError::Number),
+    })
+}
+
+fn text(field: &[u8]) -> &[u8] {
+    field.split(|&byte| byte == 0).next().unwrap_or_default()
+}
+
+/// The name: POSIX's prefix and name, or the name alone in older formats.
+pub(super) fn name(block: &Block) -> Vec<u8> {
+    let name = text(&block[..100]);
+    let prefix = text(&block[345..500]);
+    // GNU's own format ("ustar  ") keeps times where POSIX has the prefix.
+    if &block[257..263] != b"ustar\0" || prefix.is_empty() {
+        return name.to_vec();
+    }
+    [prefix, b"/", name].concat()
+}
+
+/// What it links to.
+pub(super) fn link(block: &Block) -> Vec<u8> {
+    text(&block[157..257]).to_vec()
+}
+
+/// How many bytes of data follow.
+pub(super) fn size(block: &Block) -> Result<u64, TarError> {
+    // Sums of offsets must not overflow later: nothing is near 2^62 bytes.
+    number(&block[124..136]).and_then(|size| if size < 1 << 62 { Ok(size) } else { Err(TarError::Number) })
+}
+
+/// Permissions; the type bits that some writers add are left out.
+pub(super) fn mode(block: &Block) -> Result<u32, TarError> {
+    Ok((number(&block[100..108])? & 0o7777) as u32)
+}
+
+/// The type of the entry.
+pub(super) fn type_flag(block: &Block) -> u8 {
+    block[156]
+}

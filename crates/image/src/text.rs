@@ -1,0 +1,52 @@
+//! Showing text that came out of an image, which nobody vouches for.
+
+/// How much of a foreign text an error message repeats.
+const SHOWN: usize = 200;
+
+/// Foreign bytes as they may be printed: valid, without control characters, of bounded length.
+pub(crate) fn show(bytes: &[u8]) -> String {
+    let cut = &bytes[..bytes.len().min(4 * SHOWN)];
+    let text = String::from_utf8_lossy(cut);
+    let mut shown = String::new();
+    for (count, character) in text.chars().enumerate() {
+        if count == SHOWN {
+            shown.push('…');
+            break;
+        }
+        match character.is_control() {
+            true => shown.extend(character.escape_default()),
+            false => shown.push(character),
+        }
+    }
+    shown
+}
+
+/// A number of bytes in the unit that people read.
+pub(crate) fn size(bytes: u64) -> String {
+    const UNITS: [&str; 5] = ["B", "KiB", "MiB", "GiB", "TiB"];
+    let mut value = bytes as f64;
+    let mut unit = 0;
+    while value >= 1024.0 && unit + 1 < UNITS.len() {
+        value /= 1024.0;
+        unit += 1;
+    }
+    if unit == 0 { format!("{bytes} B") } else { format!("{value:.1} {}", UNITS[unit]) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn escape_sequences_do_not_reach_the_terminal() {
+        assert_eq!(show(b"a\x1b[31mb\n"), "a\\u{1b}[31mb\\n");
+        assert_eq!(show(&[b'x'; 5000]).chars().count(), SHOWN + 1);
+        assert_eq!(show(b"\xff"), "\u{fffd}");
+    }
+
+    #[test]
+    fn sizes_read_well() {
+        assert_eq!(size(512), "512 B");
+        assert_eq!(size(1536), "1.5 KiB");
+    }
+}
