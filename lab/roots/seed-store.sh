@@ -3,6 +3,8 @@
 # cache would: seed-store.sh SYSTEM..., run in a scratch copy of a Nix root whose /nix is the store to fill.
 set -eu
 export NIX_CONF_DIR=/tmp/nix-conf
+# The store may be a copy of an older one: what it kept alive then need not live now.
+rm -rf /nix/var/nix/gcroots/lab
 mkdir -p "$NIX_CONF_DIR" /nix/var/nix/gcroots/lab
 cat > "$NIX_CONF_DIR/nix.conf" <<CONF
 substituters =
@@ -19,5 +21,6 @@ done
 for system in "$@"; do
     nix-build --no-build-output -o "/nix/var/nix/gcroots/lab/$system" -E "import /lab/nixpkgs/seed.nix { system = \"$system\"; }"
 done
-# What the builds needed and nobody will ask for again.
+nix-collect-garbage > /dev/null
+# What the builds said, and nobody will ask for again.
 rm -rf /nix/var/log/nix/drvs

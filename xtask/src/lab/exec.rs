@@ -105,8 +105,9 @@ pub(crate) fn run(args: &Exec) -> Result<i32> {
     if !state.is_up()? {
         bail!("the lab is not up: run `cargo xtask lab up`");
     }
-    // `cargo xtask` sets this; the tests' way to call us, as a program, does not.
-    let by_cargo = std::env::var_os("CARGO_PKG_NAME").is_some_and(|name| name == env!("CARGO_PKG_NAME"));
+    // Called by `cargo xtask`, not by a test, which finds us through this variable.
+    let by_cargo = std::env::var_os("CARGO_PKG_NAME").is_some_and(|name| name == env!("CARGO_PKG_NAME"))
+        && std::env::var_os("NIXOCI_LAB").is_none();
     if by_cargo && !args.no_build && std::env::var_os("NIXOCI_BIN").is_none() {
         crate::demo::build(&["--package", "nixoci"])?;
     }

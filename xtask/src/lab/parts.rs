@@ -4,6 +4,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::thread;
 use std::time::{Duration, SystemTime};
 
@@ -166,11 +167,14 @@ fn seeds(
 ) -> Result<(PathBuf, PathBuf)> {
     let script = scripts().join("seed-store.sh");
     let text = fs::read(&script)?;
-    let name = |root: &Path| format!("seeds/{}", recipe(&[&text, name_of(nixpkgs), name_of(root)]));
+    let name = |root: &Path| {
+        format!("seeds/{}-{}", String::from_utf8_lossy(name_of(root)), recipe(&[&text, name_of(nixpkgs)]))
+    };
     let (first, second) = (name(trixie), name(forky));
     let fill = |root: &Path, name: &str, title: &str| {
         cache.entry(name, |dir| {
             sh::step(&format!("filling the store of {title}"), || {
+                start_from_older(cache, name, dir)?;
                 let work = cache.path(&format!("unfinished/seed-scratch-{title}"));
                 let mut make = scratch(
                     root,
@@ -199,6 +203,22 @@ fn seeds(
     })
 }
 
+/// Copies the newest store that was filled for the same root: most of what another version of the stand-in needs is in
+/// there, and what is not needed any more is collected at the end.
+fn start_from_older(cache: &Cache, name: &str, dir: &Path) -> Result<()> {
+    let Some((same_root, _)) = name.rsplit_once('-') else { return Ok(()) };
+    let Ok(entries) = fs::read_dir(cache.path("seeds")) else { return Ok(()) };
+    let older = entries
+        .flatten()
+        .map(|entry| entry.path())
+        .filter(|path| path.to_string_lossy().contains(&format!("{same_root}-")))
+        .max_by_key(|path| path.metadata().and_then(|meta| meta.modified()).ok());
+    match older {
+        Some(older) => sh::quiet(Command::new("cp").arg("-a").arg(older.join(".")).arg(dir)).map(drop),
+        None => Ok(()),
+    }
+}
+
 /// The root of Debian 13 alone: others than the lab find it useful.
 pub(crate) fn trixie(cache: &Cache) -> Result<PathBuf> {
     let (packages, name) = recipe_of(TRIXIE)?;
@@ -209,7 +229,7 @@ pub(crate) fn trixie(cache: &Cache) -> Result<PathBuf> {
 }
 
 /// A command in a throw-away copy of a root, online.
-pub(crate) fn scratch(root: &Path, work: &Path, binds: &[(&Path, &str)]) -> Result<std::process::Command> {
+pub(crate) fn scratch(root: &Path, work: &Path, binds: &[(&Path, &str)]) -> Result<Command> {
     super::cache::remove_all(work)?;
     let binds: Vec<String> =
         binds.iter().map(|(source, target)| format!("{}:{target}", source.display())).collect();
