@@ -19,6 +19,7 @@ mod build;
 mod cli;
 mod diagnose;
 mod driver;
+mod group;
 mod lines;
 mod log;
 mod lookup;

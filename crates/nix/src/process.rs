@@ -18,6 +18,7 @@ use rustix::process::{Pid, Signal};
 use tokio::process::Child;
 use tokio::time::Instant;
 
+use crate::group::{group_is_alive, signal_group};
 use crate::watch::{GroupGuard, Watchdog};
 
 /// Starts processes on the host nixoci runs on.
@@ -196,17 +197,6 @@ impl Target {
             }
         }
     }
-}
-
-/// A signal to somebody who is gone is no error.
-pub(crate) fn signal_group(pid: Pid, signal: Signal) {
-    let _ = rustix::process::kill_process_group(pid, signal);
-}
-
-/// Whether anything in a group can still be ended by us. macOS answers EPERM for a group of zombies, and a
-/// group that belongs to somebody else is not ours to end.
-pub(crate) fn group_is_alive(pid: Pid) -> bool {
-    rustix::process::test_kill_process_group(pid).is_ok()
 }
 
 /// A started process with its group.

@@ -21,7 +21,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal};
 
-use crate::process::{group_is_alive, signal_group};
+use crate::group::{group_is_alive, signal_group};
 
 /// Ends what nixoci started after nixoci was killed. Cheap to clone; its process starts with the first thing
 /// there is to watch.
