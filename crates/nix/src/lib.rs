@@ -4,13 +4,15 @@
 //! - [`version`] knows what each Nix can do, `cli` builds every argument list;
 //! - [`Nix`] asks, forecasts, builds and reads, through a [`Runner`](nixoci_core::runner::Runner), wherever
 //!   that runs;
-//! - `log` turns internal-json into events, `diagnose` turns error texts into errors with remedies.
+//! - `log` turns internal-json into events, `diagnose` turns error texts into errors with remedies;
+//! - [`nar`] reads and writes Nix archives.
 //!
 //! Invariants: no argument for Nix is put together outside `cli`; a text of Nix's is only interpreted in
 //! `diagnose`, `warnings` and `plan`; whatever a build prints is bounded and stripped of escape sequences
 //! before anybody sees it.
 
 pub mod codes;
+pub mod nar;
 pub mod process;
 pub mod version;
 pub mod watch;
