@@ -8,6 +8,7 @@ use anyhow::{Context, Result, bail};
 use crate::{cargo, lab, sh, workspace};
 
 pub(crate) fn run() -> Result<i32> {
+    lab::host::check()?;
     let start = Instant::now();
     sh::say("nixoci demo: a container image from a Nix expression, checked, loaded into Docker and run\n");
     sh::say(

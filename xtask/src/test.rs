@@ -31,7 +31,11 @@ struct Counts {
 pub(crate) fn run(skip: &[Part]) -> Result<i32> {
     let mut total = Counts::default();
     let with_lab = !skip.contains(&Part::Lab);
-    let lease = if with_lab { Some(lab::up()?) } else { None };
+    let lease = if with_lab {
+        Some(lab::up().context("the lab is not there (`--skip lab` runs the tests that do without)")?)
+    } else {
+        None
+    };
 
     // Examples of programs are built too: a test may want one.
     let mut tests = Command::new(cargo());

@@ -7,6 +7,9 @@ use anyhow::{Context, Result, bail};
 
 use crate::sh;
 
+/// The oldest Debian that this was run on.
+const OLDEST: u32 = 12;
+
 /// Refuses machines the lab cannot work on, in words that say what it needs.
 pub(crate) fn check() -> Result<()> {
     let mut needs = Vec::new();
@@ -14,9 +17,14 @@ pub(crate) fn check() -> Result<()> {
         needs.push("root: it makes namespaces, mounts and container daemons (try `sudo -E`)".to_owned());
     }
     let release = std::fs::read_to_string("/etc/os-release").unwrap_or_default();
-    if value(&release, "ID") != Some("debian") || !Path::new("/usr/bin/apt-get").exists() {
+    // Debian's testing and unstable have no version, and are newer.
+    let version = value(&release, "VERSION_ID").and_then(|version| version.parse().ok()).unwrap_or(OLDEST);
+    let debian = value(&release, "ID") == Some("debian") && version >= OLDEST;
+    if !debian || !Path::new("/usr/bin/apt-get").exists() {
         let name = value(&release, "PRETTY_NAME").unwrap_or(std::env::consts::OS);
-        needs.push(format!("a Debian machine (12 or newer), because it installs with apt: this is {name}"));
+        needs.push(format!(
+            "a Debian machine ({OLDEST} or newer), because it installs with apt: this is {name}"
+        ));
     }
     if std::env::consts::ARCH != "x86_64" {
         needs.push(format!("an x86_64 machine: this is {}", std::env::consts::ARCH));
@@ -24,7 +32,7 @@ pub(crate) fn check() -> Result<()> {
     if needs.is_empty() {
         return Ok(());
     }
-    bail!("the lab needs\n  - {}", needs.join("\n  - "))
+    bail!("this runs in the lab, which needs\n  - {}", needs.join("\n  - "))
 }
 
 /// Installs the packages whose program is not there.
@@ -63,18 +71,15 @@ pub(crate) fn ensure_tools(log: &Path) -> Result<()> {
 pub(crate) fn mirror() -> Result<String> {
     let release = std::fs::read_to_string("/etc/os-release")?;
     let codename = value(&release, "VERSION_CODENAME").context("/etc/os-release names no release")?;
+    // Without the release files' own information: a new machine has none yet.
     let targets = sh::quiet(Command::new("apt-get").args([
         "indextargets",
+        "--no-release-info",
         "Created-By: Packages",
         "--format",
-        "$(COMPONENT) $(CODENAME) $(RELEASE) $(REPO_URI)",
+        "$(COMPONENT) $(RELEASE) $(REPO_URI)",
     ]))?;
-    let found = targets.lines().find_map(|line| {
-        let mut words = line.split(' ');
-        let (component, name, release, uri) = (words.next()?, words.next()?, words.next()?, words.next()?);
-        (component == "main" && (name == codename || release == codename))
-            .then(|| uri.trim_end_matches('/').to_owned())
-    });
+    let found = main_archive(&targets, codename);
     let uri = found.with_context(|| {
         format!("apt has no sources for {codename} main: the lab takes Debian from where this machine does")
     })?;
@@ -87,6 +92,21 @@ pub(crate) fn mirror() -> Result<String> {
             .find(|line| line.starts_with("http"))
             .with_context(|| format!("{list} names no mirror")),
     }
+}
+
+/// The archive of a release among lines of `COMPONENT RELEASE URI`; sources may also call it `stable`.
+fn main_archive(targets: &str, codename: &str) -> Option<String> {
+    let archives: Vec<(&str, &str)> = targets
+        .lines()
+        .filter_map(|line| {
+            let mut words = line.split(' ');
+            let (component, release, uri) = (words.next()?, words.next()?, words.next()?);
+            // Updates, security and backports are beside the archive, not the archive.
+            (component == "main" && !release.contains(['-', '/'])).then_some((release, uri))
+        })
+        .collect();
+    let named = archives.iter().find(|(release, _)| *release == codename);
+    named.or(archives.first()).map(|(_, uri)| uri.trim_end_matches('/').to_owned())
 }
 
 pub(crate) fn on_path(program: &str) -> bool {
@@ -102,6 +122,20 @@ fn value<'a>(release: &'a str, key: &str) -> Option<&'a str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_archive_among_apts_sources() {
+        let targets = "main bookworm-updates http://mirror.example/debian/\n\
+                       contrib bookworm http://other.example/debian/\n\
+                       main bookworm http://mirror.example/debian/\n\
+                       main bookworm-security http://mirror.example/debian-security/\n";
+        assert_eq!(main_archive(targets, "bookworm").as_deref(), Some("http://mirror.example/debian"));
+        assert_eq!(
+            main_archive("main stable http://a.example/d\n", "trixie").as_deref(),
+            Some("http://a.example/d")
+        );
+        assert_eq!(main_archive("main trixie-security http://a.example/d\n", "trixie"), None);
+    }
 
     #[test]
     fn os_release_values() {
