@@ -139,7 +139,8 @@ fn find(words: &[String], wanted: impl Fn(&Path) -> bool) -> Vec<String> {
 
 #[test]
 fn no_hosts_and_no_paths_of_one_machine() {
-    // Written in halves, so that this file does not name them.
+    // Where packages come from is the machine's affair; so is where a checkout lies. (Container registries are another
+    // matter: names of images have them as people know them.) Written in halves, so that this file does not name them.
     let words: Vec<String> = [
         ("deb.", "debian.org"),
         ("ftp.", "debian.org"),
@@ -147,9 +148,6 @@ fn no_hosts_and_no_paths_of_one_machine() {
         ("snapshot.", "debian.org"),
         ("archive.", "ubuntu.com"),
         ("registry-1.", "docker.io"),
-        ("gh", "cr.io"),
-        ("qu", "ay.io"),
-        ("g", "cr.io/"),
         ("index.crates.io", ":443"),
         ("/art", "ifactory/"),
         ("/wo", "rk/main"),
