@@ -20,15 +20,33 @@ const TARGET: &str = "aarch64-apple-darwin";
 /// Debian suites that may have the source, the likeliest first.
 const SUITES: [&str; 4] = ["trixie-backports", "trixie", "forky", "sid"];
 
+/// What cargo is told, with whichever toolchain.
+const CHECK: [&str; 8] =
+    ["check", "-Z", "build-std", "--target", TARGET, "--workspace", "--exclude=xtask", "--color=auto"];
+
 pub(crate) fn run() -> Result<i32> {
     let cache = Cache::open()?;
     let release = release()?;
-    let library = library(&cache, &release)?;
-    let stand_ins = stand_ins(&cache, &release, &library)?;
+    let mut check = match library(&cache, &release) {
+        Ok(library) => with_own_toolchain(&cache, &release, &library)?,
+        Err(error) => {
+            sh::say(format!("  no source for Rust {release} here: {error:#}"));
+            sh::say("  taking Debian's own toolchain, in a root of the lab");
+            in_root(&cache)?
+        }
+    };
+    let status = sh::step(&format!("checking for {TARGET}"), || check.status().context("cannot run cargo"))?;
+    if !status.success() {
+        sh::say(format!("the product does not compile for {TARGET}"));
+        return Ok(1);
+    }
+    Ok(0)
+}
 
+fn with_own_toolchain(cache: &Cache, release: &str, library: &Path) -> Result<Command> {
+    let stand_ins = stand_ins(cache, release, library)?;
     let mut check = Command::new(cargo());
-    check.args(["check", "-Z", "build-std", "--target", TARGET, "--workspace", "--exclude", "xtask"]);
-    check.current_dir(workspace());
+    check.args(CHECK).current_dir(workspace());
     // build-std is an unstable flag of cargo; nothing of ours is compiled with unstable features.
     check.env("RUSTC_BOOTSTRAP", "1");
     check.env("RUSTC", stand_ins.join("rustc"));
@@ -37,14 +55,43 @@ pub(crate) fn run() -> Result<i32> {
     check.env_remove("RUSTC_WRAPPER").env_remove("RUSTC_WORKSPACE_WRAPPER");
     check.env("CC_aarch64_apple_darwin", stand_ins.join("cc"));
     check.env("AR_aarch64_apple_darwin", stand_ins.join("ar"));
-    let status = sh::step(&format!("checking for {TARGET} with Rust {release}"), || {
-        check.status().context("cannot run cargo")
-    })?;
-    if !status.success() {
-        sh::say(format!("the product does not compile for {TARGET}"));
-        return Ok(1);
+    Ok(check)
+}
+
+/// The check with another compiler than the project's: it says less about today's compiler and as much about macOS.
+fn in_root(cache: &Cache) -> Result<Command> {
+    host::check()?;
+    let root = parts::rust(cache)?;
+    let (target, work) = (cache.path("darwin/target-in-root"), cache.path("unfinished/darwin-scratch"));
+    let home = match std::env::var_os("CARGO_HOME") {
+        Some(home) => PathBuf::from(home),
+        None => PathBuf::from(std::env::var_os("HOME").context("HOME is not set")?).join(".cargo"),
+    };
+    let tools = cache.entry("darwin/c-tools-1", c_tools)?;
+    let certificates = Path::new("/etc/ssl/certs/ca-certificates.crt");
+    fs::create_dir_all(&target)?;
+    let checkout = workspace();
+    let inside = checkout.to_str().context("the checkout's path is not UTF-8")?;
+    let mut binds = vec![
+        (checkout.as_path(), inside),
+        (home.as_path(), "/cargo"),
+        (target.as_path(), "/target"),
+        (tools.as_path(), "/c-tools"),
+    ];
+    if certificates.exists() {
+        // Whom the machine trusts to be crates.io.
+        binds.push((certificates, "/etc/ssl/certs/ca-certificates.crt"));
     }
-    Ok(0)
+    let mut check = parts::scratch(&root, &work, &binds)?;
+    check.args(["env", "RUSTC_BOOTSTRAP=1", "CARGO_HOME=/cargo", "CARGO_TARGET_DIR=/target"]);
+    check.args([
+        "CC_aarch64_apple_darwin=/c-tools/cc",
+        "AR_aarch64_apple_darwin=/c-tools/ar",
+        "--chdir",
+        inside,
+    ]);
+    check.arg("/usr/bin/cargo").args(CHECK);
+    Ok(check)
 }
 
 /// The source of the compiler's own standard library.
@@ -94,10 +141,15 @@ fn stand_ins(cache: &Cache, release: &str, library: &Path) -> Result<PathBuf> {
             final_place.join("sysroot").display()
         );
         program(&dir.join("rustc"), &rustc)?;
-        let last_output = "#!/bin/sh\nwhile [ $# -gt 0 ]; do [ \"$1\" != -o ] || : > \"$2\"; shift; done\n";
-        program(&dir.join("cc"), last_output)?;
-        program(&dir.join("ar"), "#!/bin/sh\nfor file; do case $file in *.a) : > \"$file\" ;; esac; done\n")
+        c_tools(dir)
     })
+}
+
+/// C tools that leave an empty file where they were to leave a full one.
+fn c_tools(dir: &Path) -> Result<()> {
+    let last_output = "#!/bin/sh\nwhile [ $# -gt 0 ]; do [ \"$1\" != -o ] || : > \"$2\"; shift; done\n";
+    program(&dir.join("cc"), last_output)?;
+    program(&dir.join("ar"), "#!/bin/sh\nfor file; do case $file in *.a) : > \"$file\" ;; esac; done\n")
 }
 
 /// Links to everything in a directory that is not there yet.

@@ -17,17 +17,21 @@ use super::host;
 use crate::sh;
 use crate::workspace;
 
-/// One Debian release that the lab has a root of.
+/// A Debian release with some packages: a root.
 #[derive(Debug, Clone, Copy)]
 struct Suite {
+    /// What the root is called; its packages are listed in a file of this name.
+    root: &'static str,
     name: &'static str,
     /// Nix kills every process of a build user, so each root has a range of its own.
     build_uid: u32,
 }
 
-const TRIXIE: Suite = Suite { name: "trixie", build_uid: 31_000 };
-const FORKY: Suite = Suite { name: "forky", build_uid: 32_000 };
-const BOOKWORM: Suite = Suite { name: "bookworm", build_uid: 33_000 };
+const TRIXIE: Suite = Suite { root: "trixie", name: "trixie", build_uid: 31_000 };
+const FORKY: Suite = Suite { root: "forky", name: "forky", build_uid: 32_000 };
+const BOOKWORM: Suite = Suite { root: "bookworm", name: "bookworm", build_uid: 33_000 };
+
+const RUST: Suite = Suite { root: "rust", name: "forky", build_uid: 34_000 };
 
 /// How long an entry of another recipe is kept: people go back and forth between branches.
 const KEEP: Duration = Duration::from_secs(5 * 24 * 3600);
@@ -77,10 +81,10 @@ fn scripts() -> PathBuf {
 
 /// The list of a root's packages, and the name of its entry in the cache.
 fn recipe_of(suite: Suite) -> Result<(PathBuf, String)> {
-    let packages = scripts().join(format!("{}.packages", suite.name));
+    let packages = scripts().join(format!("{}.packages", suite.root));
     let script = fs::read(scripts().join("make-root.sh"))?;
     let hash = recipe(&[&script, &fs::read(&packages)?, suite.name.as_bytes()]);
-    Ok((packages, format!("roots/{}-{hash}", suite.name)))
+    Ok((packages, format!("roots/{}-{hash}", suite.root)))
 }
 
 fn roots(cache: &Cache) -> Result<(PathBuf, PathBuf, PathBuf)> {
@@ -106,10 +110,10 @@ fn roots(cache: &Cache) -> Result<(PathBuf, PathBuf, PathBuf)> {
 
 fn root(cache: &Cache, suite: Suite, packages: &Path, name: &str) -> Result<PathBuf> {
     cache.entry(name, |dir| {
-        sh::step(&format!("making the {} root", suite.name), || {
+        sh::step(&format!("making the {} root", suite.root), || {
             let mut make = sh::contained(scripts().join("make-root.sh"));
             make.arg(suite.name).arg(dir).arg(host::mirror()?).arg(packages).arg(suite.build_uid.to_string());
-            sh::logged(&mut make, &cache.path(&format!("logs/root-{}.log", suite.name)))
+            sh::logged(&mut make, &cache.path(&format!("logs/root-{}.log", suite.root)))
         })
     })
 }
@@ -221,11 +225,20 @@ fn start_from_older(cache: &Cache, name: &str, dir: &Path) -> Result<()> {
 
 /// The root of Debian 13 alone: others than the lab find it useful.
 pub(crate) fn trixie(cache: &Cache) -> Result<PathBuf> {
-    let (packages, name) = recipe_of(TRIXIE)?;
+    alone(cache, TRIXIE)
+}
+
+/// A root with a Rust toolchain and the source of its standard library.
+pub(crate) fn rust(cache: &Cache) -> Result<PathBuf> {
+    alone(cache, RUST)
+}
+
+fn alone(cache: &Cache, suite: Suite) -> Result<PathBuf> {
+    let (packages, name) = recipe_of(suite)?;
     if !cache.path(&name).exists() {
         host::ensure_tools(&cache.path("logs/apt.log"))?;
     }
-    root(cache, TRIXIE, &packages, &name)
+    root(cache, suite, &packages, &name)
 }
 
 /// A command in a throw-away copy of a root, online.
