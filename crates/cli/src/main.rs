@@ -1,2 +1,30 @@
-//! Under construction.
-fn main() {}
+//! The binary `nixoci`: reads the command line, runs one command, reports its end.
+
+mod app;
+mod args;
+mod backends;
+mod codes;
+mod commands;
+mod output;
+mod report;
+mod resolve;
+mod signal;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+/// The hidden command that ends what a killed nixoci leaves behind.
+pub(crate) const WATCHDOG: &str = "__watchdog";
+
+fn main() -> ExitCode {
+    // The watchdog is started often and must be ready at once: it takes no detour through the parser.
+    if std::env::args_os().nth(1).is_some_and(|arg| arg == WATCHDOG) {
+        nixoci_nix::watchdog_main(std::io::stdin());
+        return ExitCode::SUCCESS;
+    }
+    match args::Cli::try_parse() {
+        Ok(cli) => app::run(cli),
+        Err(error) => report::usage(&error),
+    }
+}

@@ -1,0 +1,174 @@
+//! What every command works with, and the frame around it: signals, progress, the watchdog, the exit code.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use nixoci_core::backend::Cx;
+use nixoci_core::config::{ConfigFile, discover};
+use nixoci_core::host::{Dirs, Host};
+use nixoci_core::platform::NixSystem;
+use nixoci_core::registry::Registry;
+use nixoci_core::runner::{Command as Process, output};
+use nixoci_core::{Error, Result, ResultExt};
+use nixoci_engine::Engine;
+use nixoci_image::Cache;
+use nixoci_nix::{HostRunner, Watchdog};
+
+use crate::args::{BuildArgs, Cli, Command, Format, Global};
+use crate::codes::{NO_DIRECTORY, NO_HOME, NO_HOST};
+use crate::commands;
+use crate::output::{Printer, Ui};
+use crate::report;
+use crate::signal::Signals;
+
+/// This version, as `required-version` compares it.
+pub(crate) const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// What commands work with.
+pub(crate) struct App {
+    pub(crate) printer: Printer,
+    pub(crate) ui: Arc<Ui>,
+    pub(crate) signals: Signals,
+    pub(crate) runner: HostRunner,
+    pub(crate) host: Host,
+    pub(crate) dirs: Dirs,
+    pub(crate) files: Vec<ConfigFile>,
+    pub(crate) registry: Registry,
+    pub(crate) cwd: PathBuf,
+}
+
+/// Runs the command and says how it ended.
+pub(crate) fn run(cli: Cli) -> ExitCode {
+    let Cli { global, command } = cli;
+    let printer = Printer::new(global.format, global.color, global.quiet, global.verbose);
+    let result = enter(global.directory.as_deref()).and_then(|()| match command {
+        Command::Completions(args) => commands::completions::run(&args),
+        Command::Explain(args) => commands::explain::run(printer, &args),
+        command => threads().and_then(|runtime| runtime.block_on(with_app(printer, &global, command))),
+    });
+    match result {
+        Ok(code) => ExitCode::from(code),
+        Err(error) => {
+            fail(printer, &error);
+            ExitCode::from(error.kind().exit_code())
+        }
+    }
+}
+
+fn fail(printer: Printer, error: &Error) {
+    match printer.format {
+        Format::Human => printer.err(&report::human(error)),
+        Format::Json => printer.err(&format!("{}\n", report::json(error))),
+        Format::Jsonl => {
+            printer.out(&format!("{}\n", report::json(error)));
+            printer.err(&format!("{}\n", report::json(error)));
+        }
+    }
+}
+
+fn enter(directory: Option<&Path>) -> Result<()> {
+    directory.map_or(Ok(()), |directory| {
+        std::env::set_current_dir(directory)
+            .or_error(&NO_DIRECTORY, || format!("{} cannot be entered", directory.display()))
+    })
+}
+
+fn threads() -> Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .or_error(&nixoci_core::codes::PROCESS, || "threads cannot be started")
+}
+
+async fn with_app(printer: Printer, global: &Global, command: Command) -> Result<u8> {
+    let logs = matches!(&command, Command::Build(BuildArgs { how, .. }) | Command::Plan(BuildArgs { how, .. }) if how.print_build_logs)
+        || matches!(&command, Command::Run(args) if args.how.print_build_logs);
+    let ui = Arc::new(Ui::start(printer, logs));
+    let signals = Signals::default();
+    signals.listen(ui.clone()).or_error(&nixoci_core::codes::PROCESS, || "signals cannot be received")?;
+    if printer.format == Format::Jsonl {
+        printer.line("hello", &serde_json::json!({ "version": 1, "nixoci": VERSION }));
+    }
+    let result = match App::new(printer, global, Arc::clone(&ui), signals.clone()).await {
+        Ok(app) => commands::dispatch(&app, command).await,
+        Err(error) => Err(error),
+    };
+    ui.finish();
+    result.map_err(|error| signals.explain(error))
+}
+
+impl App {
+    async fn new(printer: Printer, global: &Global, ui: Arc<Ui>, signals: Signals) -> Result<App> {
+        let watchdog =
+            std::env::current_exe().ok().map(|exe| Watchdog::new(exe, vec![crate::WATCHDOG.into()]));
+        let runner = HostRunner::new(watchdog);
+        let host = host(&runner, &signals).await?;
+        let dirs =
+            Dirs::from_host(&host).ok_or_else(|| Error::new(&NO_HOME, "there is no home directory"))?;
+        let cwd = std::env::current_dir()
+            .and_then(|cwd| cwd.canonicalize())
+            .or_error(&NO_DIRECTORY, || "the current directory is gone")?;
+        let registry = crate::backends::registry();
+        let files = config_files(global, &cwd, &dirs)?;
+        files.iter().try_for_each(|file| file.check_backends(&registry))?;
+        Ok(App { printer, ui, signals, runner, host, dirs, files, registry, cwd })
+    }
+
+    /// The world as backends see it.
+    pub(crate) fn cx(&self) -> Cx<'_> {
+        Cx {
+            cancel: self.signals.cancel(),
+            observer: self.ui.as_ref(),
+            runner: &self.runner,
+            host: &self.host,
+            dirs: &self.dirs,
+        }
+    }
+
+    /// The images kept between runs.
+    pub(crate) fn cache(&self) -> Result<Cache> {
+        Cache::open(self.dirs.cache.join("images"))
+    }
+
+    /// The pipeline.
+    pub(crate) fn engine<'a>(&'a self, cache: &'a Cache) -> Engine<'a> {
+        Engine { cx: self.cx(), registry: &self.registry, cache }
+    }
+}
+
+async fn host(runner: &HostRunner, signals: &Signals) -> Result<Host> {
+    let uname = output(runner, &Process::new("uname").args(["-s", "-m"]), signals.cancel()).await?;
+    let text = uname.stdout_text();
+    let mut words = text.split_whitespace();
+    let system = match (words.next(), words.next()) {
+        (Some(kernel), Some(machine)) => NixSystem::from_uname(kernel, machine),
+        _ => None,
+    };
+    let system = system.ok_or_else(|| {
+        Error::new(&NO_HOST, "this machine cannot be recognised").because(format!("uname says `{text}`"))
+    })?;
+    Ok(Host {
+        system,
+        home: std::env::home_dir().filter(|home| home.is_absolute()),
+        uid: rustix::process::geteuid().as_raw(),
+        env: std::env::vars_os()
+            .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+            .collect(),
+        cpus: std::thread::available_parallelism().map_or(1, usize::from),
+    })
+}
+
+/// The project's file, then the user's.
+fn config_files(global: &Global, cwd: &Path, dirs: &Dirs) -> Result<Vec<ConfigFile>> {
+    if global.no_config {
+        return Ok(Vec::new());
+    }
+    let project = match &global.config_file {
+        Some(path) => Some(cwd.join(path)),
+        None => discover(cwd),
+    };
+    let user = Some(dirs.config.join("config.toml")).filter(|path| path.exists());
+    project.into_iter().chain(user).map(|path| ConfigFile::load(&path, VERSION)).collect()
+}

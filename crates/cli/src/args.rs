@@ -1,0 +1,331 @@
+//! The command line, as types. Nothing here decides anything: [`crate::app`] resolves these into plain settings.
+
+use std::path::PathBuf;
+
+use clap::builder::styling::{AnsiColor, Styles};
+use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
+
+const STYLES: Styles = Styles::styled()
+    .header(AnsiColor::Green.on_default().bold())
+    .usage(AnsiColor::Green.on_default().bold())
+    .literal(AnsiColor::Cyan.on_default())
+    .placeholder(AnsiColor::Cyan.on_default());
+
+/// Build, check, load and run container images from Nix expressions.
+#[derive(Debug, Parser)]
+#[command(name = "nixoci", version, styles = STYLES, propagate_version = true, max_term_width = 100)]
+#[command(after_help = "Start with `nixoci doctor`, then `nixoci build .#container --load`.\n\
+    Exit codes: `nixoci explain exit-codes`.")]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) global: Global,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Global options")]
+pub(crate) struct Global {
+    /// How the result is printed on standard output.
+    #[arg(long, global = true, value_enum, default_value_t = Format::Human)]
+    pub(crate) format: Format,
+    /// When to colour what goes to the terminal.
+    #[arg(long, global = true, value_enum, default_value_t = Color::Auto, value_name = "WHEN")]
+    pub(crate) color: Color,
+    /// Say less: once prints digests and no progress, twice only errors.
+    #[arg(short, long, global = true, action = clap::ArgAction::Count, conflicts_with = "verbose")]
+    pub(crate) quiet: u8,
+    /// Say more: once explains decisions, twice adds every detail.
+    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    pub(crate) verbose: u8,
+    /// Read this configuration file instead of looking for nixoci.toml.
+    #[arg(long, global = true, value_name = "FILE", env = "NIXOCI_CONFIG_FILE", hide_env_values = true,
+        value_hint = ValueHint::FilePath, conflicts_with = "no_config")]
+    pub(crate) config_file: Option<PathBuf>,
+    /// Read no configuration file at all.
+    #[arg(long, global = true)]
+    pub(crate) no_config: bool,
+    /// Run as if started in this directory.
+    #[arg(short = 'C', global = true, value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub(crate) directory: Option<PathBuf>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Format {
+    /// For people.
+    Human,
+    /// One JSON document.
+    Json,
+    /// A line of JSON per event, then the result.
+    Jsonl,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Color {
+    /// On a terminal, unless NO_COLOR or TERM=dumb say otherwise.
+    Auto,
+    /// Always.
+    Always,
+    /// Never.
+    Never,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Build an image, check it, and load it, write it or link ./result to it.
+    Build(BuildArgs),
+    /// Build an image, load it into a container runtime, and run it.
+    Run(RunArgs),
+    /// Show what build would do, without doing it.
+    Plan(BuildArgs),
+    /// List the backends: usable here? for which platforms? why not?
+    Backends(BackendsArgs),
+    /// Look for everything that could stand in the way, and say how to fix it.
+    Doctor(DoctorArgs),
+    /// Load an image file into a container runtime.
+    Load(LoadArgs),
+    /// Show what is in an image and what it weighs.
+    Inspect(SourceArgs),
+    /// Check an image: digests, platform, the machine of its programs, unsafe paths.
+    Validate(ValidateArgs),
+    /// Show or check the configuration.
+    Config(ConfigArgs),
+    /// Explain an error code or a topic.
+    Explain(ExplainArgs),
+    /// Print a completion script for a shell.
+    Completions(CompletionsArgs),
+    /// Ends what a killed nixoci left behind. Started by nixoci itself.
+    #[command(name = crate::WATCHDOG, hide = true)]
+    Watchdog,
+}
+
+/// What to build.
+#[derive(Debug, Args)]
+pub(crate) struct What {
+    /// What to build: .#container, ./dir#attr, path:…, git+…, github:…, a store path, the name of one of
+    /// nixoci.toml's images; with --file, an attribute of that file.
+    #[arg(value_name = "INSTALLABLE")]
+    pub(crate) installable: Option<String>,
+    /// Build from a Nix file instead of a flake.
+    #[arg(short, long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) file: Option<PathBuf>,
+    /// The attribute of --file to build.
+    #[arg(short = 'A', long, value_name = "ATTR", requires = "file", conflicts_with = "installable")]
+    pub(crate) attr: Option<String>,
+    /// Give --file's function an argument: a Nix expression.
+    #[arg(long, num_args = 2, value_names = ["NAME", "EXPR"], requires = "file")]
+    pub(crate) arg: Vec<String>,
+    /// Give --file's function an argument: a string.
+    #[arg(long, num_args = 2, value_names = ["NAME", "VALUE"], requires = "file")]
+    pub(crate) argstr: Vec<String>,
+    /// For which platform, such as linux/amd64 or linux/arm64.
+    #[arg(long, value_name = "PLATFORM", value_delimiter = ',')]
+    pub(crate) platform: Vec<String>,
+}
+
+/// How to build.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "How to build")]
+pub(crate) struct How {
+    /// Build on this backend; repeat for an order of preference.
+    #[arg(long, value_name = "NAME", value_delimiter = ',')]
+    pub(crate) backend: Vec<String>,
+    /// Use this profile of nixoci.toml.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) profile: Option<String>,
+    /// Fail rather than make a backend ready.
+    #[arg(long)]
+    pub(crate) no_provision: bool,
+    /// Give up after this time, such as 30m or 2h.
+    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
+    pub(crate) timeout: Option<std::time::Duration>,
+    /// Show the builders' logs.
+    #[arg(short = 'L', long)]
+    pub(crate) print_build_logs: bool,
+}
+
+/// Nix's own flags, passed on.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Passed on to Nix")]
+pub(crate) struct NixArgs {
+    /// Allow access to mutable paths and the environment.
+    #[arg(long)]
+    pub(crate) impure: bool,
+    /// Use another flake for an input.
+    #[arg(long, num_args = 2, value_names = ["INPUT", "FLAKE"])]
+    pub(crate) override_input: Vec<String>,
+    /// Accept the nixConfig of the flake.
+    #[arg(long)]
+    pub(crate) accept_flake_config: bool,
+    /// Consider everything that was downloaded before out of date.
+    #[arg(long)]
+    pub(crate) refresh: bool,
+    /// Show where evaluation failed.
+    #[arg(long)]
+    pub(crate) show_trace: bool,
+    /// How many derivations to build at once.
+    #[arg(short = 'j', long, value_name = "N|auto")]
+    pub(crate) max_jobs: Option<String>,
+    /// How many CPUs each derivation may use.
+    #[arg(long, value_name = "N")]
+    pub(crate) cores: Option<u32>,
+    /// Set a Nix option.
+    #[arg(long, num_args = 2, value_names = ["NAME", "VALUE"])]
+    pub(crate) option: Vec<String>,
+}
+
+/// Where the image goes.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Where the image goes")]
+pub(crate) struct Where {
+    /// The image's name; repeat for several. `:dev` replaces only the tag.
+    #[arg(short, long, value_name = "REF")]
+    pub(crate) tag: Vec<String>,
+    /// Load the image into a container runtime: docker, or auto for the one that runs.
+    #[arg(long, value_name = "RUNTIME", num_args = 0..=1, require_equals = true, default_missing_value = "auto")]
+    pub(crate) load: Option<String>,
+    /// Write the image: archive:FILE (Docker, Podman, containerd and Apple's container load it) or
+    /// docker-archive:FILE; repeat for several.
+    #[arg(short, long, value_name = "DEST")]
+    pub(crate) output: Vec<String>,
+    /// Link to the image, instead of ./result.
+    #[arg(long, value_name = "PATH", value_hint = ValueHint::FilePath, conflicts_with = "no_link")]
+    pub(crate) out_link: Option<PathBuf>,
+    /// Make no link.
+    #[arg(long)]
+    pub(crate) no_link: bool,
+    /// Take an image for another platform than the one asked for, with a warning.
+    #[arg(long)]
+    pub(crate) allow_mismatch: bool,
+    #[command(flatten)]
+    pub(crate) docker: DockerArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DockerArgs {
+    /// Docker's endpoint; found as Docker finds it if absent (DOCKER_HOST, DOCKER_CONTEXT, the current context).
+    #[arg(long, value_name = "URL")]
+    pub(crate) docker_host: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct BuildArgs {
+    #[command(flatten)]
+    pub(crate) what: What,
+    #[command(flatten)]
+    pub(crate) how: How,
+    #[command(flatten)]
+    pub(crate) place: Where,
+    #[command(flatten)]
+    pub(crate) nix: NixArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RunArgs {
+    #[command(flatten)]
+    pub(crate) what: What,
+    /// Arguments for the container, in place of the image's own command.
+    #[arg(last = true, value_name = "ARGS")]
+    pub(crate) args: Vec<std::ffi::OsString>,
+    #[command(flatten)]
+    pub(crate) how: How,
+    /// The image's name; repeat for several. `:dev` replaces only the tag.
+    #[arg(short, long, value_name = "REF")]
+    pub(crate) tag: Vec<String>,
+    /// Take an image for another platform than the one asked for, with a warning.
+    #[arg(long)]
+    pub(crate) allow_mismatch: bool,
+    #[command(flatten)]
+    pub(crate) docker: DockerArgs,
+    #[command(flatten)]
+    pub(crate) nix: NixArgs,
+}
+
+#[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true)]
+pub(crate) struct BackendsArgs {
+    #[command(subcommand)]
+    pub(crate) command: Option<BackendsCommand>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum BackendsCommand {
+    /// Show everything about one backend, its settings included.
+    Show {
+        /// Its name.
+        name: String,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DoctorArgs {
+    #[command(flatten)]
+    pub(crate) docker: DockerArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct SourceArgs {
+    /// The image: a file, ./result, docker-archive:FILE, archive:FILE, or a store path.
+    #[arg(value_name = "SRC", value_hint = ValueHint::FilePath)]
+    pub(crate) source: String,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ValidateArgs {
+    #[command(flatten)]
+    pub(crate) source: SourceArgs,
+    /// The platform the image has to be for; the one it claims if absent.
+    #[arg(long, value_name = "PLATFORM")]
+    pub(crate) platform: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct LoadArgs {
+    #[command(flatten)]
+    pub(crate) source: SourceArgs,
+    /// The runtime: docker, or auto for the one that runs.
+    #[arg(long, value_name = "RUNTIME", default_value = "auto")]
+    pub(crate) runtime: String,
+    /// The image's name; repeat for several. `:dev` replaces only the tag.
+    #[arg(short, long, value_name = "REF")]
+    pub(crate) tag: Vec<String>,
+    #[command(flatten)]
+    pub(crate) docker: DockerArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ConfigArgs {
+    #[command(subcommand)]
+    pub(crate) command: ConfigCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ConfigCommand {
+    /// Print every setting.
+    Show {
+        /// With where each value comes from.
+        #[arg(long)]
+        origin: bool,
+        /// As this profile of nixoci.toml has it.
+        #[arg(long, value_name = "NAME")]
+        profile: Option<String>,
+    },
+    /// Check nixoci.toml and the user's configuration.
+    Check,
+    /// Print the JSON Schema of nixoci.toml.
+    Schema,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ExplainArgs {
+    /// An error code, an exit code, or a topic. Lists everything if absent.
+    #[arg(value_name = "CODE|TOPIC")]
+    pub(crate) subject: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct CompletionsArgs {
+    /// The shell.
+    #[arg(value_enum)]
+    pub(crate) shell: clap_complete::Shell,
+}

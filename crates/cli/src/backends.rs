@@ -1,0 +1,23 @@
+//! THE list of built-in backends: a new one is a line here and a line in Cargo.toml.
+
+use nixoci_core::registry::Registry;
+
+/// Every backend this nixoci has.
+pub(crate) fn registry() -> Registry {
+    Registry::new(vec![Box::new(nixoci_backend_local::Factory)])
+}
+
+/// The error codes of every crate, for `explain` and the reference.
+pub(crate) fn codes() -> impl Iterator<Item = &'static nixoci_core::Code> {
+    [
+        nixoci_core::codes::CODES,
+        nixoci_nix::codes::CODES,
+        nixoci_image::codes::CODES,
+        nixoci_engine::CODES,
+        nixoci_backend_local::CODES,
+        crate::codes::CODES,
+    ]
+    .into_iter()
+    .flatten()
+    .copied()
+}

@@ -1,0 +1,24 @@
+//! What can be wrong with the command line itself.
+
+nixoci_core::codes! {
+    /// The command line cannot be understood.
+    USAGE = ("nixoci::usage", Usage, "the command line cannot be understood",
+        "A flag or an argument is not what it should be. `nixoci help COMMAND` shows what a command takes.");
+    /// Something other than a platform of one.
+    ONE_PLATFORM = ("nixoci::usage::one_platform", Usage, "one platform at a time",
+        "This version of nixoci makes an image for one platform per run. Run it once per platform, each with a \
+         name or an output of its own.");
+    /// There is no home directory.
+    NO_HOME = ("nixoci::no_home", Config, "there is no place for the cache",
+        "nixoci keeps images in $XDG_CACHE_HOME/nixoci, or in .cache/nixoci in the home directory. Neither \
+         XDG_CACHE_HOME (with XDG_CONFIG_HOME and XDG_STATE_HOME) nor HOME is set.");
+    /// The host's system cannot be found out.
+    NO_HOST = ("nixoci::no_host", Unexpected, "this machine cannot be recognised",
+        "nixoci asks `uname` for the operating system and the CPU, and did not understand the answer.");
+    /// `-C` names no directory.
+    NO_DIRECTORY = ("nixoci::usage::no_directory", Usage, "the directory does not exist",
+        "-C names a directory to run in, and it is not there or cannot be entered.");
+    /// Nothing with that name to explain.
+    NOTHING_TO_EXPLAIN = ("nixoci::usage::nothing_to_explain", Usage, "no such code or topic",
+        "`nixoci explain` without an argument lists everything it can explain.");
+}

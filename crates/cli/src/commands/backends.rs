@@ -1,0 +1,99 @@
+//! `nixoci backends`.
+
+use std::fmt::Write as _;
+
+use nixoci_core::Result;
+use nixoci_core::backend::{How, Offer, Readiness};
+use nixoci_engine::BackendStatus;
+
+use crate::app::App;
+use crate::args::{BackendsArgs, BackendsCommand};
+use crate::resolve;
+
+pub(crate) async fn run(app: &App, args: &BackendsArgs) -> Result<u8> {
+    let settings = resolve::settings(app, None)?;
+    let mut status = nixoci_engine::survey(&app.cx(), &app.registry, &settings.backend_tables).await?;
+    match &args.command {
+        None => {
+            app.ui.finish();
+            let text: String = status.iter().map(|status| human(status, false)).collect();
+            let document = serde_json::json!({ "version": 1, "backends": status });
+            app.printer.result(&document, &text);
+        }
+        Some(BackendsCommand::Show { name }) => {
+            let factory = app.registry.require(name)?;
+            let wanted = factory.descriptor().name;
+            status.retain(|status| status.descriptor.name == wanted);
+            app.ui.finish();
+            let schema = factory.schema();
+            let mut text: String = status.iter().map(|status| human(status, true)).collect();
+            text.push_str(&settings_help(&wanted, &schema));
+            let document = serde_json::json!({ "version": 1, "backend": status.first(), "settings": schema });
+            app.printer.result(&document, &text);
+        }
+    }
+    Ok(0)
+}
+
+fn human(status: &BackendStatus, detail: bool) -> String {
+    let mut text = String::new();
+    let _ = writeln!(text, "{:<16}{}", status.descriptor.name, status.descriptor.summary);
+    if let Some(error) = &status.error {
+        let _ = writeln!(text, "  no   {error}");
+        remedies(&mut text, error);
+    }
+    for offer in status.offers.iter().filter(|offer| detail || relevant(offer)) {
+        let platform =
+            offer.system.to_oci().map_or_else(|| offer.system.to_string(), |platform| platform.to_string());
+        let state = match &offer.readiness {
+            Readiness::Ready => "ready",
+            Readiness::Asleep => "asleep, wakes by itself",
+            Readiness::Startable => "can be made ready",
+            Readiness::NeedsRoot => "needs root or an installation",
+            Readiness::No { error } => {
+                let _ = writeln!(text, "  no   {platform:<16}{error}");
+                if detail {
+                    remedies(&mut text, error);
+                }
+                continue;
+            }
+            _ => "unknown",
+        };
+        let how = match offer.how {
+            How::Native => "native",
+            How::Translated => "emulated",
+            How::Cross => "cross compiled",
+        };
+        let _ = writeln!(text, "  yes  {platform:<16}{state}, {how}");
+    }
+    text
+}
+
+/// Every offer, and of the refusals those for the two platforms that everybody wants.
+fn relevant(offer: &Offer) -> bool {
+    offer.readiness.rank().is_some() || matches!(offer.system.as_str(), "x86_64-linux" | "aarch64-linux")
+}
+
+fn remedies(text: &mut String, error: &nixoci_core::Error) {
+    for remedy in &error.report().remedies {
+        let _ = writeln!(text, "         {}", remedy.text);
+        for line in remedy.command.iter().flat_map(|command| command.lines()) {
+            let _ = writeln!(text, "             {line}");
+        }
+    }
+}
+
+/// The settings of a backend, from its schema: what `[backend.<name>]` takes.
+fn settings_help(name: &str, schema: &serde_json::Value) -> String {
+    let mut text = format!("\n[backend.{name}]\n");
+    let properties = schema.get("properties").and_then(|properties| properties.as_object());
+    for (key, property) in properties.into_iter().flatten() {
+        let about = property.get("description").and_then(|about| about.as_str()).unwrap_or_default();
+        let default = property.get("default").map(|value| format!(" = {value}")).unwrap_or_default();
+        for line in textwrap::wrap(about, 90) {
+            let _ = writeln!(text, "# {line}");
+        }
+        let _ = writeln!(text, "{key}{default}");
+    }
+    text
+}

@@ -1,0 +1,57 @@
+//! `nixoci doctor`.
+
+use std::fmt::Write as _;
+
+use nixoci_core::backend::{Check, CheckVerdict};
+use nixoci_core::{ErrorKind, Result};
+use nixoci_engine::Doctor;
+
+use crate::app::App;
+use crate::args::DoctorArgs;
+use crate::resolve;
+
+pub(crate) async fn run(app: &App, args: DoctorArgs) -> Result<u8> {
+    let settings = resolve::settings(app, None)?;
+    let doctor =
+        nixoci_engine::doctor(&app.cx(), &app.registry, &settings.backend_tables, args.docker.docker_host)
+            .await?;
+    app.ui.finish();
+    app.printer.result(&doctor, &human(&doctor));
+    Ok(if doctor.ready { 0 } else { ErrorKind::NoBackend.exit_code() })
+}
+
+fn human(doctor: &Doctor) -> String {
+    let mut text = String::new();
+    section(&mut text, "this machine", &doctor.host);
+    for (name, checks) in &doctor.backends {
+        section(&mut text, &format!("backend {name}"), checks);
+    }
+    for (name, checks) in &doctor.runtimes {
+        section(&mut text, &format!("runtime {name} (for --load and run)"), checks);
+    }
+    let verdict = if doctor.ready {
+        "\nnixoci can build here.\n"
+    } else {
+        "\nnixoci cannot build here yet: no backend is usable. Follow a fix above.\n"
+    };
+    text.push_str(verdict);
+    text
+}
+
+fn section(text: &mut String, title: &str, checks: &[Check]) {
+    let _ = writeln!(text, "{title}");
+    for check in checks {
+        let mark = match check.verdict {
+            CheckVerdict::Good => "ok  ",
+            CheckVerdict::Warning => "warn",
+            CheckVerdict::Bad => "bad ",
+        };
+        let _ = writeln!(text, "  {mark}  {}: {}", check.title, check.detail);
+        for remedy in &check.remedies {
+            let _ = writeln!(text, "        {}", remedy.text);
+            for line in remedy.command.iter().flat_map(|command| command.lines()) {
+                let _ = writeln!(text, "            {line}");
+            }
+        }
+    }
+}

@@ -1,0 +1,107 @@
+//! `nixoci explain`.
+
+use std::fmt::Write as _;
+
+use nixoci_core::registry::nearest;
+use nixoci_core::{Code, Error, ErrorKind, Remedy, Result};
+
+use crate::args::ExplainArgs;
+use crate::backends;
+use crate::codes::NOTHING_TO_EXPLAIN;
+use crate::output::Printer;
+
+const PREFIX: &str = "nixoci::";
+const EXIT_CODES: &str = "exit-codes";
+
+pub(crate) fn run(printer: Printer, args: &ExplainArgs) -> Result<u8> {
+    let text = match args.subject.as_deref() {
+        None => index(),
+        Some(EXIT_CODES) => exit_codes(),
+        Some(subject) => match subject.parse::<u8>() {
+            Ok(number) => exit_code(number)?,
+            Err(_) => code(subject)?,
+        },
+    };
+    printer.result(&serde_json::json!({ "version": 1, "text": text }), &text);
+    Ok(0)
+}
+
+fn index() -> String {
+    let mut codes: Vec<&Code> = backends::codes().collect();
+    codes.sort_by_key(|code| code.id);
+    let mut text = format!("topics:\n  {EXIT_CODES}\n\nerror codes:\n");
+    for code in codes {
+        let _ = writeln!(text, "  {:<44}{}", code.id, code.title);
+    }
+    text
+}
+
+fn exit_codes() -> String {
+    let mut text = "  0  done\n".to_owned();
+    for kind in ErrorKind::ALL {
+        let _ = writeln!(text, "{:>3}  {}", kind.exit_code(), kind.meaning());
+    }
+    text.push_str("\n`nixoci run` passes the container's own exit status through.\n");
+    text
+}
+
+fn exit_code(number: u8) -> Result<String> {
+    let kind = ErrorKind::ALL.iter().find(|kind| kind.exit_code() == number);
+    let kind = kind.ok_or_else(|| {
+        Error::new(&NOTHING_TO_EXPLAIN, format!("nixoci does not exit with {number}"))
+            .remedy(Remedy::command("see them all", format!("nixoci explain {EXIT_CODES}")))
+    })?;
+    let mut text = format!("exit code {number}: {}\n\nerror codes with it:\n", kind.meaning());
+    for code in backends::codes().filter(|code| code.kind == *kind) {
+        let _ = writeln!(text, "  {:<44}{}", code.id, code.title);
+    }
+    Ok(text)
+}
+
+fn code(subject: &str) -> Result<String> {
+    let full = if subject.starts_with(PREFIX) { subject.to_owned() } else { format!("{PREFIX}{subject}") };
+    let found = backends::codes().find(|code| code.id == full).ok_or_else(|| {
+        let error = Error::new(&NOTHING_TO_EXPLAIN, format!("there is nothing to explain about `{subject}`"));
+        let error = match nearest(&full, backends::codes().map(|code| code.id)) {
+            Some(near) => {
+                error.remedy(Remedy::command("did you mean this one", format!("nixoci explain {near}")))
+            }
+            None => error,
+        };
+        error.remedy(Remedy::command("list everything", "nixoci explain"))
+    })?;
+    let help: Vec<String> = found.help.split("\n\n").map(|paragraph| textwrap::fill(paragraph, 90)).collect();
+    Ok(format!(
+        "{}: {}\n\n{}\n\nexit code {}: {}\n",
+        found.id,
+        found.title,
+        help.join("\n\n"),
+        found.kind.exit_code(),
+        found.kind.meaning()
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_code_has_one_meaning_and_something_to_read() {
+        let mut seen = std::collections::HashSet::new();
+        for item in backends::codes() {
+            assert!(item.id.starts_with(PREFIX), "{}", item.id);
+            assert!(seen.insert(item.id), "{} twice", item.id);
+            assert!(item.help.len() > 40 && item.help.ends_with('.'), "{}: {}", item.id, item.help);
+            assert!(code(item.id).unwrap().contains(item.title));
+        }
+    }
+
+    #[test]
+    fn a_code_is_found_without_its_prefix_and_a_near_one_is_suggested() {
+        assert!(code("local::wrong_platform").unwrap().contains("binfmt"));
+        let error = code("local::wrong_platfrom").unwrap_err();
+        assert!(error.report().remedies[0].command.as_ref().unwrap().contains("wrong_platform"));
+        assert!(exit_code(42).unwrap().contains("nixoci::"));
+        assert!(exit_code(3).is_err());
+    }
+}

@@ -1,0 +1,65 @@
+//! One file per command. A command takes settings, does its work, and returns an exit code.
+
+pub(crate) mod backends;
+pub(crate) mod build;
+pub(crate) mod completions;
+pub(crate) mod config;
+pub(crate) mod doctor;
+pub(crate) mod explain;
+pub(crate) mod image;
+pub(crate) mod load;
+pub(crate) mod plan;
+pub(crate) mod run;
+
+use nixoci_core::{Error, Result};
+
+use crate::app::App;
+use crate::args::Command;
+
+/// Runs a command that needs to know the machine.
+pub(crate) async fn dispatch(app: &App, command: Command) -> Result<u8> {
+    match command {
+        Command::Build(args) => build::run(app, &args).await,
+        Command::Run(args) => run::run(app, args).await,
+        Command::Plan(args) => plan::run(app, &args).await,
+        Command::Backends(args) => backends::run(app, &args).await,
+        Command::Doctor(args) => doctor::run(app, args).await,
+        Command::Load(args) => load::run(app, &args).await,
+        Command::Inspect(args) => image::inspect(app, &args).await,
+        Command::Validate(args) => image::validate(app, &args).await,
+        Command::Config(args) => config::run(app, &args),
+        Command::Completions(_) | Command::Explain(_) | Command::Watchdog => {
+            Err(Error::new(&nixoci_core::codes::BUG, "this command needs no application"))
+        }
+    }
+}
+
+/// Bytes for people: `62.3 MB`, decimal as Docker counts.
+pub(crate) fn bytes(count: u64) -> String {
+    const UNITS: [&str; 5] = ["B", "kB", "MB", "GB", "TB"];
+    let mut value = count as f64;
+    let mut unit = 0;
+    while value >= 999.95 && unit + 1 < UNITS.len() {
+        value /= 1000.0;
+        unit += 1;
+    }
+    if unit == 0 { format!("{count} B") } else { format!("{value:.1} {}", UNITS[unit]) }
+}
+
+/// `1 layer`, `5 layers`.
+pub(crate) fn count(number: usize, thing: &str) -> String {
+    format!("{number} {thing}{}", if number == 1 { "" } else { "s" })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bytes_read_as_docker_writes_them() {
+        assert_eq!(bytes(999), "999 B");
+        assert_eq!(bytes(62_345_678), "62.3 MB");
+        assert_eq!(bytes(999_999), "1.0 MB");
+        assert_eq!(bytes(u64::MAX), "18446744.1 TB");
+    }
+}

@@ -1,0 +1,65 @@
+//! `nixoci run`: build, load, run.
+
+use std::io::IsTerminal;
+
+use nixoci_core::runner::{GRACE, Runner};
+use nixoci_core::{Error, Result};
+use nixoci_image::runtime::docker::Docker;
+
+use crate::app::App;
+use crate::args::{BuildArgs, Format, RunArgs, Where};
+use crate::codes::USAGE;
+use crate::resolve;
+
+pub(crate) async fn run(app: &App, args: RunArgs) -> Result<u8> {
+    if app.printer.format != Format::Human {
+        return Err(Error::new(
+            &USAGE,
+            "`run` has no result to print as JSON: standard output belongs to the container",
+        ));
+    }
+    let container_args = args.args;
+    let docker_host = args.docker.docker_host.clone();
+    let limit = args.how.timeout;
+    let build = BuildArgs {
+        what: args.what,
+        how: args.how,
+        nix: args.nix,
+        place: Where {
+            tag: args.tag,
+            load: Some("auto".to_owned()),
+            output: Vec::new(),
+            out_link: None,
+            no_link: true,
+            allow_mismatch: args.allow_mismatch,
+            docker: args.docker,
+        },
+    };
+    let mut job = resolve::job(app, &build)?;
+    // Outputs that a profile names are for `build`: somebody who runs wants to see it run.
+    job.sinks.outputs.clear();
+    if let Some(limit) = limit {
+        app.signals.limit(limit);
+    }
+    let cache = app.cache()?;
+    let report = nixoci_engine::build(&app.engine(&cache), &job).await?;
+    let reference =
+        report.images.iter().flat_map(|image| &image.outputs).find(|output| output.dest == "docker");
+    let reference =
+        reference.ok_or_else(|| Error::new(&nixoci_core::codes::BUG, "the image was not loaded"))?;
+    let tty = std::io::stdin().is_terminal() && std::io::stdout().is_terminal();
+    let command = Docker::new(docker_host).run_command(&reference.reference, &[], &container_args, tty);
+    foreground(app, &command).await
+}
+
+/// Runs a command that has the terminal, and passes its exit status through.
+async fn foreground(app: &App, command: &nixoci_core::runner::Command) -> Result<u8> {
+    app.ui.suspend();
+    app.signals.give_terminal_away();
+    let mut process = app.runner.spawn(command).await?;
+    let exit = tokio::select! {
+        exit = process.wait() => exit?,
+        () = app.signals.cancel().cancelled() => process.stop(GRACE).await?,
+    };
+    Ok(exit.shell_code())
+}

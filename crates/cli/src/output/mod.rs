@@ -1,0 +1,7 @@
+//! Everything that reaches the user: the one place that owns the terminal.
+
+mod printer;
+mod progress;
+
+pub(crate) use printer::{Printer, Verbosity};
+pub(crate) use progress::Ui;

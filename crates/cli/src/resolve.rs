@@ -1,0 +1,238 @@
+//! From flags and configuration to a [`Job`]: the last place where anything is looked up.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use nixoci_core::codes::{BAD_INSTALLABLE, BAD_PLATFORM};
+use nixoci_core::config::{
+    ImageSource, LoadTarget, Origin, Runtime, Setting, Settings, Sources, Wishes, resolve,
+};
+use nixoci_core::platform::OciPlatform;
+use nixoci_core::request::{Installable, NixArg, NixFlags};
+use nixoci_core::{Error, Remedy, Result};
+use nixoci_engine::{Job, Link, LoadSink, Sinks};
+use nixoci_image::{Destination, Naming};
+
+use crate::app::App;
+use crate::args::{BuildArgs, How, NixArgs, What};
+use crate::codes::{ONE_PLATFORM, USAGE};
+
+/// The link that `nixoci build` leaves, as `nix build` does: `docker load < result` works as in every article.
+const RESULT: &str = "result";
+
+/// Everything that was asked for on the command line of `build` or `plan`.
+pub(crate) fn job(app: &App, args: &BuildArgs) -> Result<Job> {
+    let (settings, installable) = settle(app, args)?;
+    let load = match settings.load.value {
+        LoadTarget::No => None,
+        LoadTarget::Auto => Some(None),
+        LoadTarget::Into(runtime) => Some(Some(runtime)),
+    };
+    let load = load.map(|runtime| LoadSink { runtime, docker_host: args.place.docker.docker_host.clone() });
+    let outputs = settings
+        .outputs
+        .value
+        .iter()
+        .map(|text| Destination::parse(text, &app.cwd))
+        .collect::<Result<_>>()?;
+    let mut sinks = Sinks { outputs, load, link: None };
+    sinks.link = link(app, args, &sinks);
+    Ok(Job {
+        platform: platform(app, &settings, &installable)?,
+        installable,
+        flags: nix_flags(&args.nix),
+        backends: settings.backends.value.clone(),
+        backend_tables: settings.backend_tables.clone(),
+        naming: Naming::parse(&settings.tags.value)?,
+        sinks,
+        allow_mismatch: args.place.allow_mismatch,
+        may_provision: !args.how.no_provision,
+    })
+}
+
+fn settle(app: &App, args: &BuildArgs) -> Result<(Settings, Installable)> {
+    let image = image_name(app, &args.what);
+    let flags = Wishes {
+        outputs: flag("--output", &args.place.output),
+        ..wishes(&args.what, &args.how, &args.place.tag, args.place.load.as_deref())?
+    };
+    let settings = resolve(Sources { flags, host: &app.host, files: &app.files, image })?;
+    let installable = installable(app, &args.what, &settings, image.is_some())?;
+    Ok((settings, installable))
+}
+
+fn flag<T: Clone>(name: &'static str, values: &[T]) -> Option<Setting<Vec<T>>> {
+    (!values.is_empty()).then(|| Setting::new(values.to_vec(), Origin::Flag(name)))
+}
+
+fn wishes(what: &What, how: &How, tags: &[String], load: Option<&str>) -> Result<Wishes> {
+    let platforms: Vec<OciPlatform> =
+        what.platform.iter().map(|text| parse_platform(text)).collect::<Result<_>>()?;
+    let load = load.map(|name| load_target(name).map(|target| Setting::new(target, Origin::Flag("--load"))));
+    Ok(Wishes {
+        profile: how.profile.clone().map(|name| Setting::new(name, Origin::Flag("--profile"))),
+        backends: flag("--backend", &how.backend),
+        platforms: flag("--platform", &platforms),
+        tags: flag("--tag", tags),
+        load: load.transpose()?,
+        outputs: None,
+    })
+}
+
+/// The settings without a command: for `config show`, `backends`, `doctor`.
+pub(crate) fn settings(app: &App, profile: Option<&str>) -> Result<Settings> {
+    let profile = profile.map(|name| Setting::new(name.to_owned(), Origin::Flag("--profile")));
+    resolve(Sources {
+        flags: Wishes { profile, ..Wishes::default() },
+        host: &app.host,
+        files: &app.files,
+        image: None,
+    })
+}
+
+pub(crate) fn parse_platform(text: &str) -> Result<OciPlatform> {
+    text.parse().map_err(|error: nixoci_core::platform::ParsePlatformError| {
+        Error::new(&BAD_PLATFORM, error.to_string())
+            .remedy(Remedy::command("for Intel and AMD servers", "--platform linux/amd64"))
+            .remedy(Remedy::command("for ARM servers and Apple silicon", "--platform linux/arm64"))
+    })
+}
+
+pub(crate) fn load_target(name: &str) -> Result<LoadTarget> {
+    LoadTarget::from_name(name).ok_or_else(|| {
+        Error::new(&USAGE, format!("`{name}` is not a container runtime that nixoci knows"))
+            .because(format!("known: {}", LoadTarget::NAMES.join(", ")))
+    })
+}
+
+pub(crate) fn runtime(name: &str) -> Result<Option<Runtime>> {
+    Ok(match load_target(name)? {
+        LoadTarget::Into(runtime) => Some(runtime),
+        _ => None,
+    })
+}
+
+/// The name of a configured image, if that is what was typed.
+fn image_name<'a>(app: &App, what: &'a What) -> Option<&'a str> {
+    let typed = what.installable.as_deref().filter(|_| what.file.is_none())?;
+    app.files.iter().any(|file| file.images.contains_key(typed)).then_some(typed)
+}
+
+fn installable(app: &App, what: &What, settings: &Settings, named: bool) -> Result<Installable> {
+    if let Some(file) = &what.file {
+        return file_installable(app, what, file);
+    }
+    match (&what.installable, &settings.image) {
+        (Some(typed), _) if !named => {
+            reject_bare_word(app, typed)?;
+            anchored(Installable::parse(typed)?, &app.cwd)
+        }
+        (_, Some(chosen)) => match &chosen.source {
+            ImageSource::Flake(text, base) => anchored(Installable::parse(text)?, base),
+            ImageSource::File(installable) => Ok(installable.clone()),
+        },
+        (_, None) => anchored(Installable::parse(".")?, &app.cwd),
+    }
+}
+
+/// `nixoci build container`, where `.#container` was meant: Nix would look for a flake of that name in a
+/// registry, on the network, and then complain about something else.
+fn reject_bare_word(app: &App, typed: &str) -> Result<()> {
+    let bare = !typed.is_empty()
+        && typed.chars().all(|c| c.is_alphanumeric() || "-_.".contains(c))
+        && typed != "."
+        && typed != "..";
+    if !bare || app.cwd.join(typed).exists() {
+        return Ok(());
+    }
+    Err(Error::new(&BAD_INSTALLABLE, format!("`{typed}` does not say what to build"))
+        .because("it is no directory, and no image of that name is in nixoci.toml")
+        .remedy(Remedy::command(
+            "for an attribute of the flake in this directory",
+            format!("nixoci build .#{typed}"),
+        )))
+}
+
+/// Relative references are relative to where they were written, symlinks resolved: Nix refuses paths that lead
+/// through one (on macOS, /tmp and /var are symlinks).
+fn anchored(installable: Installable, base: &Path) -> Result<Installable> {
+    match installable {
+        Installable::Flake { reference, attribute } => Ok(Installable::Flake {
+            reference: nixoci_nix::canonical_reference(&reference, base)?,
+            attribute,
+        }),
+        other => Ok(other),
+    }
+}
+
+fn file_installable(app: &App, what: &What, file: &Path) -> Result<Installable> {
+    let mut args = BTreeMap::new();
+    for pair in what.arg.chunks_exact(2) {
+        args.insert(pair[0].clone(), NixArg::Expr(pair[1].clone()));
+    }
+    for pair in what.argstr.chunks_exact(2) {
+        args.insert(pair[0].clone(), NixArg::Str(pair[1].clone()));
+    }
+    let attribute = what.attr.clone().or_else(|| what.installable.clone());
+    Ok(Installable::File { path: app.cwd.join(file), attribute, args })
+}
+
+fn platform(app: &App, settings: &Settings, installable: &Installable) -> Result<OciPlatform> {
+    let implied = installable.implied_system().and_then(|system| system.to_oci());
+    let wanted = settings.platforms.as_ref();
+    let typed = wanted.filter(|setting| matches!(setting.origin, Origin::Flag(_)));
+    let platforms = match (typed, implied, wanted) {
+        (Some(typed), Some(implied), _) if !typed.value.iter().all(|platform| platform.matches(&implied)) => {
+            return Err(Error::new(
+                &USAGE,
+                format!("the attribute is for {implied}, and --platform asks for something else"),
+            )
+            .remedy(Remedy::advice(
+                "leave --platform out, or name the attribute without its system, as in .#container",
+            )));
+        }
+        (Some(typed), _, _) => typed.value.clone(),
+        (None, Some(implied), _) => vec![implied],
+        (None, None, Some(wanted)) => wanted.value.clone(),
+        (None, None, None) => app.host.system.to_linux().to_oci().into_iter().collect(),
+    };
+    match platforms.as_slice() {
+        [one] => Ok(one.clone()),
+        [] => {
+            Err(Error::new(&BAD_PLATFORM, format!("there is no container platform for {}", app.host.system)))
+        }
+        several => {
+            let names: Vec<String> = several.iter().map(ToString::to_string).collect();
+            Err(Error::new(&ONE_PLATFORM, format!("several platforms were asked for: {}", names.join(", ")))
+                .remedy(Remedy::command(
+                    "build them one after the other",
+                    format!("nixoci build --platform {}", names[0]),
+                )))
+        }
+    }
+}
+
+/// `./result`, unless the image goes elsewhere or the user said otherwise.
+fn link(app: &App, args: &BuildArgs, sinks: &Sinks) -> Option<Link> {
+    if let Some(path) = &args.place.out_link {
+        return Some(Link { path: app.cwd.join(path), shown: path.display().to_string() });
+    }
+    let elsewhere = !sinks.outputs.is_empty() || sinks.load.is_some();
+    let result = || Link { path: app.cwd.join(RESULT), shown: format!("./{RESULT}") };
+    (!elsewhere && !args.place.no_link).then(result)
+}
+
+fn nix_flags(args: &NixArgs) -> NixFlags {
+    let pairs =
+        |values: &[String]| values.chunks_exact(2).map(|pair| (pair[0].clone(), pair[1].clone())).collect();
+    NixFlags {
+        impure: args.impure,
+        accept_flake_config: args.accept_flake_config,
+        refresh: args.refresh,
+        show_trace: args.show_trace,
+        override_inputs: pairs(&args.override_input),
+        max_jobs: args.max_jobs.clone(),
+        cores: args.cores,
+        options: pairs(&args.option),
+    }
+}

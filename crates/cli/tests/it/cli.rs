@@ -1,0 +1,93 @@
+use crate::{err, nixoci, out, project};
+
+#[test]
+fn version_and_help() {
+    let dir = tempfile::tempdir().unwrap();
+    assert_eq!(out(&nixoci(dir.path(), &["--version"])), concat!("nixoci ", env!("CARGO_PKG_VERSION"), "\n"));
+    insta::assert_snapshot!(out(&nixoci(dir.path(), &["help"])));
+    insta::assert_snapshot!("build", out(&nixoci(dir.path(), &["build", "--help"])));
+}
+
+#[test]
+fn usage_errors_exit_with_2() {
+    let dir = tempfile::tempdir().unwrap();
+    for args in [
+        &["frobnicate"][..],
+        &["build", "--no-such-flag"],
+        &["build", "--platform", "linux/pdp11"],
+        &["build", "container"],
+        &["build", ""],
+        &["build", "--load=wishful"],
+        &["build", "--arg", "x", "1"],
+        &["build", "--timeout", "soon"],
+        &["build", "--platform", "linux/amd64,linux/arm64"],
+        &["-C", "/no/such/dir", "backends"],
+        &["inspect", "oci:x"],
+    ] {
+        let output = nixoci(dir.path(), args);
+        assert_eq!(output.status.code(), Some(2), "{args:?}: {}", err(&output));
+        assert!(out(&output).is_empty(), "{args:?}");
+    }
+}
+
+#[test]
+fn a_bare_word_is_probably_an_attribute() {
+    let dir = tempfile::tempdir().unwrap();
+    assert!(err(&nixoci(dir.path(), &["build", "container"])).contains("nixoci build .#container"));
+}
+
+#[test]
+fn habits_of_docker_build_get_an_answer() {
+    let dir = tempfile::tempdir().unwrap();
+    for flag in ["--no-cache", "--build-arg=x=1", "--target", "--secret"] {
+        let output = nixoci(dir.path(), &["build", flag]);
+        assert_eq!(output.status.code(), Some(2));
+        assert!(err(&output).contains("is not needed here"), "{}", err(&output));
+    }
+}
+
+#[test]
+fn without_nix_the_error_says_how_to_get_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let output = nixoci(dir.path(), &["build", ".#x"]);
+    assert_eq!(output.status.code(), Some(20), "{}", err(&output));
+    assert!(err(&output).contains("Nix is not installed"), "{}", err(&output));
+}
+
+#[test]
+fn errors_are_json_when_json_was_asked_for() {
+    let dir = project("[image]\nplatform = []\n");
+    let output = nixoci(dir.path(), &["build", "--format", "json"]);
+    assert_eq!(output.status.code(), Some(10));
+    let error: serde_json::Value = serde_json::from_str(&err(&output)).unwrap();
+    assert_eq!(error["exitCode"], 10);
+    assert_eq!(error["error"]["code"], "nixoci::config::unknown_key");
+    assert_eq!(error["error"]["excerpt"]["line"], 2);
+    let lines = nixoci(dir.path(), &["build", "--format", "jsonl"]);
+    let kinds: Vec<String> = out(&lines)
+        .lines()
+        .map(|line| {
+            serde_json::from_str::<serde_json::Value>(line).unwrap()["type"].as_str().unwrap().to_owned()
+        })
+        .collect();
+    assert_eq!(kinds, ["hello", "error"]);
+}
+
+#[test]
+fn every_shell_gets_completions() {
+    let dir = tempfile::tempdir().unwrap();
+    for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
+        let output = nixoci(dir.path(), &["completions", shell]);
+        assert!(output.status.success() && out(&output).contains("nixoci"), "{shell}");
+        assert!(!out(&output).contains("__watchdog') "), "hidden commands stay hidden");
+    }
+}
+
+#[test]
+fn explain_knows_codes_and_exit_codes() {
+    let dir = tempfile::tempdir().unwrap();
+    assert!(out(&nixoci(dir.path(), &["explain", "backend::none"])).contains("exit code 20"));
+    assert!(out(&nixoci(dir.path(), &["explain", "42"])).contains("nixoci::image::"));
+    assert!(out(&nixoci(dir.path(), &["explain", "exit-codes"])).contains("143"));
+    assert_eq!(nixoci(dir.path(), &["explain", "nonsense"]).status.code(), Some(2));
+}

@@ -1,0 +1,157 @@
+//! The main job: build, check, load, run.
+
+use crate::{ALL, NEW, OLD};
+
+#[test]
+#[ignore = "needs the lab: cargo xtask test"]
+fn the_cow_says_hello() {
+    for host in ALL {
+        let run = host.sh(
+            "cd $(mktemp -d) && cp -r $OLDPWD/examples/cowsay . && docker rmi -f cowsay-hello-world:latest >/dev/null 2>&1
+             nixoci build ./cowsay#container --format json >doc.json || exit
+             docker load < result && docker run --rm cowsay-hello-world:latest && cat doc.json",
+        );
+        let run = run.code(0).out("< hello world >").out("Loaded image: cowsay-hello-world:latest");
+        let start = run.out.find("\n{").unwrap_or_else(|| panic!("{}: {run:#?}", host.name()));
+        let doc: serde_json::Value = serde_json::from_str(&run.out[start..]).unwrap();
+        let image = &doc["images"][0];
+        assert_eq!(doc["version"], 1);
+        assert_eq!(image["name"], "cowsay-hello-world:latest");
+        assert_eq!(image["platforms"][0]["platform"], "linux/amd64");
+        assert_eq!(image["platforms"][0]["backend"], "local");
+        assert_eq!(image["outputs"][0]["dest"], "./result");
+        assert!(image["platforms"][0]["layers"].as_array().unwrap().len() > 3);
+        assert!(run.out.contains("/nix/store/"), "layers name their store paths");
+    }
+}
+
+#[test]
+#[ignore = "needs the lab: cargo xtask test"]
+fn the_second_articles_file_builds_loads_and_runs() {
+    for host in ALL {
+        host.sh("image=$(nixoci build -f examples/layered/default.nix --load) || exit
+             echo $image; docker run --rm $image; docker run --rm $image bash -c 'ls /bin | head -2'")
+            .code(0)
+            .out("Hello, world!\n")
+            .out("hello-layered:")
+            .err("plain string");
+    }
+}
+
+#[test]
+#[ignore = "needs the lab: cargo xtask test"]
+fn run_passes_arguments_and_the_exit_status() {
+    NEW.sh("nixoci run ./examples/cowsay#container -- cowsay moo").code(0).out("< moo >");
+    OLD.sh("nixoci run -f examples/layered/default.nix -- bash -c 'exit 7'").code(7);
+}
+
+#[test]
+#[ignore = "needs the lab: cargo xtask test"]
+fn an_unchanged_image_comes_from_the_cache() {
+    let run = NEW.sh("nixoci build ./examples/cowsay#container --no-link --format json >/dev/null || exit
+         nixoci build ./examples/cowsay#container --no-link --format json");
+    let doc: serde_json::Value = serde_json::from_str(&run.code(0).out).unwrap();
+    assert!(doc["transfer"]["reusedBytes"].as_u64().unwrap() > 1_000_000, "{doc}");
+}
+
+#[test]
+#[ignore = "needs the lab: cargo xtask test"]
+fn tags_replace_the_name_or_only_the_tag() {
+    NEW.sh("nixoci build ./examples/hello#container -t :dev --load; docker run --rm hello:dev")
+        .code(0)
+        .out("hello:dev");
+    OLD.sh("nixoci build ./examples/hello#container -t a.example/b/c:1 -t d:2 --load && docker run --rm a.example/b/c:1 && docker run --rm d:2")
+        .code(0)
+        .out("a.example/b/c:1");
+}
+
+#[test]
+#[ignore = "needs the lab: cargo xtask test"]
+fn files_in_both_formats_load_everywhere() {
+    for host in ALL {
+        host.sh(
+            "cd $(mktemp -d) && cp -r $OLDPWD/examples/cowsay . 
+             nixoci build ./cowsay#container -o archive:a.tar -o docker-archive:d.tar -o plain.tar || exit
+             for file in a.tar d.tar plain.tar; do
+               docker rmi -f cowsay-hello-world:latest >/dev/null 2>&1
+               docker load -q -i $file && docker run --rm cowsay-hello-world:latest >/dev/null && nixoci validate $file || exit
+             done; test ! -e result && nixoci inspect a.tar && ls",
+        )
+        .code(0)
+        .out("a.tar: ok")
+        .out("d.tar: ok")
+        .out("linux/amd64")
+        .out("cowsay");
+    }
+}
+
+#[test]
+#[ignore = "needs the lab: cargo xtask test"]
+fn load_inspect_and_validate_take_what_nix_made() {
+    NEW.sh(
+        "path=$(nix --extra-experimental-features 'nix-command flakes' build --no-link --print-out-paths path:$PWD/examples/cowsay#packages.x86_64-linux.container)
+         docker rmi -f cowsay-hello-world:latest >/dev/null 2>&1
+         nixoci validate $path && nixoci load $path && docker run --rm cowsay-hello-world:latest && nixoci build $path --no-link && nixoci inspect $path --format json",
+    )
+    .code(0)
+    .out("< hello world >")
+    .out("\"imageId\"");
+}
+
+#[test]
+#[ignore = "needs the lab: cargo xtask test"]
+fn installables_in_every_spelling() {
+    for host in [OLD, NEW] {
+        host.sh(
+            "src=$PWD; cd $(mktemp -d); mkdir p; cp $src/examples/hello/flake.nix p/; cd p; git init -q .; git add .
+             b() { echo \"$@\"; nixoci build -q --no-link \"$@\" || exit; }
+             b .#container; b .#packages.x86_64-linux.container; b path:$PWD#container; b git+file://$PWD#container; b ../p#container
+             cd ..; b ./p#container; b p#container; git init -q outer; cp -r p outer/sub; rm -rf outer/sub/.git; (cd outer; git add .)
+             b ./outer/sub#container; b \"git+file://$PWD/outer?dir=sub#container\"
+             ln -s p link; b ./link#container
+             b -f $src/examples/layered/default.nix --argstr system x86_64-linux
+             b -f $src/examples/layered --arg pkgs 'import <nixpkgs> { system = \"x86_64-linux\"; }'
+             printf 'p: { a.b = import %s p; }' $src/examples/layered/default.nix > f.nix
+             printf '{ system }: { a.b = import %s { inherit system; }; }' $src/examples/layered/default.nix > g.nix
+             b -f g.nix a.b; b -f g.nix -A a.b; echo all",
+        )
+        .code(0)
+        .out("all\n");
+    }
+}
+
+#[test]
+#[ignore = "needs the lab: cargo xtask test"]
+fn a_flake_in_a_submodule_or_with_submodules_builds() {
+    NEW.sh(
+        "src=$PWD; cd $(mktemp -d); export GIT_CONFIG_COUNT=3 GIT_CONFIG_KEY_0=protocol.file.allow GIT_CONFIG_VALUE_0=always
+         export GIT_CONFIG_KEY_1=user.email GIT_CONFIG_VALUE_1=a@b GIT_CONFIG_KEY_2=user.name GIT_CONFIG_VALUE_2=n
+         printf '[protocol \"file\"]\\n allow = always\\n' > gitconfig; export GIT_CONFIG_GLOBAL=$PWD/gitconfig
+         git init -q lib; cp $src/examples/hello/flake.nix lib/image.nix; (cd lib; git add .; git commit -qm lib)
+         git init -q app; cd app; git submodule --quiet add ../lib lib
+         printf '{ inputs.nixpkgs.url = \"nixpkgs\"; outputs = i: (import ./lib/image.nix).outputs i; }' > flake.nix
+         git add .; git commit -qm app
+         nixoci build -q --no-link \"git+file://$PWD?submodules=1#container\" && echo with; nixoci build .#container --no-link && echo without",
+    )
+    .out("with\n");
+}
+
+#[test]
+#[ignore = "needs the lab: cargo xtask test"]
+fn an_ordinary_user_needs_no_rights() {
+    for host in [OLD.with(&["--user", "alice"]), NEW.with(&["--user", "alice"])] {
+        host.sh("cd $(mktemp -d) && nixoci run path:$OLDPWD/examples/cowsay#container")
+            .code(0)
+            .out("< hello world >");
+    }
+}
+
+#[test]
+#[ignore = "needs the lab: cargo xtask test"]
+fn two_at_once_share_one_cache() {
+    let run = NEW.sh(
+        "for n in 1 2 3; do nixoci build ./examples/cowsay#container --no-link -o archive:/tmp/two-$n.tar >/dev/null 2>&1 & done
+         wait; sha256sum /tmp/two-*.tar | cut -c1-64 | sort -u | wc -l; ls $XDG_CACHE_HOME/nixoci/images | head -20; rm -f /tmp/two-*.tar",
+    );
+    assert!(run.code == 0 && run.out.starts_with("1\n"), "{run:#?}");
+}

@@ -1,0 +1,51 @@
+//! What nixoci says about the machine it is on.
+
+use crate::{NEW, OLD};
+
+#[test]
+#[ignore = "needs the lab: cargo xtask test"]
+fn doctor_is_content_with_a_healthy_host() {
+    for host in [OLD, NEW] {
+        host.sh("nixoci doctor")
+            .code(0)
+            .out(&format!("Nix {}", host.nix))
+            .out("nixoci can build here.")
+            .out("x86_64-linux")
+            .out(if host.docker == "28" { "containerd store" } else { "classic store" });
+    }
+}
+
+#[test]
+#[ignore = "needs the lab: cargo xtask test"]
+fn doctor_finds_what_is_missing() {
+    NEW.with(&["--without", "nix"]).sh("nixoci doctor").code(20).out("bad ").out("install");
+    NEW.with(&["--without", "docker-daemon"]).sh("nixoci doctor").code(0).out("warn");
+}
+
+#[test]
+#[ignore = "needs the lab: cargo xtask test"]
+fn backends_and_plan_change_nothing() {
+    for host in [OLD, NEW] {
+        host.sh("nixoci backends").code(0).out("linux/amd64").out("ready").out("no   linux/arm64");
+        let run = host.sh(
+            "cd $(mktemp -d); echo \"{ system, n ? \\\"$RANDOM$RANDOM\\\" }: (import <nixpkgs> { inherit system; }).runCommand \\\"planned-$RANDOM\\\" { } \\\"echo > \\$out\\\"\" > default.nix
+             nixoci plan -f default.nix; nixoci plan -f default.nix --format json; ls",
+        );
+        let run = run.code(0).out("backend   local").out("build 1 derivation").out("planned-");
+        assert!(run.out.ends_with("default.nix\n"), "{run:#?}");
+    }
+}
+
+#[test]
+#[ignore = "needs the lab: cargo xtask test"]
+fn the_event_stream_has_a_beginning_and_one_end() {
+    let run = NEW.sh("nixoci build ./examples/hello#container --no-link --format jsonl").code(0);
+    let lines: Vec<serde_json::Value> =
+        run.out.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(lines[0]["type"], "hello");
+    assert_eq!(lines.iter().filter(|line| line["type"] == "result").count(), 1);
+    assert_eq!(lines.last().unwrap()["type"], "result");
+    let failed = NEW.sh("nixoci build ./examples/hello#nope --no-link --format jsonl").code(41);
+    let last: serde_json::Value = serde_json::from_str(failed.out.lines().last().unwrap()).unwrap();
+    assert_eq!((&last["type"], &last["exitCode"]), (&"error".into(), &41.into()));
+}

@@ -1,0 +1,189 @@
+//! From a store path in some store to a checked image in the cache.
+
+use std::io::Read;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use nixoci_core::artifact::{Artifact, PathInfo};
+use nixoci_core::backend::Backend;
+use nixoci_core::codes::{BUG, CANCELLED};
+use nixoci_core::event::{Event, Stage, Task, TaskKind};
+use nixoci_core::platform::OciPlatform;
+use nixoci_core::{Error, ErrorKind, Result};
+use nixoci_image::{Cache, CacheKey, CachedImage, Input, Naming, ReadOptions, import};
+use tokio::io::AsyncWriteExt;
+use tokio_util::io::SyncIoBridge;
+use tokio_util::sync::CancellationToken;
+
+use crate::Engine;
+use crate::codes::NOT_FOUND_AGAIN;
+use crate::job::Job;
+
+/// How often progress is told.
+const TICK: Duration = Duration::from_millis(100);
+/// How much of a stream may be on its way between fetching and reading.
+const PIPE: usize = 1 << 20;
+
+/// An image that is here now.
+pub(crate) struct Brought {
+    pub(crate) image: CachedImage,
+    /// Bytes that had to be moved.
+    pub(crate) fetched: u64,
+    /// Bytes that were in the cache already.
+    pub(crate) reused: u64,
+}
+
+/// Finds the artifact's image in the cache, or reads it into the cache, checking everything on the way.
+pub(crate) async fn bring(
+    engine: &Engine<'_>,
+    job: &Job,
+    backend: &dyn Backend,
+    artifact: &Artifact,
+) -> Result<Brought> {
+    let info = query(engine, backend, artifact).await?;
+    let key = CacheKey::new(&info.nar_hash, &job.naming);
+    if let Some(image) = engine.cache.lookup(&key)? {
+        // It was checked when it came; whether it is what is wanted today is another question.
+        image.summary.accept(Some(&job.platform), job.allow_mismatch)?;
+        engine.cx.observer.debug(format!("{} is in the cache", info.path));
+        return Ok(Brought { fetched: 0, reused: info.nar_size, image });
+    }
+    let text = format!("checking {}", info.path.name());
+    let system = Some(artifact.system.clone());
+    engine.cx.observer.observe(Event::Stage { stage: Stage::Validate, system, text });
+    let reading = Reading::new(engine, job, key);
+    match &info.local {
+        Some(path) => {
+            // Nothing is copied: the file is read where it is.
+            let path = path.clone();
+            let image = reading.run(engine, info.path.name(), move || Input::file(&path)).await?;
+            Ok(Brought { image, fetched: 0, reused: 0 })
+        }
+        None => fetch(engine, backend, &info, reading).await,
+    }
+}
+
+async fn query(engine: &Engine<'_>, backend: &dyn Backend, artifact: &Artifact) -> Result<PathInfo> {
+    let roots = std::slice::from_ref(&artifact.path);
+    let infos = backend.query(&engine.cx, roots, false).await?;
+    infos
+        .into_iter()
+        .find(|info| info.path == artifact.path)
+        .ok_or_else(|| Error::new(&NOT_FOUND_AGAIN, format!("{} is gone", artifact.path)))
+}
+
+/// Everything the reading thread needs, owned: it must not borrow from the task that waits for it.
+struct Reading {
+    cache: Cache,
+    key: CacheKey,
+    naming: Naming,
+    expect: OciPlatform,
+    allow_mismatch: bool,
+    cancel: CancellationToken,
+    done: Arc<AtomicU64>,
+    total: Arc<AtomicU64>,
+}
+
+impl Reading {
+    fn new(engine: &Engine<'_>, job: &Job, key: CacheKey) -> Self {
+        Reading {
+            cache: engine.cache.clone(),
+            key,
+            naming: job.naming.clone(),
+            expect: job.platform.clone(),
+            allow_mismatch: job.allow_mismatch,
+            cancel: engine.cx.cancel.child_token(),
+            done: Arc::default(),
+            total: Arc::default(),
+        }
+    }
+
+    /// Reads on a thread of its own, telling progress meanwhile. Dropping the future stops the thread.
+    async fn run(
+        self,
+        engine: &Engine<'_>,
+        title: &str,
+        input: impl FnOnce() -> Result<Input> + Send + 'static,
+    ) -> Result<CachedImage> {
+        let (done, total) = (Arc::clone(&self.done), Arc::clone(&self.total));
+        let task = Task::start(engine.cx.observer, TaskKind::Validate, title, None);
+        let _stop = self.cancel.clone().drop_guard();
+        let mut reading = tokio::task::spawn_blocking(move || self.read(input));
+        let result = loop {
+            tokio::select! {
+                result = &mut reading => break result,
+                () = tokio::time::sleep(TICK) => {
+                    let total = Some(total.load(Ordering::Relaxed)).filter(|total| *total > 0);
+                    task.progress(done.load(Ordering::Relaxed), total);
+                }
+            }
+        };
+        let image =
+            result.map_err(|error| Error::new(&BUG, "reading the image crashed").caused_by(&error))??;
+        task.finish();
+        Ok(image)
+    }
+
+    fn read(self, input: impl FnOnce() -> Result<Input>) -> Result<CachedImage> {
+        let Reading { cache, key, naming, expect, allow_mismatch, cancel, done, total } = self;
+        let progress = |read: u64, size: Option<u64>| {
+            done.store(read, Ordering::Relaxed);
+            total.store(size.unwrap_or(0), Ordering::Relaxed);
+        };
+        let options = ReadOptions {
+            expect: Some(expect),
+            allow_mismatch,
+            names: naming,
+            cancel: &cancel,
+            progress: &progress,
+        };
+        cache.fill(&key, |out| import(input()?, &options, out))
+    }
+}
+
+/// Reads an image while it arrives from a store elsewhere.
+async fn fetch(
+    engine: &Engine<'_>,
+    backend: &dyn Backend,
+    info: &PathInfo,
+    reading: Reading,
+) -> Result<Brought> {
+    let (mut writer, reader) = tokio::io::duplex(PIPE);
+    let sync_reader = SyncIoBridge::new(reader);
+    let name = info.path.name().to_owned();
+    let size = info.nar_size;
+    let input = move || nar_input(sync_reader, name, size);
+    let send = async {
+        let sent = backend.fetch(&engine.cx, std::slice::from_ref(&info.path), &mut writer).await;
+        // The reader waits for the end of the stream, also after a failure.
+        let _ = writer.shutdown().await;
+        drop(writer);
+        sent
+    };
+    let (sent, image) = tokio::join!(send, reading.run(engine, info.path.name(), input));
+    match (sent, image) {
+        (Ok(fetched), Ok(image)) => Ok(Brought { image, fetched, reused: 0 }),
+        (Ok(_), Err(error)) => Err(error),
+        (Err(error), Ok(_)) => Err(error),
+        (Err(sent), Err(read)) => Err(blame(sent, read)),
+    }
+}
+
+/// When both ends failed, one of them is the reason and the other its consequence: a reader that finds a damaged
+/// image closes the pipe, and a sender that dies leaves half an image.
+fn blame(sent: Error, read: Error) -> Error {
+    if sent.is(&CANCELLED)
+        || !matches!(read.kind(), ErrorKind::Image)
+        || read.is(&nixoci_image::codes::TRUNCATED)
+    {
+        sent
+    } else {
+        read
+    }
+}
+
+fn nar_input(reader: impl Read + Send + 'static, name: String, size: u64) -> Result<Input> {
+    let file = nixoci_nix::nar::single_file(reader)?;
+    Ok(Input::reader(Box::new(file), name, Some(size)))
+}

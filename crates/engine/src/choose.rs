@@ -1,0 +1,200 @@
+//! Asking the backends, and choosing one.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use nixoci_core::backend::{Backend, Cx, Descriptor, Offer};
+use nixoci_core::codes::PENDING;
+use nixoci_core::config::BackendTable;
+use nixoci_core::event::{Event, Stage};
+use nixoci_core::platform::NixSystem;
+use nixoci_core::registry::{Candidate, Registry, Rejection, nobody, select};
+use nixoci_core::{Error, Remedy, Result};
+use serde::Serialize;
+
+use crate::Engine;
+use crate::job::Job;
+
+/// How long a backend may think about its offers. The contract says two seconds; a loaded machine gets more.
+const OFFER_LIMIT: Duration = Duration::from_secs(10);
+
+/// A backend that takes part, and what it answered.
+struct Asked {
+    backend: Arc<dyn Backend>,
+    candidate: Candidate,
+}
+
+/// A backend that could build.
+#[derive(Clone, Debug)]
+pub struct Choice {
+    /// Its name.
+    pub name: String,
+    /// The backend.
+    pub backend: Arc<dyn Backend>,
+    /// What it offered.
+    pub offer: Offer,
+}
+
+/// Who could build, best first, and why the others cannot. There is at least one who could.
+#[derive(Debug)]
+pub(crate) struct Choices {
+    pub(crate) able: VecDeque<Choice>,
+    pub(crate) rejected: Vec<Rejection>,
+}
+
+/// What `nixoci backends` shows of one backend.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct BackendStatus {
+    /// What is known without asking it.
+    #[serde(flatten)]
+    pub descriptor: Descriptor,
+    /// What it could build.
+    pub offers: Vec<Offer>,
+    /// Why it could not say.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error: Option<Error>,
+}
+
+/// Asks every backend what it could build.
+///
+/// # Errors
+/// Those of the backends' settings.
+pub async fn survey(
+    cx: &Cx<'_>,
+    registry: &Registry,
+    tables: &BTreeMap<String, Vec<BackendTable>>,
+) -> Result<Vec<BackendStatus>> {
+    let names: Vec<String> = registry.iter().map(|factory| factory.descriptor().name.into_owned()).collect();
+    let asked = ask(cx, registry, &names, tables, false).await?;
+    Ok(asked
+        .into_iter()
+        .map(|Asked { candidate, .. }| {
+            let (offers, error) = match candidate.offers {
+                Ok(offers) => (offers, None),
+                Err(error) => (Vec::new(), Some(error)),
+            };
+            BackendStatus { descriptor: candidate.descriptor, offers, error }
+        })
+        .collect())
+}
+
+/// Makes the backends with these names and asks them, concurrently.
+async fn ask(
+    cx: &Cx<'_>,
+    registry: &Registry,
+    names: &[String],
+    tables: &BTreeMap<String, Vec<BackendTable>>,
+    explicit: bool,
+) -> Result<Vec<Asked>> {
+    let mut made = Vec::new();
+    for (place, name) in names.iter().enumerate() {
+        let factory = registry.require(name)?;
+        let descriptor = factory.descriptor();
+        // A table may be written under an alias: all of a backend's names count.
+        let own: Vec<BackendTable> = std::iter::once(&descriptor.name)
+            .chain(descriptor.aliases.iter())
+            .filter_map(|name| tables.get(name.as_ref()))
+            .flatten()
+            .cloned()
+            .collect();
+        made.push((descriptor, explicit.then_some(place), factory.create(&own)?));
+    }
+    let asked = made.into_iter().map(|(descriptor, preference, backend)| async move {
+        let offers = tokio::time::timeout(OFFER_LIMIT, backend.offers(cx)).await.unwrap_or_else(|_| {
+            let text = format!("it did not answer within {} s", OFFER_LIMIT.as_secs());
+            Err(Error::new(&nixoci_core::codes::NO_BACKEND, text))
+        });
+        Asked { backend, candidate: Candidate { descriptor, preference, offers } }
+    });
+    Ok(join_all(asked).await)
+}
+
+/// Puts the backends that could do a job in order.
+///
+/// # Errors
+/// [`nixoci_core::codes::NO_BACKEND`] with every reason.
+pub(crate) async fn choose(engine: &Engine<'_>, job: &Job, system: &NixSystem) -> Result<Choices> {
+    let explicit = !job.backends.is_empty();
+    let names = if explicit { job.backends.clone() } else { automatic(engine.registry) };
+    let mut asked = ask(&engine.cx, engine.registry, &names, &job.backend_tables, explicit).await?;
+    // Ctrl-C while asking makes backends answer "cancelled": that is no reason to name.
+    if engine.cx.cancel.is_cancelled() {
+        return Err(Error::new(&nixoci_core::codes::CANCELLED, "stopped"));
+    }
+    let candidates: Vec<Candidate> =
+        asked.iter_mut().map(|asked| take_candidate(&mut asked.candidate)).collect();
+    let selection = select(system, &candidates);
+    if selection.chosen.is_none() {
+        return Err(nobody(system, &selection.rejected));
+    }
+    let able = selection.chosen.into_iter().chain(selection.others).map(|(index, offer)| Choice {
+        name: candidates[index].descriptor.name.clone().into_owned(),
+        backend: Arc::clone(&asked[index].backend),
+        offer,
+    });
+    let choices = Choices { able: able.collect(), rejected: selection.rejected };
+    announce(engine, &choices, system, explicit);
+    Ok(choices)
+}
+
+fn take_candidate(candidate: &mut Candidate) -> Candidate {
+    let offers = std::mem::replace(&mut candidate.offers, Ok(Vec::new()));
+    Candidate { descriptor: candidate.descriptor.clone(), preference: candidate.preference, offers }
+}
+
+fn automatic(registry: &Registry) -> Vec<String> {
+    let candidates = registry.iter().map(|factory| factory.descriptor()).filter(|d| d.automatic);
+    candidates.map(|descriptor| descriptor.name.into_owned()).collect()
+}
+
+/// Somebody who named a backend wants to know that another one is used instead; everybody else wants to know who it is.
+fn announce(engine: &Engine<'_>, choices: &Choices, system: &NixSystem, explicit: bool) {
+    let observer = engine.cx.observer;
+    for rejection in &choices.rejected {
+        let text = format!("{} cannot build for {system}: {}", rejection.backend, rejection.error);
+        if explicit { observer.warn(text, Vec::new()) } else { observer.debug(text) }
+    }
+    if let Some(first) = choices.able.front() {
+        let text = format!("building for {system} on {}", first.name);
+        observer.observe(Event::Stage { stage: Stage::Select, system: Some(system.clone()), text });
+    }
+}
+
+/// Makes the chosen backend ready, if it is not.
+///
+/// # Errors
+/// [`PENDING`] when provisioning is needed and not allowed; the backend's own otherwise.
+pub(crate) async fn make_ready(
+    engine: &Engine<'_>,
+    choice: &Choice,
+    system: &NixSystem,
+    may: bool,
+) -> Result<()> {
+    use nixoci_core::backend::Readiness;
+    if matches!(choice.offer.readiness, Readiness::Ready | Readiness::Asleep) {
+        return Ok(());
+    }
+    let want = std::slice::from_ref(system);
+    let plan = choice.backend.plan(&engine.cx, want).await?;
+    if let Some((step, error)) = plan.blocked() {
+        return Err(error.clone().context(format!("{}: {} is not possible", choice.name, step.title)));
+    }
+    if plan.is_satisfied() {
+        return Ok(());
+    }
+    if !may {
+        let steps: Vec<&str> = plan.pending().map(|step| step.title.as_str()).collect();
+        return Err(Error::new(&PENDING, format!("{} must be made ready first", choice.name))
+            .because(format!("to do: {}", steps.join(", ")))
+            .remedy(Remedy::command("see the steps", "nixoci plan")));
+    }
+    choice.backend.provision(&engine.cx, &plan).await?;
+    match choice.backend.plan(&engine.cx, want).await?.pending().next() {
+        None => Ok(()),
+        Some(step) => Err(Error::new(&PENDING, format!("{} is still not ready", choice.name))
+            .because(format!("this step had no effect: {}", step.title))),
+    }
+}

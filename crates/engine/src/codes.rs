@@ -1,0 +1,16 @@
+//! What can go wrong between the stations of the pipeline.
+
+nixoci_core::codes! {
+    /// A platform that Nix has no name for, or that is no Linux.
+    NO_SYSTEM = ("nixoci::platform::no_system", Usage, "Nix cannot build for that platform",
+        "Containers are Linux, and Nix builds for the CPUs it has a system name for: linux/amd64, linux/arm64, \
+         linux/arm/v7, linux/386, linux/riscv64, linux/ppc64le, linux/s390x.");
+    /// The build made more or less than one thing.
+    NOT_FOUND_AGAIN = ("nixoci::fetch::vanished", Transfer, "what was built is gone",
+        "The build reported a store path, but its store does not know it any more. Something (a garbage collection \
+         without respect for roots, a builder that was reset) removed it. Build again.");
+    /// A backend moved fewer or other bytes than it promised.
+    SHORT_FETCH = ("nixoci::fetch::short", Transfer, "the transfer from the backend broke off",
+        "The image did not arrive whole: the stream from the backend ended early, or what arrived is not what \
+         the store has. Nothing of it was kept. Build again: finished store paths are still there.");
+}

@@ -1,0 +1,91 @@
+//! One resolved request: everything is decided, nothing is looked up any more.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use nixoci_core::config::{BackendTable, Runtime};
+use nixoci_core::platform::{NixSystem, OciPlatform};
+use nixoci_core::request::{BuildRequest, Installable, NixFlags};
+use nixoci_core::{Error, Remedy, Result};
+use nixoci_image::{Destination, Naming};
+
+use crate::codes::NO_SYSTEM;
+
+/// What to build, where, and where to.
+#[derive(Clone, Debug)]
+pub struct Job {
+    /// What.
+    pub installable: Installable,
+    /// For which platform.
+    pub platform: OciPlatform,
+    /// Nix's own flags.
+    pub flags: NixFlags,
+    /// Backends in order of preference; empty means by readiness.
+    pub backends: Vec<String>,
+    /// The configured tables of each backend, weakest first.
+    pub backend_tables: BTreeMap<String, Vec<BackendTable>>,
+    /// The names the image gets.
+    pub naming: Naming,
+    /// Where it goes.
+    pub sinks: Sinks,
+    /// Whether an image for another platform is only worth a warning.
+    pub allow_mismatch: bool,
+    /// Whether a backend may be provisioned.
+    pub may_provision: bool,
+}
+
+/// Where an image goes.
+#[derive(Clone, Debug, Default)]
+pub struct Sinks {
+    /// Files.
+    pub outputs: Vec<Destination>,
+    /// A runtime, and the Docker endpoint if one was named.
+    pub load: Option<LoadSink>,
+    /// A link to the archive in the cache.
+    pub link: Option<Link>,
+}
+
+/// A link to the archive in the cache, such as `./result`.
+#[derive(Clone, Debug)]
+pub struct Link {
+    /// Where.
+    pub path: PathBuf,
+    /// As the user would type it.
+    pub shown: String,
+}
+
+/// A runtime to load into.
+#[derive(Clone, Debug)]
+pub struct LoadSink {
+    /// Which; `None` takes the one that runs.
+    pub runtime: Option<Runtime>,
+    /// `--docker-host`.
+    pub docker_host: Option<String>,
+}
+
+impl Job {
+    /// The Nix system of the platform.
+    ///
+    /// # Errors
+    /// [`NO_SYSTEM`](crate::CODES).
+    pub fn system(&self) -> Result<NixSystem> {
+        system_of(&self.platform)
+    }
+
+    /// What the backend is asked.
+    pub(crate) fn request(&self, system: NixSystem) -> BuildRequest {
+        BuildRequest {
+            installable: self.installable.clone(),
+            system,
+            prefer: Vec::new(),
+            flags: self.flags.clone(),
+        }
+    }
+}
+
+pub(crate) fn system_of(platform: &OciPlatform) -> Result<NixSystem> {
+    platform.to_nix().filter(NixSystem::is_linux).ok_or_else(|| {
+        Error::new(&NO_SYSTEM, format!("Nix cannot build for {platform}"))
+            .remedy(Remedy::command("choose a Linux platform", "--platform linux/amd64"))
+    })
+}

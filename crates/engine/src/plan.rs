@@ -1,0 +1,83 @@
+//! What a build would do, without doing it.
+
+use nixoci_core::artifact::StorePath;
+use nixoci_core::backend::{Depth, Forecast, How};
+use nixoci_core::codes::BUG;
+use nixoci_core::plan::ProvisionPlan;
+use nixoci_core::platform::{NixSystem, OciPlatform};
+use nixoci_core::registry::Rejection;
+use nixoci_core::request::Installable;
+use nixoci_core::{Error, Result};
+use serde::Serialize;
+
+use crate::Engine;
+use crate::choose::{Choices, choose};
+use crate::job::Job;
+
+/// What a build would do.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PlanReport {
+    /// The version of this document.
+    pub version: u32,
+    /// What would be built.
+    pub installable: Installable,
+    /// For which platform.
+    pub platform: OciPlatform,
+    /// As Nix names it.
+    pub system: NixSystem,
+    /// Who would build.
+    pub backend: String,
+    /// How.
+    pub how: How,
+    /// Who would take over, best first.
+    pub alternatives: Vec<String>,
+    /// Who cannot, and why.
+    pub rejected: Vec<Rejection>,
+    /// What it takes to make the backend ready.
+    pub provision: ProvisionPlan,
+    /// What Nix would do.
+    pub forecast: Forecast,
+    /// Whether the output is there already.
+    pub up_to_date: bool,
+    /// Where the image would go.
+    pub destinations: Vec<String>,
+}
+
+/// Finds out what a build would do. Changes nothing and wakes nothing up.
+///
+/// # Errors
+/// Those of selection and evaluation.
+pub async fn plan(engine: &Engine<'_>, job: &Job) -> Result<PlanReport> {
+    let system = job.system()?;
+    let Choices { mut able, rejected } = choose(engine, job, &system).await?;
+    let choice =
+        able.pop_front().ok_or_else(|| Error::new(&BUG, "nobody was chosen, and no error said so"))?;
+    let provision = choice.backend.plan(&engine.cx, std::slice::from_ref(&system)).await?;
+    let forecast = choice.backend.forecast(&engine.cx, &job.request(system.clone()), Depth::Full).await?;
+    if let nixoci_core::backend::Verdict::Decline { error } = &forecast.verdict {
+        return Err(Error::clone(error));
+    }
+    let idle = |paths: &[StorePath]| paths.is_empty();
+    Ok(PlanReport {
+        version: 1,
+        installable: job.installable.clone(),
+        platform: job.platform.clone(),
+        backend: choice.name.clone(),
+        how: choice.offer.how,
+        alternatives: able.into_iter().map(|other| other.name).collect(),
+        rejected,
+        provision,
+        up_to_date: forecast.drv.is_some() && idle(&forecast.will_build) && idle(&forecast.will_fetch),
+        forecast,
+        destinations: destinations(job),
+        system,
+    })
+}
+
+fn destinations(job: &Job) -> Vec<String> {
+    let mut all: Vec<String> = job.sinks.outputs.iter().map(ToString::to_string).collect();
+    all.extend(job.sinks.load.as_ref().map(|_| "docker".to_owned()));
+    all.extend(job.sinks.link.as_ref().map(|link| link.shown.clone()));
+    all
+}

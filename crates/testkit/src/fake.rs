@@ -1,0 +1,302 @@
+//! A backend without Nix: it "builds" bytes that the test gives it.
+
+use std::borrow::Cow;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use async_trait::async_trait;
+use nixoci_core::artifact::{Artifact, ArtifactId, PathInfo, Role, StorePath};
+use nixoci_core::backend::{
+    Backend, BuilderId, Check, CheckVerdict, Cx, Depth, Descriptor, Forecast, How, Offer, Readiness, Release,
+    Verdict,
+};
+use nixoci_core::codes::CANCELLED;
+use nixoci_core::digest::Digest;
+use nixoci_core::factory::Factory;
+use nixoci_core::plan::{ProvisionPlan, Step, StepState};
+use nixoci_core::platform::NixSystem;
+use nixoci_core::request::BuildRequest;
+use nixoci_core::runner::Command;
+use nixoci_core::{Error, Result};
+use nixoci_nix::nar::{HashingReader, Writer};
+use tokio::io::{AsyncWrite, AsyncWriteExt};
+
+use crate::codes::{FAULT, TRANSFER_FAULT};
+
+/// What goes wrong.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Fault {
+    /// Nothing.
+    #[default]
+    None,
+    /// It cannot build for any system.
+    NoOffer,
+    /// It declines the build when asked for a forecast.
+    Declines,
+    /// The build fails.
+    BuildFails,
+    /// What was built is gone when asked for.
+    Vanishes,
+    /// The transfer ends after this many bytes, with an error.
+    BreaksAfter(usize),
+    /// The transfer ends after this many bytes and claims to be complete.
+    LiesAfter(usize),
+    /// Provisioning has no effect.
+    ProvisionHasNoEffect,
+    /// The build never ends by itself.
+    Hangs,
+}
+
+/// A backend whose store holds one file.
+#[derive(Debug)]
+pub struct FakeBackend {
+    system: NixSystem,
+    nar: Vec<u8>,
+    fault: Fault,
+    ready: Mutex<bool>,
+    held: AtomicU32,
+}
+
+/// A store path that nobody else has.
+pub fn store_path(name: &str) -> StorePath {
+    let text = format!("/nix/store/{}-{name}", "0".repeat(32));
+    text.parse().unwrap_or_else(|_| unreachable_path())
+}
+
+#[expect(clippy::panic, reason = "a test that asks for an impossible name should fail at once")]
+fn unreachable_path() -> StorePath {
+    panic!("not a store path name")
+}
+
+/// The NAR of a regular file with these bytes.
+pub fn nar_of(file: &[u8]) -> Vec<u8> {
+    let write = || {
+        let mut writer = Writer::new(Vec::new())?;
+        writer.regular(false, file.len() as u64, file)?;
+        writer.finish()
+    };
+    // Writing into memory has no way to fail.
+    write().unwrap_or_default()
+}
+
+/// The hash of a NAR.
+pub fn hash_of(nar: &[u8]) -> Digest {
+    let mut reader = HashingReader::new(nar);
+    // Neither has reading from it.
+    let _ = std::io::copy(&mut reader, &mut std::io::sink());
+    reader.finish().0
+}
+
+impl FakeBackend {
+    /// A backend for `system` whose builds all yield a file with these bytes.
+    pub fn new(system: &NixSystem, file: &[u8]) -> Self {
+        FakeBackend {
+            system: system.clone(),
+            nar: nar_of(file),
+            fault: Fault::None,
+            ready: Mutex::new(true),
+            held: AtomicU32::new(0),
+        }
+    }
+
+    /// The same with a fault.
+    #[must_use]
+    pub fn with_fault(mut self, fault: Fault) -> Self {
+        self.fault = fault;
+        self
+    }
+
+    /// The same, but it has to be provisioned first.
+    #[must_use]
+    pub fn unprovisioned(self) -> Self {
+        self.set_ready(false);
+        self
+    }
+
+    /// How many artifacts are held by roots.
+    pub fn held(&self) -> u32 {
+        self.held.load(Ordering::SeqCst)
+    }
+
+    fn is_ready(&self) -> bool {
+        self.ready.lock().is_ok_and(|ready| *ready)
+    }
+
+    fn set_ready(&self, value: bool) {
+        if let Ok(mut ready) = self.ready.lock() {
+            *ready = value;
+        }
+    }
+
+    fn info(&self) -> PathInfo {
+        PathInfo {
+            path: store_path("image.tar"),
+            nar_hash: hash_of(&self.nar),
+            nar_size: self.nar.len() as u64,
+            references: Vec::new(),
+            deriver: None,
+            local: None,
+        }
+    }
+}
+
+#[async_trait]
+impl Backend for FakeBackend {
+    async fn offers(&self, _: &Cx<'_>) -> Result<Vec<Offer>> {
+        let readiness = match (self.fault, self.is_ready()) {
+            (Fault::NoOffer, _) => Readiness::No { error: Error::new(&FAULT, "the fake has no builder") },
+            (_, true) => Readiness::Ready,
+            (_, false) => Readiness::Startable,
+        };
+        let builder = BuilderId("fake".to_owned());
+        Ok(vec![Offer { system: self.system.clone(), how: How::Native, readiness, builder }])
+    }
+
+    async fn probe(&self, _: &Cx<'_>) -> Result<Vec<Check>> {
+        Ok(vec![Check {
+            title: "fake".to_owned(),
+            detail: "always there".to_owned(),
+            verdict: CheckVerdict::Good,
+            remedies: Vec::new(),
+        }])
+    }
+
+    async fn plan(&self, _: &Cx<'_>, _: &[NixSystem]) -> Result<ProvisionPlan> {
+        let state = if self.is_ready() { StepState::Satisfied } else { StepState::Pending };
+        Ok(ProvisionPlan {
+            steps: vec![Step {
+                id: "pretend".to_owned(),
+                title: "pretend to be ready".to_owned(),
+                why: "tests".to_owned(),
+                state,
+                effects: Vec::new(),
+                needs_root: false,
+                commands: Vec::new(),
+            }],
+        })
+    }
+
+    async fn provision(&self, _: &Cx<'_>, _: &ProvisionPlan) -> Result<()> {
+        if self.fault != Fault::ProvisionHasNoEffect {
+            self.set_ready(true);
+        }
+        Ok(())
+    }
+
+    async fn forecast(&self, _: &Cx<'_>, _: &BuildRequest, _: Depth) -> Result<Forecast> {
+        let verdict = match self.fault {
+            Fault::Declines => Verdict::Decline { error: Error::new(&FAULT, "the fake declines") },
+            _ => Verdict::Go,
+        };
+        Ok(Forecast { output: Some(store_path("image.tar")), verdict, ..Forecast::unknown() })
+    }
+
+    async fn build(&self, cx: &Cx<'_>, request: &BuildRequest, _: &Forecast) -> Result<Artifact> {
+        if cx.cancel.is_cancelled() {
+            return Err(Error::new(&CANCELLED, "stopped"));
+        }
+        match self.fault {
+            Fault::BuildFails => return Err(Error::new(&FAULT, "the fake build fails")),
+            Fault::Hangs => {
+                cx.cancel.cancelled().await;
+                return Err(Error::new(&CANCELLED, "stopped"));
+            }
+            _ => {}
+        }
+        self.held.fetch_add(1, Ordering::SeqCst);
+        Ok(Artifact {
+            path: store_path("image.tar"),
+            role: Role::Output,
+            system: request.system.clone(),
+            drv: None,
+            attribute: None,
+            id: ArtifactId("fake".to_owned()),
+        })
+    }
+
+    async fn query(&self, _: &Cx<'_>, roots: &[StorePath], _: bool) -> Result<Vec<PathInfo>> {
+        let info = self.info();
+        if self.fault == Fault::Vanishes || !roots.contains(&info.path) {
+            return Err(Error::new(&TRANSFER_FAULT, "the path is gone"));
+        }
+        Ok(vec![info])
+    }
+
+    async fn fetch(
+        &self,
+        cx: &Cx<'_>,
+        paths: &[StorePath],
+        out: &mut (dyn AsyncWrite + Send + Unpin),
+    ) -> Result<u64> {
+        let broken =
+            |error: &std::io::Error| Error::new(&TRANSFER_FAULT, "the reader went away").caused_by(error);
+        let mut total = 0;
+        for _ in self.query(cx, paths, false).await? {
+            let bytes = match self.fault {
+                Fault::BreaksAfter(count) | Fault::LiesAfter(count) => &self.nar[..count.min(self.nar.len())],
+                _ => &self.nar,
+            };
+            out.write_all(bytes).await.map_err(|error| broken(&error))?;
+            out.flush().await.map_err(|error| broken(&error))?;
+            total += bytes.len() as u64;
+        }
+        match self.fault {
+            Fault::BreaksAfter(_) => Err(Error::new(&TRANSFER_FAULT, "the transfer broke off")),
+            _ => Ok(total),
+        }
+    }
+
+    async fn release(&self, _: &Cx<'_>, how: Release) -> Result<()> {
+        if matches!(how, Release::Artifact { .. }) {
+            let _ = self.held.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |held| held.checked_sub(1));
+        }
+        Ok(())
+    }
+
+    async fn shell(&self, _: &Cx<'_>) -> Result<Command> {
+        Ok(Command::new("true"))
+    }
+}
+
+/// Hands out one fake backend under a name.
+pub struct FakeFactory {
+    name: &'static str,
+    backend: std::sync::Arc<FakeBackend>,
+}
+
+impl FakeFactory {
+    /// A factory for this backend.
+    pub fn new(name: &'static str, backend: FakeBackend) -> Self {
+        FakeFactory { name, backend: std::sync::Arc::new(backend) }
+    }
+
+    /// The backend it hands out.
+    pub fn backend(&self) -> std::sync::Arc<FakeBackend> {
+        std::sync::Arc::clone(&self.backend)
+    }
+}
+
+impl Factory for FakeFactory {
+    fn descriptor(&self) -> Descriptor {
+        Descriptor {
+            name: Cow::Borrowed(self.name),
+            aliases: Cow::Borrowed(&[]),
+            summary: Cow::Borrowed("a fake"),
+            concurrent_builds: true,
+            automatic: true,
+        }
+    }
+
+    fn schema(&self) -> serde_json::Value {
+        serde_json::json!({ "type": "object" })
+    }
+
+    fn check(&self, _: &nixoci_core::config::BackendTable) -> Result<()> {
+        Ok(())
+    }
+
+    fn create(&self, _: &[nixoci_core::config::BackendTable]) -> Result<std::sync::Arc<dyn Backend>> {
+        Ok(self.backend())
+    }
+}

@@ -1,0 +1,112 @@
+//! A small world for one test.
+
+use std::path::PathBuf;
+use std::sync::Mutex;
+
+use async_trait::async_trait;
+use nixoci_core::backend::Cx;
+use nixoci_core::event::{Event, Level, Observer};
+use nixoci_core::host::{Dirs, Host};
+use nixoci_core::runner::{Command, Process, Runner};
+use nixoci_core::{Error, Result};
+use tokio_util::sync::CancellationToken;
+
+use crate::codes::NO_PROCESSES;
+
+/// A runner that has no programs.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct NoProcesses;
+
+#[async_trait]
+impl Runner for NoProcesses {
+    async fn spawn(&self, command: &Command) -> Result<Box<dyn Process>> {
+        Err(Error::new(&NO_PROCESSES, format!("`{command}` was started in a test without processes")))
+    }
+
+    async fn find(&self, _: &str) -> Option<PathBuf> {
+        None
+    }
+}
+
+#[derive(Debug, Default)]
+struct Recorder(Mutex<Vec<Event>>);
+
+impl Observer for Recorder {
+    fn observe(&self, event: Event) {
+        if let Ok(mut events) = self.0.lock() {
+            events.push(event);
+        }
+    }
+}
+
+/// Everything a [`Cx`] borrows, with directories that vanish with it.
+#[derive(Debug)]
+pub struct World {
+    /// Fires when the work should stop.
+    pub cancel: CancellationToken,
+    /// The machine.
+    pub host: Host,
+    /// nixoci's directories, in a temporary one.
+    pub dirs: Dirs,
+    recorder: Recorder,
+    runner: Box<dyn Runner>,
+    _temporary: tempfile::TempDir,
+}
+
+impl World {
+    /// A world on a machine of this system, where processes are started by `runner`.
+    ///
+    /// # Errors
+    /// When no temporary directory can be made.
+    pub fn new(system: &str, runner: Box<dyn Runner>) -> std::io::Result<World> {
+        let temporary = tempfile::tempdir()?;
+        let place = |name: &str| temporary.path().join(name);
+        Ok(World {
+            cancel: CancellationToken::new(),
+            host: Host {
+                system: system.parse().map_err(std::io::Error::other)?,
+                home: Some(place("home")),
+                uid: 1000,
+                env: Default::default(),
+                cpus: 2,
+            },
+            dirs: Dirs { cache: place("cache"), config: place("config"), state: place("state") },
+            recorder: Recorder::default(),
+            runner,
+            _temporary: temporary,
+        })
+    }
+
+    /// A world without processes.
+    ///
+    /// # Errors
+    /// When no temporary directory can be made.
+    pub fn without_processes(system: &str) -> std::io::Result<World> {
+        World::new(system, Box::new(NoProcesses))
+    }
+
+    /// The world as a backend sees it.
+    pub fn cx(&self) -> Cx<'_> {
+        Cx {
+            cancel: &self.cancel,
+            observer: &self.recorder,
+            runner: self.runner.as_ref(),
+            host: &self.host,
+            dirs: &self.dirs,
+        }
+    }
+
+    /// Everything that was said so far.
+    pub fn events(&self) -> Vec<Event> {
+        self.recorder.0.lock().map(|events| events.clone()).unwrap_or_default()
+    }
+
+    /// The warnings that were said so far.
+    pub fn warnings(&self) -> Vec<String> {
+        let texts = self.events().into_iter().filter_map(|event| match event {
+            Event::Message { level: Level::Warning, text, .. } => Some(text),
+            _ => None,
+        });
+        texts.collect()
+    }
+}
