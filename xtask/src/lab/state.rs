@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use super::cache::{Cache, recipe};
 use super::parts::Parts;
-use crate::workspace;
+use crate::{sh, workspace};
 
 /// A lab's directory.
 #[derive(Debug, Clone)]
@@ -86,7 +86,10 @@ impl State {
     /// Held by whoever starts or stops the lab.
     pub(crate) fn change_lock(&self) -> Result<File> {
         let file = open(&self.path("change.lock"))?;
-        flock(&file, FlockOperation::LockExclusive)?;
+        if flock(&file, FlockOperation::NonBlockingLockExclusive).is_err() {
+            sh::say("  waiting for another run that starts or stops this checkout's lab");
+            flock(&file, FlockOperation::LockExclusive)?;
+        }
         Ok(file)
     }
 
