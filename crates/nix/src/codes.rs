@@ -178,7 +178,8 @@ nixoci_core::codes! {
          damaged, or the transfer was.");
     /// A NAR ended too early.
     TRANSFER = ("nixoci::nix::transfer", Transfer, "reading from the store failed",
-        "The contents of a store path could not be read to the end.");
+        "The contents of a store path could not be read to the end: Nix or the connection ended early, or whoever \
+         takes the bytes stopped taking them. Nothing of it was kept; try again.");
     /// The connection to a store broke.
     CONNECTION_LOST = ("nixoci::nix::connection_lost", Transfer, "the connection to the Nix daemon broke",
         "The daemon, here or on a builder, ended the connection: it was restarted or killed, it does not exist \

@@ -44,6 +44,14 @@ impl<'a> Subject<'a> {
             _ => String::new(),
         }
     }
+
+    /// The beginning of a command that builds another attribute of the same.
+    fn build_command(&self) -> String {
+        match self.build {
+            Some((_, Target::File { .. })) => format!("nixoci build -f {} ", self.reference()),
+            _ => format!("nixoci build {}#", self.reference()),
+        }
+    }
 }
 
 /// The error for a run of Nix that failed.
@@ -84,8 +92,9 @@ fn recognised(
         Then::Source => source::missing_file(&values, subject),
         Then::NoFlake => source::no_flake(&values, subject),
     };
-    for cause in words(text) {
-        error = error.because(cause);
+    let words = words(text);
+    if !words.is_empty() {
+        error = error.because(words);
     }
     if let Some(excerpt) = place(text, subject) {
         error = error.at(excerpt);
@@ -98,6 +107,7 @@ fn recognised(
 fn context(values: &mut Captures, subject: &Subject<'_>) {
     values.insert("user", subject.host.var("USER").unwrap_or("$USER").to_owned());
     values.insert("reference", subject.reference());
+    values.insert("build", subject.build_command());
     if let Some((request, target)) = subject.build {
         values.insert("system", request.system.to_string());
         let attribute = target.attribute().unwrap_or_default().to_owned();
@@ -155,29 +165,30 @@ fn platform(rule: &Rule, values: &Captures) -> Error {
 
 fn unrecognised(record: &Record, plain: &str, subject: &Subject<'_>) -> Error {
     let text = record.errors.last().map_or(plain, String::as_str);
-    let mut said = words(text);
+    let said = words(text);
+    let said = if said.is_empty() { "Nix gave no reason".to_owned() } else { said };
     if subject.build.is_none() {
-        return said.into_iter().fold(Error::new(&codes::COMMAND_FAILED, subject.failure), Error::because);
+        return Error::new(&codes::COMMAND_FAILED, subject.failure).because(said);
     }
-    let first = if said.is_empty() { "Nix gave no reason".to_owned() } else { said.remove(0) };
     let built = record.tails().next().is_some();
     let (code, what) =
         if built { (&codes::BUILD_FAILED, "the build") } else { (&codes::EVALUATION, "evaluation") };
-    let error = said.into_iter().fold(Error::new(code, format!("{what} failed: {first}")), Error::because);
+    let error = Error::new(code, format!("{what} failed: {said}"));
     match place(text, subject) {
         Some(excerpt) => error.at(excerpt),
         None => error,
     }
 }
 
-/// Nix's own words: what comes after the last `error:`, without pictures of the source.
-fn words(text: &str) -> Vec<String> {
+/// Nix's own words in one line: what comes after the last `error:`, without pictures of the source and without
+/// what nixoci shows in its own way.
+fn words(text: &str) -> String {
     const LINES: usize = 12;
+    const ELSEWHERE: &[&str] = &["Output paths:", "To make it visible to Nix", "last ", "For full logs, run"];
     let after = text.rfind("error:").map_or(text, |at| &text[at + "error:".len()..]);
     let lines = after.lines().map(str::trim).filter(|line| !line.is_empty() && !is_picture(line));
-    let mut lines: Vec<String> = lines.map(str::to_owned).collect();
-    lines.truncate(LINES);
-    lines
+    let lines = lines.take_while(|line| !ELSEWHERE.iter().any(|words| line.starts_with(words)));
+    Vec::from_iter(lines.take(LINES)).join(" ")
 }
 
 /// `at /file:1:2:`, `1| source`, `|   ^`.

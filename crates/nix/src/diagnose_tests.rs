@@ -68,3 +68,278 @@ fn builds_that_fail() {
         assert_eq!(outcome(log, "github:o/r").report().remedies[0].command.as_deref(), Some(hash));
     }
 }
+
+#[test]
+fn machines_that_cannot() {
+    says!("foreign", PLATFORM, "this machine (x86_64-linux) does not build for aarch64-linux");
+    says!("kvm", SYSTEM_FEATURES, "building t needs system features that this machine does not offer");
+    says!("maxjobs0", NO_JOBS, "local builds are switched off, and no remote builder takes the build");
+    says!("nogroup", NO_BUILD_USERS, "Nix has no build users: the group nosuchgroup is missing or empty");
+    says!("nodaemon", DAEMON_DOWN, "the Nix daemon does not run");
+    says!(
+        "storeperm",
+        STORE_PERMISSION,
+        "your user may not write the Nix store, and no daemon does it for you"
+    );
+    for (version, log) in recorded!("foreign") {
+        let error = outcome(log, "github:o/r");
+        assert_eq!(error.kind().exit_code(), 20, "{version}");
+        let commands: Vec<_> = error.report().remedies.iter().filter_map(|r| r.command.as_deref()).collect();
+        assert!(commands.contains(&"extra-platforms = aarch64-linux"), "{commands:?}");
+    }
+}
+
+#[test]
+fn expressions_that_are_wrong() {
+    says!("throws", EVALUATION, "evaluation failed: no good");
+    says!("typo", EVALUATION, "evaluation failed: attribute 'bar' missing Did you mean a?");
+    says!("syntax", SYNTAX, "syntax error: unexpected ';'");
+    says!("notdrv", NOT_A_DERIVATION, "`packages.x86_64-linux.notdrv` cannot be built: it is an integer");
+    says!("foo", NOT_A_DERIVATION, "`packages.x86_64-linux.foo` cannot be built: it is a set");
+    says!("fnum", NOT_A_DERIVATION, "`github:o/r` does not yield something that can be built");
+    says!("farg", MISSING_ARGUMENT, "`github:o/r` is a function that needs the argument `system`");
+    says!("missing", NO_ATTRIBUTE, "`github:o/r` has no `packages.x86_64-linux.image`");
+    says!("fmiss", NO_ATTRIBUTE, "`github:o/r` has no `imgx`");
+    says!("badflag", BAD_FLAG, "this version of Nix does not know --nosuch");
+    for (version, log) in recorded!("typo") {
+        let excerpt = outcome(log, "github:o/r").report().excerpt.clone().unwrap();
+        assert_eq!((excerpt.line, excerpt.column), (6, 40), "{version}");
+        assert_eq!(&excerpt.text[39..46], "foo.bar", "{version}");
+    }
+}
+
+#[test]
+fn sources_that_are_not_there() {
+    says!("notflake", NOT_A_FLAKE, "`github:o/r` is not a flake");
+    says!("isfile", NOT_A_FLAKE, "`github:o/r` is not a flake");
+    says!(
+        "fifo",
+        UNSUPPORTED_FILE,
+        "`/root/sock/fifo` is a socket, pipe or device, which cannot be copied to the store"
+    );
+    says!("owner", NOT_OWNED, "the Git repository /root/own belongs to another user");
+    says!("fnofile", MISSING_SOURCE, "the expression names `/root/g/nope.nix`, which does not exist");
+    for (version, log) in recorded!("pure") {
+        assert!(outcome(log, "github:o/r").is(&codes::IMPURE), "{version}");
+    }
+}
+
+#[test]
+fn inputs_that_cannot_be_fetched() {
+    let why = "Could not resolve hostname (6) Could not resolve host";
+    for name in ["fetch", "registry", "noregistry"] {
+        for version in ["2.26", "2.34"] {
+            let path = format!("{}/tests/fixtures/{version}/{name}.log", env!("CARGO_MANIFEST_DIR"));
+            let error = outcome(&std::fs::read_to_string(path).unwrap(), "github:o/r");
+            assert!(error.is(&codes::FETCH), "{version} {name}: {error:?}");
+            assert!(error.to_string().contains(why), "{version} {name}: {error}");
+        }
+    }
+    for (version, log) in recorded!("gitssh") {
+        let error = outcome(log, "github:o/r");
+        assert!(error.is(&codes::FETCH), "{version}: {error:?}");
+        assert!(error.to_string().starts_with("the input git+ssh://git@127.0.0.1:9/x.git cannot be fetched"));
+    }
+}
+
+#[test]
+fn an_interrupted_build_was_stopped_and_did_not_fail() {
+    for (version, log) in recorded!("sigint") {
+        assert!(outcome(log, "github:o/r").is(&nixoci_core::codes::CANCELLED), "{version}");
+    }
+}
+
+/// The user's repository on this machine, as it was when the texts were recorded in /root/g.
+fn repository(files: &[&str], submodule: bool) -> tempfile::TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::create_dir(dir.path().join(".git")).unwrap();
+    for file in files {
+        std::fs::create_dir_all(dir.path().join(file).parent().unwrap()).unwrap();
+        std::fs::write(dir.path().join(file), "{ }").unwrap();
+    }
+    if submodule {
+        let text = "[submodule \"sub\"]\n\tpath = sub\n\turl = /root/sub\n";
+        std::fs::write(dir.path().join(".gitmodules"), text).unwrap();
+    }
+    dir
+}
+
+fn in_repository(log: &str, dir: &tempfile::TempDir) -> Error {
+    let dir = dir.path().display().to_string();
+    outcome(&log.replace("/root/g", &dir), &dir)
+}
+
+#[test]
+fn an_untracked_file_is_named_with_the_command_that_adds_it() {
+    let dir = repository(&["flake.nix", "image.nix"], false);
+    for (version, log) in recorded!("untracked").into_iter().chain(recorded!("untracked_flake")) {
+        let error = in_repository(log, &dir);
+        assert!(error.is(&codes::UNTRACKED), "{version}: {error:?}");
+        let command = error.report().remedies[0].command.clone().unwrap();
+        let prefix = format!("git -C {} add ", dir.path().display());
+        assert!(command.starts_with(&prefix) && command.ends_with(".nix"), "{version}: {command}");
+    }
+}
+
+#[test]
+fn a_file_in_a_submodule_and_a_file_that_does_not_exist_are_something_else() {
+    let dir = repository(&["flake.nix", "sub/image.nix"], true);
+    for (version, log) in recorded!("submodule") {
+        let error = in_repository(log, &dir);
+        assert!(error.is(&codes::SUBMODULE), "{version}: {error:?}");
+        let command = error.report().remedies[0].command.clone().unwrap();
+        assert!(command.contains("?submodules=1#image"), "{version}: {command}");
+    }
+    for (version, log) in recorded!("missingfile") {
+        let error = in_repository(log, &dir);
+        assert!(error.is(&codes::MISSING_SOURCE), "{version}: {error:?}");
+    }
+}
+
+#[test]
+fn a_directory_with_a_default_nix_is_built_from_that() {
+    let dir = repository(&["default.nix"], false);
+    for (version, log) in recorded!("notflake").into_iter().chain(recorded!("untracked_flake")) {
+        let error = in_repository(log, &dir);
+        assert!(error.is(&codes::NOT_A_FLAKE), "{version}: {error:?}");
+        let command = error.report().remedies[0].command.clone().unwrap();
+        assert_eq!(command, format!("nixoci build -f {}/default.nix", dir.path().display()), "{version}");
+    }
+}
+
+/// Texts that were not recorded, from nix.md section 4 and Nix's sources.
+#[test]
+fn other_texts_are_known_too() {
+    for (text, code) in [
+        (
+            "error: cannot connect to socket at '/nix/var/nix/daemon-socket/socket': Permission denied",
+            &codes::DAEMON_PERMISSION,
+        ),
+        (
+            "error: cannot connect to socket at '/nix/var/nix/daemon-socket/socket': Connection refused",
+            &codes::DAEMON_DOWN,
+        ),
+        (
+            "error: this system does not support the kernel namespaces that are required for sandboxing; use '--no-sandbox' to disable sandboxing",
+            &codes::NO_SANDBOX,
+        ),
+        ("error: writing to file: No space left on device", &codes::DISK_FULL),
+        ("error: write of 57344 bytes: No space left on device", &codes::DISK_FULL),
+        (
+            "error: builder for '/nix/store/0mixbwv945yr64jsc6jla0384mdn9l4z-k.drv' failed due to signal 9 (Killed)",
+            &codes::BUILD_KILLED,
+        ),
+        (
+            "error: Cannot build '/nix/store/0mixbwv945yr64jsc6jla0384mdn9l4z-k.drv'.\n Reason: builder failed due to signal 9 (Killed).",
+            &codes::BUILD_KILLED,
+        ),
+        (
+            "error: build of '/nix/store/0mixbwv945yr64jsc6jla0384mdn9l4z-k.drv' on 'ssh-ng://x' failed: error: Cannot build '/nix/store/0mixbwv945yr64jsc6jla0384mdn9l4z-k.drv'.\n Reason: builder failed with exit code 3.",
+            &codes::BUILD_FAILED,
+        ),
+        (
+            "error: 1 dependencies of derivation '/nix/store/0mixbwv945yr64jsc6jla0384mdn9l4z-k.drv' failed to build",
+            &codes::BUILD_FAILED,
+        ),
+        (
+            "error: cannot add path '/nix/store/0mixbwv945yr64jsc6jla0384mdn9l4z-k' because it lacks a signature by a trusted key",
+            &codes::UNSIGNED,
+        ),
+        (
+            "error: cannot open connection to remote store 'ssh-ng://': error: Nix daemon disconnected unexpectedly (maybe it crashed?)",
+            &codes::CONNECTION_LOST,
+        ),
+        (
+            "error: experimental Nix feature 'ca-derivations' is disabled; add '--extra-experimental-features ca-derivations' to enable it",
+            &codes::FEATURE_DISABLED,
+        ),
+        (
+            "error: experimental Nix feature 'flakes' is disabled; use '--extra-experimental-features flakes' to override",
+            &codes::FEATURE_DISABLED,
+        ),
+        (
+            "error: flake 'git+file:///x' requires lock file changes but they're not allowed due to '--no-update-lock-file'",
+            &codes::LOCK,
+        ),
+        (
+            "error: unable to download 'https://api.github.com/repos/o/r/commits/HEAD': HTTP error 404",
+            &codes::FETCH_DENIED,
+        ),
+        ("error: cannot find flake 'flake:nosuch' in the flake registries", &codes::NOT_A_FLAKE),
+        (
+            "error: Unable to start any build;\n either increase '--max-jobs' or enable remote builds.",
+            &codes::NO_JOBS,
+        ),
+        (
+            "error: cannot build '/nix/store/0mixbwv945yr64jsc6jla0384mdn9l4z-k.drv' during evaluation because the option 'allow-import-from-derivation' is disabled",
+            &codes::IFD,
+        ),
+        (
+            "error: path '/nix/store/0mixbwv945yr64jsc6jla0384mdn9l4z-x' is required, but there is no substituter that can build it",
+            &codes::GONE,
+        ),
+        (
+            "error: opening lock file \"/nix/var/nix/db/big-lock\": Permission denied",
+            &codes::STORE_PERMISSION,
+        ),
+    ] {
+        let error = outcome(text, "github:o/r");
+        assert!(error.is(code), "{text}\n{error:?}");
+        assert!(!error.to_string().contains(['{', '}']), "{error}");
+    }
+}
+
+#[test]
+fn a_builders_own_words_can_be_the_reason() {
+    let drv = "/nix/store/0mixbwv945yr64jsc6jla0384mdn9l4z-k.drv";
+    for (said, code) in [
+        ("tar: out: Cannot write: No space left on device", &codes::DISK_FULL),
+        (
+            "/nix/store/x/bin/sh: /nix/store/y/bin/z: cannot execute binary file: Exec format error",
+            &codes::EXEC_FORMAT,
+        ),
+    ] {
+        let mut record = Record::default();
+        record.build_line(Some(drv), said);
+        record.error(format!("error: builder for '{drv}' failed with exit code 1"));
+        let error = diagnose(&record, &Subject::command(&host(), "x"));
+        assert!(error.is(code), "{said}\n{error:?}");
+    }
+}
+
+#[test]
+fn every_rule_can_be_filled_in() {
+    const CONTEXT: &[&str] = &["user", "reference", "attribute", "system", "build"];
+    for rule in RULES {
+        assert!(!rule.patterns.is_empty());
+        for template in
+            rule.remedies.iter().flat_map(|(text, command)| [*text, *command]).chain([rule.message])
+        {
+            for name in template.split('{').skip(1).filter_map(|part| part.split(['}', '|']).next()) {
+                let known = |pattern: &&str| pattern.contains(&format!("{{{name}}}"));
+                let found = CONTEXT.contains(&name) || rule.patterns.iter().any(known);
+                assert!(found, "{{{name}}} in `{template}`");
+            }
+        }
+        let says = !rule.message.is_empty() || matches!(rule.then, Then::Source | Then::NoFlake);
+        assert!(says, "{}", rule.code.id);
+    }
+}
+
+#[test]
+fn an_unknown_failure_of_a_command_keeps_nixs_words() {
+    let record = Record::of_text("warning: x\nerror: \u{1b}[31msomething new\u{1b}[0m\n");
+    let error = diagnose(&record, &Subject::command(&host(), "the store could not be reached"));
+    assert!(error.is(&codes::COMMAND_FAILED));
+    assert_eq!(error.to_string(), "the store could not be reached");
+    assert_eq!(error.report().causes, ["something new"]);
+}
+
+#[test]
+fn codes_are_unique_and_explained() {
+    let mut ids: Vec<&str> = codes::CODES.iter().map(|code| code.id).collect();
+    assert!(codes::CODES.iter().all(|code| code.help.len() > 60 && code.id.starts_with("nixoci::nix::")));
+    ids.sort_unstable();
+    ids.dedup();
+    assert_eq!(ids.len(), codes::CODES.len());
+}

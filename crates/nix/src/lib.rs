@@ -24,6 +24,7 @@ mod driver;
 mod group;
 mod lines;
 mod log;
+mod log_file;
 mod lookup;
 mod pattern;
 mod plan;

@@ -261,6 +261,9 @@ impl<'a> Log<'a> {
                 if (done, failed) != (self.counts.0, self.counts.1) {
                     self.counts = (done, failed, failed > self.counts.1);
                 }
+                // What is there already is expected as well; only what runs is worth showing.
+                let begun = done + failed + line.number_field(2) > 0;
+                let expected = if begun { expected } else { 0 };
                 self.set_progress(line.id, TaskKind::Builds, "building derivations", done, expected);
             }
             Some(_) => {

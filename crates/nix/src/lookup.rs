@@ -50,8 +50,8 @@ pub(crate) fn candidates(request: &BuildRequest, host: &Host) -> Result<Vec<Cand
     Ok(bases.into_iter().flat_map(|target| with_preferred(target, &request.prefer)).collect())
 }
 
-/// The order of cli.md: the wanted system's sets, the host's (projects that keep Linux images under
-/// darwin's packages do that), the name as it stands.
+/// The wanted system's sets, a Mac's own (some projects keep their Linux images there, for whoever types the
+/// name on a Mac), the name as it stands. Another Linux system's images would be for the wrong CPU.
 fn attributes(attribute: &Attribute, request: &BuildRequest, host: &Host) -> Vec<String> {
     let name = match attribute {
         Attribute::Full(path) => return vec![path.clone()],
@@ -62,7 +62,7 @@ fn attributes(attribute: &Attribute, request: &BuildRequest, host: &Host) -> Vec
     if name == "default" {
         places.push(format!("defaultPackage.{system}"));
     }
-    if host.system != *system {
+    if !host.system.is_linux() {
         places.push(format!("packages.{}.{name}", host.system));
     }
     places.push(name.clone());

@@ -1,16 +1,12 @@
 //! What is remembered of a run of Nix: errors, the ends of build logs, the plan, and the whole log in a file.
 
 use std::collections::{HashMap, VecDeque};
-use std::fs::File;
-use std::io::Write;
-use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use nixoci_core::error::LOG_TAIL_LINES;
 
 use crate::log::store_name;
+use crate::log_file::LogFile;
 use crate::plan::Plan;
 
 const ERRORS_KEPT: usize = 50;
@@ -33,9 +29,9 @@ pub(crate) struct Record {
 }
 
 impl Record {
-    /// A record whose whole log goes to a new file in `dir`, once there is anything to write.
+    /// A record whose whole log goes to a new file in `dir`, once a build or another program writes to it.
     pub(crate) fn new(dir: PathBuf) -> Self {
-        Record { file: LogFile { dir: Some(dir), ..LogFile::default() }, ..Record::default() }
+        Record { file: LogFile::new(dir), ..Record::default() }
     }
 
     /// A record of what an ordinary command wrote to standard error.
@@ -48,7 +44,7 @@ impl Record {
     }
 
     pub(crate) fn error(&mut self, text: String) {
-        self.file.write(&text);
+        self.file.mention(&text);
         if self.errors.len() < ERRORS_KEPT && !self.errors.contains(&text) {
             self.errors.push(text);
         }
@@ -60,11 +56,11 @@ impl Record {
     }
 
     pub(crate) fn note(&mut self, text: &str) {
-        self.file.write(text);
+        self.file.mention(text);
     }
 
     pub(crate) fn build_line(&mut self, drv: Option<&str>, line: &str) {
-        let Some(drv) = drv else { return self.note(line) };
+        let Some(drv) = drv else { return self.file.write(line) };
         self.file.write(&format!("{}> {line}", store_name(drv)));
         if !self.tails.contains_key(drv) {
             self.order.push_back(drv.to_owned());
@@ -87,7 +83,7 @@ impl Record {
 
     /// Where the whole log is, if there was anything to write.
     pub(crate) fn path(&self) -> Option<&Path> {
-        self.file.open.as_ref().map(|(path, _)| path.as_path())
+        self.file.path()
     }
 
     pub(crate) fn close(&mut self) {
@@ -100,66 +96,6 @@ fn keep(lines: &mut VecDeque<String>, line: String, limit: usize) {
         lines.pop_front();
     }
     lines.push_back(line);
-}
-
-/// A log file that exists once it is written to. Failing to write a log fails nothing else.
-#[derive(Debug, Default)]
-struct LogFile {
-    dir: Option<PathBuf>,
-    open: Option<(PathBuf, std::io::BufWriter<File>)>,
-    written: u64,
-}
-
-/// No build log that anybody reads is longer.
-const FILE_LIMIT: u64 = 256 << 20;
-const FILES_KEPT: usize = 30;
-
-impl LogFile {
-    fn write(&mut self, line: &str) {
-        if self.open.is_none() {
-            self.open = self.dir.take().and_then(|dir| create(&dir));
-        }
-        let Some((_, file)) = &mut self.open else { return };
-        let before = self.written;
-        self.written += line.len() as u64 + 1;
-        if self.written <= FILE_LIMIT {
-            let _ = writeln!(file, "{line}");
-        } else if before <= FILE_LIMIT {
-            let _ = writeln!(file, "(the log goes on; nixoci keeps no more than {} MiB)", FILE_LIMIT >> 20);
-        }
-    }
-
-    fn flush(&mut self) {
-        if let Some((_, file)) = &mut self.open {
-            let _ = file.flush();
-        }
-    }
-}
-
-fn create(dir: &Path) -> Option<(PathBuf, std::io::BufWriter<File>)> {
-    static NUMBER: AtomicU64 = AtomicU64::new(0);
-    // Build logs may hold what a project keeps private.
-    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(dir).ok()?;
-    remove_old(dir);
-    let seconds = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs());
-    let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-    let path = dir.join(format!("{seconds}-{}-{number}.log", std::process::id()));
-    let file = File::options().write(true).create_new(true).open(&path).ok()?;
-    Some((path, std::io::BufWriter::new(file)))
-}
-
-fn remove_old(dir: &Path) {
-    let entries = std::fs::read_dir(dir).into_iter().flatten().flatten();
-    let mut logs: Vec<PathBuf> = entries
-        .map(|entry| entry.path())
-        .filter(|path| path.extension().is_some_and(|extension| extension == "log"))
-        .collect();
-    // Names begin with the time in seconds, which has as many digits for the next centuries.
-    logs.sort();
-    let surplus = (logs.len() + 1).saturating_sub(FILES_KEPT);
-    for path in logs.into_iter().take(surplus) {
-        let _ = std::fs::remove_file(path);
-    }
 }
 
 #[cfg(test)]
@@ -195,19 +131,5 @@ mod tests {
         assert!(record.tails.len() <= TAILS_KEPT && record.order.len() <= TAILS_KEPT);
         assert_eq!(record.tail("drv9999"), ["x"]);
         assert_eq!((record.errors.len(), record.plain.len()), (ERRORS_KEPT, PLAIN_KEPT));
-    }
-
-    #[test]
-    fn old_logs_go() {
-        let dir = tempfile::tempdir().unwrap();
-        for number in 0..100 {
-            std::fs::write(dir.path().join(format!("17000000{number:02}-1-0.log")), "x").unwrap();
-        }
-        std::fs::write(dir.path().join("mine.txt"), "x").unwrap();
-        let mut record = Record::new(dir.path().to_owned());
-        record.note("new");
-        record.close();
-        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), FILES_KEPT + 1);
-        assert!(record.path().unwrap().exists() && dir.path().join("mine.txt").exists());
     }
 }

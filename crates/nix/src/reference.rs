@@ -18,9 +18,8 @@ pub fn canonical_reference(reference: &str, base: &Path) -> Result<String> {
     let Some(local) = Local::of(reference) else { return Ok(reference.to_owned()) };
     let path = base.join(&local.path);
     let canonical = path.canonicalize().map_err(|error| {
-        let message = format!("`{reference}` does not exist: there is no {}", path.display());
-        Error::new(&codes::NO_DIRECTORY, message)
-            .caused_by(&error)
+        Error::new(&codes::NO_DIRECTORY, format!("`{reference}` does not exist"))
+            .because(format!("{}: {error}", path.display()))
             .remedy(Remedy::advice("name a directory with a flake.nix, such as `.#container` for this one"))
     })?;
     Ok(format!("{}{}{}", local.scheme, local.encode(&canonical), local.query))
@@ -30,7 +29,9 @@ pub fn canonical_reference(reference: &str, base: &Path) -> Result<String> {
 pub(crate) fn local_dir(reference: &str) -> Option<PathBuf> {
     let local = Local::of(reference)?;
     let dir = local.query.trim_start_matches('?').split('&').find_map(|part| part.strip_prefix("dir="));
-    Some(dir.map_or(local.path.clone(), |dir| local.path.join(dir)))
+    let dir = dir.map_or(local.path.clone(), |dir| local.path.join(dir));
+    // Without `.` in the middle.
+    Some(dir.components().collect())
 }
 
 /// A reference to a place on this host, taken apart.
@@ -137,7 +138,8 @@ mod tests {
     fn a_directory_that_does_not_exist_is_named() {
         let error = canonical_reference("./nosuch", Path::new("/tmp")).unwrap_err();
         assert!(error.is(&codes::NO_DIRECTORY));
-        assert!(error.to_string().contains("/tmp/./nosuch"), "{error}");
+        assert_eq!(error.to_string(), "`./nosuch` does not exist");
+        assert!(error.report().causes[0].contains("/tmp/./nosuch"), "{error:?}");
     }
 
     #[test]

@@ -61,6 +61,11 @@ const RESTART: (&str, &str) = (
     "sudo systemctl restart nix-daemon",
 );
 
+const NETWORK: &[(&str, &str)] = &[
+    ("look at the network and at the proxy variables", "env | grep -i _proxy"),
+    ("or use a local copy of the input", "nixoci build --override-input NAME path:/DIRECTORY"),
+];
+
 pub(crate) static RULES: &[Rule] = &[
     rule(&nixoci_core::codes::CANCELLED, &["interrupted by the user"], "Nix was interrupted", &[]),
     // The machine.
@@ -290,18 +295,27 @@ pub(crate) static RULES: &[Rule] = &[
     ),
     rule(
         &c::FETCH,
-        &[
-            "while fetching the input '{input}'{*}unable to download '{url}': {why}",
-            "unable to download '{url}': {why}",
-            "while fetching the input '{input}'{*}Failed to fetch git repository '{url}'",
-            "while fetching the input '{input}'{*}resolving Git reference '{url}'",
-            "while fetching the input '{input}'{*}program 'git' failed",
-        ],
-        "an input cannot be fetched: {input}",
-        &[
-            ("look at the network and at the proxy variables", "env | grep -i _proxy"),
-            ("or use a local copy of the input", "nixoci build --override-input NAME path:/DIRECTORY"),
-        ],
+        &["while updating the flake input '{input}'{*}unable to download '{url}/flake-registry.json': {why}"],
+        "the flake registry, which says what the input {input} is, cannot be fetched: {why}",
+        NETWORK,
+    ),
+    rule(
+        &c::FETCH,
+        &["unable to download '{url}/flake-registry.json': {why}"],
+        "the flake registry, which says what `{reference}` is, cannot be fetched: {why}",
+        &[("look at the network and at the proxy variables", "env | grep -i _proxy"), ("a directory begins with a dot or a slash", "nixoci build ./{reference}")],
+    ),
+    rule(
+        &c::FETCH,
+        &["while fetching the input '{input}'{*}error: {why}", "while updating the flake input '{input}'{*}error: {why}"],
+        "the input {input} cannot be fetched: {why}",
+        NETWORK,
+    ),
+    rule(
+        &c::FETCH,
+        &["unable to download '{url}': {why}", "Failed to fetch git repository '{url}'", "program '{url}' failed with exit code {why}"],
+        "{url} cannot be fetched: {why}",
+        NETWORK,
     ),
     rule(
         &c::LOCK,
@@ -317,9 +331,11 @@ pub(crate) static RULES: &[Rule] = &[
     ),
     rule(
         &c::NO_ATTRIBUTE,
-        &["in selection path '{attribute}' not found Did you mean {near}?", "does not provide attribute {places} Did you mean {near}?"],
+        &["in selection path '{attribute}' not found Did you mean one of {near}",
+            "in selection path '{attribute}' not found Did you mean {near}?",
+            "does not provide attribute {places} Did you mean one of {near}", "does not provide attribute {places} Did you mean {near}?"],
         "`{reference}` has no `{attribute}`",
-        &[("did you mean this one", "{near}")],
+        &[("did you mean this", "{build}{near}")],
     ),
     rule(
         &c::NO_ATTRIBUTE,

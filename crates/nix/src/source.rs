@@ -106,14 +106,17 @@ pub(crate) fn no_flake(_: &Captures, subject: &Subject<'_>) -> Error {
     let Some(dir) = dir else {
         return Error::new(&codes::NOT_A_FLAKE, format!("`{reference}` is not a flake"));
     };
-    let error = Error::new(&codes::NOT_A_FLAKE, format!("`{reference}` is not a flake: it has no flake.nix"));
+    let why = if dir.is_file() { "it is a file" } else { "it has no flake.nix" };
+    let error = Error::new(&codes::NOT_A_FLAKE, format!("`{reference}` is not a flake: {why}"));
     let file = if dir.is_dir() { dir.join("default.nix") } else { dir.clone() };
     if file.extension().is_some_and(|extension| extension == "nix") && file.exists() {
         let shown = as_the_user_knows_it(&file.to_string_lossy(), subject);
         let command = format!("nixoci build -f {}", quote(shown.as_os_str()));
         return error.remedy(Remedy::command("build the Nix file that is there instead", command));
     }
+    let place =
+        if dir.is_dir() { format!("a flake.nix in {}", dir.display()) } else { "a flake.nix".to_owned() };
     error
         .remedy(Remedy::command("build a Nix file instead of a flake", "nixoci build -f FILE.nix ATTRIBUTE"))
-        .remedy(Remedy::advice(format!("or write a flake.nix in {}", dir.display())))
+        .remedy(Remedy::advice(format!("or write {place}")))
 }

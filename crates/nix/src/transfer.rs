@@ -182,6 +182,6 @@ fn gone(path: &str) -> Error {
 fn damaged(info: &PathInfo) -> Error {
     Error::new(&codes::DAMAGED, format!("{} does not match its hash", info.path)).remedy(Remedy::command(
         "check the store, and repair it",
-        format!("sudo nix store repair {}", info.path),
+        format!("sudo nix-store --repair-path {}", info.path),
     ))
 }

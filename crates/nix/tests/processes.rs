@@ -3,6 +3,8 @@
 //! Some tests start this test program again in the role of nixoci (`role_nixoci`), which is then killed, and of
 //! its watchdog (`role_watchdog`). Only processes that a test started are ever signalled.
 
+#![expect(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
+
 use std::ffi::OsString;
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
