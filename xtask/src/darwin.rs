@@ -30,7 +30,7 @@ pub(crate) fn run() -> Result<i32> {
     let mut check = match library(&cache, &release) {
         Ok(library) => with_own_toolchain(&cache, &release, &library)?,
         Err(error) => {
-            sh::say(format!("  no source for Rust {release} here: {error:#}"));
+            sh::say(format!("  the source of Rust {release}'s standard library is not to be had ({error})"));
             sh::say("  taking Debian's own toolchain, in a root of the lab");
             in_root(&cache)?
         }
@@ -83,13 +83,9 @@ fn in_root(cache: &Cache) -> Result<Command> {
         binds.push((certificates, "/etc/ssl/certs/ca-certificates.crt"));
     }
     let mut check = parts::scratch(&root, &work, &binds)?;
-    check.args(["env", "RUSTC_BOOTSTRAP=1", "CARGO_HOME=/cargo", "CARGO_TARGET_DIR=/target"]);
-    check.args([
-        "CC_aarch64_apple_darwin=/c-tools/cc",
-        "AR_aarch64_apple_darwin=/c-tools/ar",
-        "--chdir",
-        inside,
-    ]);
+    check.args(["env", "--chdir", inside]);
+    check.args(["RUSTC_BOOTSTRAP=1", "CARGO_HOME=/cargo", "CARGO_TARGET_DIR=/target"]);
+    check.args(["CC_aarch64_apple_darwin=/c-tools/cc", "AR_aarch64_apple_darwin=/c-tools/ar"]);
     check.arg("/usr/bin/cargo").args(CHECK);
     Ok(check)
 }
