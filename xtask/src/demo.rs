@@ -19,12 +19,8 @@ pub(crate) fn run() -> Result<i32> {
     sh::step("cargo build", || build(&["--package", "nixoci"]))?;
     sh::say("3. The image: on a Linux machine with Nix 2.34 and Docker 28\n");
     host(&["nixoci", "build", "./examples/cowsay#container", "--load"])?;
-    sh::say("\n4. Does it run?\n");
+    sh::say(format!("\nReady after {:.1} s. Does it run?\n", start.elapsed().as_secs_f64()));
     host(&["docker", "run", "--rm", "cowsay-hello-world:latest"])?;
-    sh::say(format!("\nAll of it took {:.1} s.", start.elapsed().as_secs_f64()));
-    sh::say(
-        "`cargo xtask lab up` keeps such a machine up, `cargo xtask lab exec -- COMMAND` runs a command on it.",
-    );
     Ok(0)
 }
 
