@@ -331,6 +331,3 @@ impl Copier<'_> {
         self.write(&[0; 1024])
     }
 }
-
-#[cfg(test)]
-mod tests;

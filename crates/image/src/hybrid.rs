@@ -26,7 +26,7 @@ use crate::tar::{BLOCK, Item, Reader, directory_header, file_header, padding};
 const LAYOUT: &[u8] = br#"{"imageLayoutVersion":"1.0.0"}"#;
 const INDEX_TYPE: &str = "application/vnd.oci.image.index.v1+json";
 /// The media type of the manifest.
-pub(crate) const MANIFEST_TYPE: &str = "application/vnd.oci.image.manifest.v1+json";
+pub const MANIFEST_TYPE: &str = "application/vnd.oci.image.manifest.v1+json";
 const CONFIG_TYPE: &str = "application/vnd.oci.image.config.v1+json";
 const LAYER_TYPE: &str = "application/vnd.oci.image.layer.v1.tar";
 
@@ -310,6 +310,3 @@ pub(crate) fn locate(archive: &mut File) -> io::Result<HashMap<String, (u64, u64
     }
     Ok(found)
 }
-
-#[cfg(test)]
-mod tests;

@@ -31,9 +31,10 @@ mod summary;
 mod tar;
 mod text;
 
-pub use cache::{Cache, CacheKey, CachedImage};
+pub use cache::{Cache, CacheKey, CachedImage, check_link};
 pub use destination::{Delivered, Destination};
 pub use detect::{Shape, describe};
+pub use hybrid::MANIFEST_TYPE;
 pub use input::{Input, ReadOptions};
 pub use machine::Machine;
 pub use read::{check, import};

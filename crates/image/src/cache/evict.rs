@@ -76,11 +76,9 @@ fn sweep_part(path: &Path) {
     }
 }
 
-/// A record is written before its archive appears: it is stray only if nobody is making that archive.
+/// A record appears just before its archive, and with the whole cache locked.
 fn sweep_record(path: &Path) {
-    let stray = !path.with_extension("tar").exists() && !path.with_extension("part").exists();
-    // The archive may have appeared between the two questions.
-    if stray && !path.with_extension("tar").exists() {
+    if !path.with_extension("tar").exists() && !path.with_extension("part").exists() {
         let _ = fs::remove_file(path);
     }
 }

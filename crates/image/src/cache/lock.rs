@@ -14,12 +14,18 @@ use super::cache_error;
 /// How often a lock that another process holds is asked for.
 const POLL: Duration = Duration::from_millis(20);
 
-/// Deletes a file at the end, if it is still there: whoever holds its lock may.
+/// Deletes a file at the end: whoever holds its lock may.
 pub(super) struct RemoveOnDrop<'a>(pub(super) &'a Path);
+
+impl RemoveOnDrop<'_> {
+    /// Leaves the path alone: what is there now is not ours.
+    pub(super) fn keep(self) {
+        std::mem::forget(self);
+    }
+}
 
 impl Drop for RemoveOnDrop<'_> {
     fn drop(&mut self) {
-        // After a rename there is nothing to delete.
         let _ = std::fs::remove_file(self.0);
     }
 }

@@ -150,19 +150,22 @@ impl Cache {
     ) -> Result<CachedImage> {
         let part = self.file(key, "part");
         let mut file = lock::exclusive(&part, &self.cancel)?;
-        let _removed = lock::RemoveOnDrop(&part);
+        let unfinished = lock::RemoveOnDrop(&part);
         if let Some(image) = self.lookup(key)? {
             return Ok(image);
         }
         self.evict();
+        // A process that died may have left a beginning.
+        file.set_len(0).map_err(cache_error("the cache cannot be written"))?;
         let summary = make(&mut file)?;
         let size = file.metadata().map_err(cache_error("the cache cannot be read"))?.len();
-        self.write_record(key, &Record { archive_size: size, summary: summary.clone() })?;
         let archive = self.file(key, "tar");
         {
-            // Between the rename and the shared lock nobody may evict what was just made.
+            // Nobody may sweep the record before its archive appears, nor evict the archive before it is in use.
             let _guard = self.lock_all()?;
+            self.write_record(key, &Record { archive_size: size, summary: summary.clone() })?;
             fs::rename(&part, &archive).map_err(cache_error("the cache cannot be written"))?;
+            unfinished.keep();
             file.unlock()
                 .and_then(|()| file.lock_shared())
                 .map_err(cache_error("the cache cannot be locked"))?;

@@ -96,12 +96,7 @@ fn leftovers_of_a_dead_process_are_swept_and_do_no_harm() {
     fs::write(cache.file(&key(2), "part"), "half").unwrap();
     fs::write(cache.file(&key(2), "json.part"), "half").unwrap();
     fs::write(cache.file(&key(3), "json"), "{}").unwrap();
-    let image = cache
-        .fill(&key(1), |file| {
-            file.set_len(0).unwrap();
-            make(b"new")(file)
-        })
-        .unwrap();
+    let image = cache.fill(&key(1), make(b"new")).unwrap();
     assert_eq!(fs::read(&image.archive).unwrap(), b"new");
     cache.evict();
     assert_eq!(names(&cache.dir), [format!("{}.json", key(1)), format!("{}.tar", key(1))]);

@@ -61,6 +61,8 @@ pub(super) struct Archive {
     path: Option<PathBuf>,
     tar: Reader,
     current: Current,
+    /// A source of less than a block.
+    short: Vec<u8>,
     bytes: u64,
     json: u64,
     contents: Contents,
@@ -89,6 +91,7 @@ impl Archive {
             path,
             tar: Reader::new(),
             current: Current::None,
+            short: Vec::new(),
             bytes: 0,
             json: 0,
             contents: Contents {
@@ -104,7 +107,12 @@ impl Archive {
 
     /// Takes the next bytes; what of them is to be written goes to `writes`.
     pub(super) fn feed(&mut self, bytes: &[u8], writes: &mut Vec<Write>) -> Result<()> {
-        let first = self.bytes == 0 && !bytes.is_empty();
+        let first = self.bytes == 0;
+        if first && bytes.len() < BLOCK {
+            // Buffers come full: this is all there is, unless the source fails, which explains more.
+            self.short = bytes.to_vec();
+            return Ok(());
+        }
         if first && !looks_like_header(bytes) {
             return Err(detect::refuse_bytes(&self.name, self.path.as_deref(), bytes));
         }
@@ -235,7 +243,7 @@ impl Archive {
     /// Ends the archive.
     pub(super) fn finish(mut self) -> Result<Contents> {
         if self.bytes == 0 {
-            return Err(detect::not_an_image(&self.name, "an empty file"));
+            return Err(detect::refuse_bytes(&self.name, self.path.as_deref(), &self.short));
         }
         self.tar.finish().map_err(|error| self.damaged(&error))?;
         self.contents.placed = self.placer.take().map(Placer::finish).unwrap_or_default();

@@ -23,10 +23,17 @@ pub(crate) fn looks_like_header(bytes: &[u8]) -> bool {
 /// Verifies the checksum, with bytes counted as unsigned or, as some old writers did, as signed.
 pub(super) fn check(block: &Block) -> Result<(), TarError> {
     let stored = number(&block[CHECKSUM])?;
-    let counted = |(index, &byte): (usize, &u8)| if CHECKSUM.contains(&index) { b' ' } else { byte };
-    let unsigned: u64 = block.iter().enumerate().map(|pair| u64::from(counted(pair))).sum();
-    let signed: i64 = block.iter().enumerate().map(|pair| i64::from(counted(pair) as i8)).sum();
-    if stored == unsigned || i64::try_from(stored) == Ok(signed) { Ok(()) } else { Err(TarError::Checksum) }
+    // The field itself counts as spaces.
+    let (before, after) = (&block[..CHECKSUM.start], &block[CHECKSUM.end..]);
+    let spaces = 8 * i64::from(b' ');
+    let unsigned = |part: &[u8]| part.iter().map(|&byte| i64::from(byte)).sum::<i64>();
+    let signed = |part: &[u8]| part.iter().map(|&byte| i64::from(byte as i8)).sum::<i64>();
+    let is_stored = |sum: i64| i64::try_from(stored) == Ok(sum + spaces);
+    if is_stored(unsigned(before) + unsigned(after)) || is_stored(signed(before) + signed(after)) {
+        Ok(())
+    } else {
+        Err(TarError::Checksum)
+    }
 }
 
 /// A number in octal digits, or in base 256 where the first bit is set (GNU, for large values).
