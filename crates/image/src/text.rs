@@ -5,11 +5,16 @@ const SHOWN: usize = 200;
 
 /// Foreign bytes as they may be printed: valid, without control characters, of bounded length.
 pub(crate) fn show(bytes: &[u8]) -> String {
-    let cut = &bytes[..bytes.len().min(4 * SHOWN)];
+    show_up_to(bytes, SHOWN)
+}
+
+/// As [`show`], with another bound on the number of characters.
+pub(crate) fn show_up_to(bytes: &[u8], limit: usize) -> String {
+    let cut = &bytes[..bytes.len().min(4 * limit)];
     let text = String::from_utf8_lossy(cut);
     let mut shown = String::new();
     for (count, character) in text.chars().enumerate() {
-        if count == SHOWN {
+        if count == limit {
             shown.push('…');
             break;
         }

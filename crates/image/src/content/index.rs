@@ -133,11 +133,15 @@ impl LayerIndex {
     }
 
     fn push(&mut self, budget: &mut Budget, space: Space, path: &[u8], node: Node) {
+        // What a row says by itself costs nothing more.
         let text = match &node {
-            Node::Symlink(text) | Node::HardLink(text) | Node::Program(Head::Script(text)) => text.len(),
-            _ => 0,
+            Node::Directory | Node::File | Node::Other => 0,
+            Node::Program(Head::Script(text)) | Node::Symlink(text) | Node::HardLink(text) => {
+                size_of::<Node>() + text.len()
+            }
+            Node::Program(_) => size_of::<Node>(),
         };
-        if !budget.take(text + size_of::<Node>()) {
+        if !budget.take(text) {
             return;
         }
         let (slot, index) = match node {

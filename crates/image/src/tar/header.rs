@@ -49,8 +49,10 @@ pub(super) fn number(field: &[u8]) -> Result<u64, TarError> {
             value.checked_mul(256).and_then(|value| value.checked_add(byte.into())).ok_or(TarError::Number)
         });
     }
-    let digits = field.split(|&byte| byte == 0).next().unwrap_or_default();
-    digits.trim_ascii().iter().try_fold(0u64, |value, &digit| match digit {
+    let blank = |byte: &u8| matches!(byte, b' ' | 0);
+    let start = field.iter().position(|byte| !blank(byte)).unwrap_or(field.len());
+    let end = field.iter().rposition(|byte| !blank(byte)).map_or(start, |last| last + 1);
+    text(&field[start..end]).iter().try_fold(0u64, |value, &digit| match digit {
         b'0'..=b'7' => {
             value.checked_mul(8).map(|value| value + u64::from(digit - b'0')).ok_or(TarError::Number)
         }
@@ -65,12 +67,22 @@ fn text(field: &[u8]) -> &[u8] {
 /// The name: POSIX's prefix and name, or the name alone in older formats.
 pub(super) fn name(block: &Block) -> Vec<u8> {
     let name = text(&block[..100]);
+    let prefix = match (&block[257..263], &block[263..265], &block[508..]) {
+        // Schilling's star keeps times in the last part of the prefix.
+        (b"ustar\0", _, b"tar\0") => text(&block[345..476]),
+        (b"ustar\0", ..) => text(&block[345..500]),
+        (b"ustar ", b" \0", _) => gnu_prefix(block),
+        _ => b"",
+    };
+    if prefix.is_empty() { name.to_vec() } else { [prefix, b"/", name].concat() }
+}
+
+/// GNU's own format keeps times where POSIX has the prefix. Old versions of Go wrote its magic and a prefix
+/// nevertheless; Go tells by whether the times are numbers.
+fn gnu_prefix(block: &Block) -> &[u8] {
+    let is_time = |field: &[u8]| field[0] == 0 || number(field).is_ok();
     let prefix = text(&block[345..500]);
-    // GNU's own format ("ustar  ") keeps times where POSIX has the prefix.
-    if &block[257..263] != b"ustar\0" || prefix.is_empty() {
-        return name.to_vec();
-    }
-    [prefix, b"/", name].concat()
+    if is_time(&block[345..357]) && is_time(&block[357..369]) || !prefix.is_ascii() { b"" } else { prefix }
 }
 
 /// What it links to.

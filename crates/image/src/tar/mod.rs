@@ -276,11 +276,11 @@ impl Reader {
     }
 
     fn entry(&mut self, header_size: u64) -> Result<(Entry, bool), TarError> {
-        let overrides = std::mem::take(&mut self.overrides);
+        let mut overrides = std::mem::take(&mut self.overrides);
         let block = &self.block;
         let flag = header::type_flag(block);
-        let name = overrides.name.unwrap_or_else(|| header::name(block));
-        let link = overrides.link.unwrap_or_else(|| header::link(block));
+        let name = overrides.name().unwrap_or_else(|| header::name(block));
+        let link = overrides.link().unwrap_or_else(|| header::link(block));
         if name.len() > NAME_LIMIT || link.len() > NAME_LIMIT {
             return Err(TarError::TooLong);
         }
@@ -295,7 +295,7 @@ impl Reader {
         // As in Go: these types have no data, whatever their size field says.
         let size = match flag {
             b'1'..=b'6' => 0,
-            _ => overrides.size.unwrap_or(header_size),
+            _ => overrides.size().unwrap_or(header_size),
         };
         let continues = flag == b'S' && block[482] != 0;
         Ok((Entry { kind, name, link, size, mode: header::mode(block)? }, continues))
@@ -307,12 +307,12 @@ impl Reader {
     }
 
     fn take_meta(&mut self, kind: Meta) -> Result<(), TarError> {
-        let text = |meta: &[u8]| meta.split(|&byte| byte == 0).next().unwrap_or_default().to_vec();
         match kind {
-            Meta::Pax => self.overrides.apply_pax(&self.meta)?,
-            Meta::LongName => self.overrides.name = Some(text(&self.meta)),
-            Meta::LongLink => self.overrides.link = Some(text(&self.meta)),
-            Meta::Ignored => {}
+            Meta::Pax => self.overrides.set_pax(&self.meta)?,
+            Meta::LongName => self.overrides.set_gnu_name(&self.meta),
+            Meta::LongLink => self.overrides.set_gnu_link(&self.meta),
+            // As in Go, it also ends what earlier headers said.
+            Meta::Ignored => self.overrides = Overrides::default(),
         }
         self.meta.clear();
         self.meta.shrink_to(4096);

@@ -96,6 +96,74 @@ fn a_global_header_is_skipped_as_go_skips_it() {
 }
 
 #[test]
+fn of_several_names_the_one_that_go_reads_counts() {
+    let one = pax(&[("path", "first")]);
+    let two = pax(&[("mtime", "1")]);
+    let sparse = pax(&[("GNU.sparse.major", "1"), ("GNU.sparse.minor", "0"), ("GNU.sparse.name", "real")]);
+    let loose = pax(&[("GNU.sparse.name", "no"), ("path", "yes")]);
+    let extended = |records: &[u8]| typed("x", records.len() as u64, b'x');
+    type Headers<'a> = &'a [(u8, &'a [u8])];
+    let cases: [(Headers<'_>, &str); 5] = [
+        (&[(b'x', &one), (b'x', &two)], "plain"),
+        (&[(b'L', b"gnu\0"), (b'x', &one)], "gnu"),
+        (&[(b'x', &sparse)], "real"),
+        (&[(b'x', &loose)], "yes"),
+        (&[(b'x', &one), (b'g', &two)], "plain"),
+    ];
+    for (headers, expected) in cases {
+        let mut bytes = Vec::new();
+        for (flag, data) in headers {
+            let mut block = extended(data);
+            block[156] = *flag;
+            bytes.extend_from_slice(&archive(&[(&seal(block), data)])[..1024]);
+        }
+        bytes.extend_from_slice(&archive(&[(&file_header("plain", 0), b"")]));
+        assert_eq!(read(&bytes, 512).unwrap()[0].0.name, expected.as_bytes());
+    }
+}
+
+#[test]
+fn prefixes_of_all_formats() {
+    let with = |magic: &[u8; 8], prefix: &[u8], end: &[u8; 4]| {
+        let mut block = file_header("n", 0);
+        block[257..265].copy_from_slice(magic);
+        block[345..500].fill(0);
+        block[345..345 + prefix.len()].copy_from_slice(prefix);
+        block[508..].copy_from_slice(end);
+        read(&archive(&[(&seal(block), b"")]), 512).unwrap()[0].0.name.clone()
+    };
+    assert_eq!(with(b"ustar\x0000", b"dir", &[0; 4]), b"dir/n");
+    assert_eq!(with(b"ustar\x0000", &[b'p'; 150], b"tar\0"), [&[b'p'; 131][..], b"/n"].concat());
+    assert_eq!(with(b"ustar  \0", b"00000000001\x0000000000001", &[0; 4]), b"n");
+    assert_eq!(with(b"ustar  \0", b"dir", &[0; 4]), b"dir/n");
+    assert_eq!(with(&[0; 8], b"dir", &[0; 4]), b"n");
+}
+
+#[test]
+fn numbers_in_all_their_spellings() {
+    for (text, value) in [
+        (&b"0000644\0"[..], 0o644),
+        (b" 644 \0", 0o644),
+        (b"\0\0\x00644", 0o644),
+        (b"", 0),
+        (b"\0\0", 0),
+        (b"\x80\0\0\x01\0", 256),
+    ] {
+        assert_eq!(header::number(text), Ok(value), "{text:?}");
+    }
+    for text in [
+        &b"9"[..],
+        b"6 4",
+        b"-1",
+        b"\xff\xff",
+        b"7777777777777777777777777",
+        b"\x80\xff\xff\xff\xff\xff\xff\xff\xff\xff",
+    ] {
+        assert_eq!(header::number(text), Err(TarError::Number), "{text:?}");
+    }
+}
+
+#[test]
 fn sparse_maps_are_stepped_over() {
     let mut block = typed("sparse", 4, b'S');
     block[257..265].copy_from_slice(b"ustar  \0");

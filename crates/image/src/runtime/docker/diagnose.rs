@@ -49,6 +49,9 @@ pub(super) fn odd_answer(error: &Error) -> Error {
     Error::new(&codes::DOCKER_FAILED, "Docker's answer cannot be understood").because(error)
 }
 
+/// How much of a line of Docker's is repeated.
+const LINE: usize = 1000;
+
 /// Words of the docker command, and what they mean; the first that fits counts.
 const WORDS: &[(&str, &Code)] = &[
     ("permission denied", &codes::DOCKER_PERMISSION),
@@ -71,9 +74,18 @@ pub(super) fn failed(host: &Host, stderr: &str) -> Error {
     let code =
         WORDS.iter().find(|(words, _)| text.contains(words)).map_or(&codes::DOCKER_FAILED, |(_, code)| code);
     let lines = stderr.lines().map(str::trim).filter(|line| !line.is_empty());
-    let error = Error::new(code, code.title).log(lines.map(|line| crate::text::show(line.as_bytes())));
+    let error =
+        Error::new(code, code.title).log(lines.map(|line| crate::text::show_up_to(line.as_bytes(), LINE)));
     if std::ptr::eq(code, &codes::DOCKER_DOWN) {
-        return start(error, host);
+        // Nothing that can be started here helps an engine elsewhere.
+        let elsewhere = ["ssh", "tcp://", "https://"].iter().any(|scheme| text.contains(scheme));
+        return if elsewhere {
+            error
+                .remedy(Remedy::advice("see whether the address is right and the engine runs there"))
+                .remedy(Remedy::command("see which engine is meant", "docker context ls"))
+        } else {
+            start(error, host)
+        };
     }
     if std::ptr::eq(code, &codes::DOCKER_PERMISSION) {
         return error
