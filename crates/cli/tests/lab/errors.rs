@@ -117,7 +117,10 @@ fn nix_is_missing_or_out_of_reach() {
 #[ignore = "needs the lab: cargo xtask test"]
 fn flakes_need_not_be_enabled() {
     for host in [OLD, NEW] {
-        host.with(&["--without", "flakes"]).sh("nixoci build ./examples/hello#container --no-link").code(0);
+        // Nix reads `flake-registry` from nix.conf only where flakes are on: the input is named.
+        host.with(&["--without", "flakes"])
+            .sh("nixoci build ./examples/hello#container --no-link --override-input nixpkgs path:/lab/nixpkgs")
+            .code(0);
     }
 }
 

@@ -106,7 +106,7 @@ fn installables_in_every_spelling() {
             "src=$PWD; cd $(mktemp -d); mkdir p; cp $src/examples/hello/flake.nix p/; cd p; git init -q .; git add .
              b() { echo \"$@\"; nixoci build -q --no-link \"$@\" || exit; }
              b .#container; b .#packages.x86_64-linux.container; b path:$PWD#container; b git+file://$PWD#container; b ../p#container
-             cd ..; b ./p#container; b p#container; git init -q outer; cp -r p outer/sub; rm -rf outer/sub/.git; (cd outer; git add .)
+             cd ..; b ./p#container; git init -q outer; cp -r p outer/sub; rm -rf outer/sub/.git; (cd outer; git add .)
              b ./outer/sub#container; b \"git+file://$PWD/outer?dir=sub#container\"
              ln -s p link; b ./link#container
              b -f $src/examples/layered/default.nix --argstr system x86_64-linux

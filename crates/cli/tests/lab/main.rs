@@ -46,6 +46,7 @@ impl Host {
             .args(["lab", "exec", "--nix", self.nix, "--docker", self.docker])
             .args(self.options)
             .args(["--", "bash", "-c", &script])
+            .current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/../.."))
             .stdin(std::process::Stdio::null())
             .output()
             .expect("the lab's program starts");

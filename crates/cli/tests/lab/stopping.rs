@@ -6,9 +6,10 @@ use crate::{NEW, OLD};
 const SLOW: &str = "cd $(mktemp -d); mark=$RANDOM$RANDOM; cat > default.nix <<END
 { system }: (import <nixpkgs> { inherit system; }).runCommand \"slow-$mark\" { } \"echo begun; while true; do sleep 0.$mark; done\"
 END
-nixoci build -L -f default.nix -o archive:$PWD/out.tar 2>log & pid=$!
+nixoci build -L -f default.nix -o archive:$PWD/out.tar >/dev/null 2>log & pid=$!
 for n in $(seq 100); do grep -q begun log && break; sleep 0.1; done; grep -q begun log || { cat log; exit 99; }
-left() { ps -eo pid,args | grep -E \"slow-$mark|sleep 0.$mark|__watchdog|out.tar\" | grep -v grep; ls -A | grep -vE '^(default.nix|log)$'; }
+dog=$(pgrep -P $(pgrep -nf \"^nixoci build .*$PWD/out.tar\") -f __watchdog); test -n \"$dog\" || exit 98
+left() { ps -eo pid,args | grep -E \"slow-$mark|sleep 0.$mark|$PWD/out.tar|^ *$dog \" | grep -v grep; ls -A | grep -vE '^(default.nix|log)$'; }
 ";
 
 #[test]
@@ -27,8 +28,8 @@ fn signals_stop_gracefully_with_their_exit_codes() {
         for host in [OLD, NEW] {
             // A background job of a script ignores SIGINT from its birth; `kill` from outside is what a terminal does.
             let slow = SLOW
-                .replace("nixoci build", "setsid -w env --default-signal=INT nixoci build")
-                .replace("pid=$!", "sleep 1; pid=$(pgrep -nf '^nixoci build -L')");
+                .replace("\nnixoci build", "\nsetsid -w env --default-signal=INT nixoci build")
+                .replace("pid=$!", "sleep 1; pid=$(pgrep -nf \"^nixoci build .*$PWD/out.tar\")");
             let run = host.sh(&format!(
                 "{slow} kill -{signal} $pid; wait %1; echo code $?; echo left:; left; echo end"
             ));
