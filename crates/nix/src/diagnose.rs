@@ -12,6 +12,7 @@ use nixoci_core::{Error, Remedy};
 use crate::cli::Target;
 use crate::pattern::{Captures, fill, find};
 use crate::record::Record;
+use crate::reference::as_typed;
 use crate::rules::{RULES, Rule, Then};
 use crate::{codes, source};
 
@@ -37,9 +38,12 @@ impl<'a> Subject<'a> {
 
     /// The flake or file as the user typed it.
     pub(crate) fn reference(&self) -> String {
+        let here = std::env::current_dir().unwrap_or_default();
         match self.build.map(|(request, _)| &request.installable) {
-            Some(Installable::Flake { reference, .. }) => reference.clone(),
-            Some(Installable::File { path, .. }) => path.display().to_string(),
+            Some(Installable::Flake { reference, .. }) => as_typed(reference, &here),
+            Some(Installable::File { path, .. }) => {
+                path.strip_prefix(&here).unwrap_or(path).display().to_string()
+            }
             Some(Installable::StorePath(path)) => path.to_string(),
             _ => String::new(),
         }

@@ -105,7 +105,10 @@ async fn ask_version(cx: &Cx<'_>, program: &Path) -> Result<Version> {
     Version::parse(&text).ok_or_else(|| {
         let said = if text.trim().is_empty() { answer.stderr_text() } else { text };
         Error::new(&codes::UNKNOWN_VERSION, format!("`{}` is no Nix that nixoci knows", program.display()))
-            .because(format!("`nix --version` says: {}", crate::lines::plain(said.trim())))
+            .because(format!(
+                "`nix --version` says: {}",
+                crate::lines::log_line(said.trim().lines().next().unwrap_or_default())
+            ))
             .remedy(Remedy::command("see what it says", "nix --version"))
             .remedy(Remedy::command("install Nix", INSTALL))
     })

@@ -13,6 +13,7 @@ use nixoci_core::{Error, Remedy, Result, ResultExt, codes as core_codes};
 use crate::cli::{self, Target};
 use crate::driver::Nix;
 use crate::record::Record;
+use crate::reference::as_typed;
 use crate::{canonical_reference, codes};
 
 /// One place to look.
@@ -140,7 +141,7 @@ impl Nix {
             Attribute::Name(name) => (request.system.to_string(), name.clone()),
         };
         let outputs = self.outputs(cx, &canonical, &request.flags).await;
-        explain(reference, &system, &name, &outputs)
+        explain(&as_typed(reference, &base), &system, &name, &outputs)
     }
 
     /// The names of all packages of a flake by system; without names where they are not enumerated.

@@ -25,6 +25,19 @@ pub fn canonical_reference(reference: &str, base: &Path) -> Result<String> {
     Ok(format!("{}{}{}", local.scheme, local.encode(&canonical), local.query))
 }
 
+/// A reference as one would type it here: a path below the current directory is relative to it.
+pub(crate) fn as_typed(reference: &str, here: &Path) -> String {
+    let bare = |local: &Local<'_>| local.scheme.is_empty() && here.is_absolute();
+    let Some(local) = Local::of(reference).filter(bare) else {
+        return reference.to_owned();
+    };
+    match local.path.strip_prefix(here) {
+        Ok(rest) if rest.as_os_str().is_empty() => format!(".{}", local.query),
+        Ok(rest) => format!("./{}{}", rest.display(), local.query),
+        Err(_) => reference.to_owned(),
+    }
+}
+
 /// The directory that a reference names, if it is on this host: not necessarily the root of its repository.
 pub(crate) fn local_dir(reference: &str) -> Option<PathBuf> {
     let local = Local::of(reference)?;
@@ -146,6 +159,21 @@ mod tests {
     fn finds_the_directory_of_the_flake_itself() {
         assert_eq!(local_dir("path:/a%20b?dir=sub").unwrap(), Path::new("/a b/sub"));
         assert_eq!(local_dir("/a?submodules=1").unwrap(), Path::new("/a"));
+    }
+
+    #[test]
+    fn a_reference_is_shown_as_one_would_type_it() {
+        let here = Path::new("/home/u/project");
+        for (reference, shown) in [
+            ("/home/u/project", "."),
+            ("/home/u/project?submodules=1", ".?submodules=1"),
+            ("/home/u/project/a/b", "./a/b"),
+            ("/home/u/other", "/home/u/other"),
+            ("path:/home/u/project", "path:/home/u/project"),
+            ("github:o/r", "github:o/r"),
+        ] {
+            assert_eq!(as_typed(reference, here), shown);
+        }
     }
 
     proptest! {

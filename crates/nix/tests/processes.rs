@@ -79,7 +79,7 @@ async fn what_ignores_polite_signals_is_killed() {
 #[tokio::test]
 async fn the_first_signal_is_polite() {
     // As Nix does: its builders are in other groups, and only Nix can find them.
-    let script = "set -m; sleep 1000 & child=$!; echo $child; trap 'kill $child; exit 7' INT; wait";
+    let script = "set -m; sleep 1000 & child=$!; trap 'kill $child; exit 7' INT; echo $child; wait";
     let (mut process, pids) = start(&HostRunner::default(), script, 1).await;
     assert_eq!(process.stop(GRACE).await.unwrap(), Exit::Code(7));
     assert!(gone_within(&pids, Duration::from_secs(1)));
