@@ -141,10 +141,11 @@ nixoci_core::codes! {
 
     /// A warning: a command given as one string.
     COMMAND_IS_STRING = ("nixoci::image::command_is_string", Image, "Cmd or Entrypoint is a string",
-        "The image's configuration has `Cmd` (or `Entrypoint`) as one string, where a list belongs. Docker takes \
-         it, Podman, skopeo and containerd refuse the image. nixoci wrote a list of one element instead, in the \
-         formats that all of them read; `docker-archive:` keeps the configuration as it was. Write \
-         `Cmd = [ \"hello\" ];`.");
+        "The image's configuration has `Cmd` (or `Entrypoint`) as one string, where a list belongs. Docker's classic \
+         image store takes it. Docker with the containerd store (Docker Desktop, new installations of the engine) \
+         loads the image and cannot run it; Podman, skopeo and containerd refuse it. nixoci wrote a list of one \
+         element instead, in the formats that all of them read; `docker-archive:` keeps the configuration as it \
+         was. Write `Cmd = [ \"hello\" ];`.");
     /// A warning: the command is not in the image.
     COMMAND_MISSING = ("nixoci::image::command_missing", Image, "the command is not in the image",
         "What the container would start, or the interpreter of that script, is not in the image, or may not be \

@@ -27,8 +27,8 @@ impl Cache {
             if total <= self.limit {
                 break;
             }
-            let target = std::path::absolute(&entry.archive).unwrap_or_default();
-            if !linked.contains(&target) && delete(&entry.archive) {
+            let name = entry.archive.file_name().unwrap_or_default();
+            if !linked.contains(name) && delete(&entry.archive) {
                 total -= entry.size;
             }
         }

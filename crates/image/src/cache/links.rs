@@ -4,11 +4,11 @@
 //! The archive is kept while that link exists and points to it.
 
 use std::collections::HashSet;
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use nixoci_core::digest::Digest;
 use nixoci_core::{Error, Remedy, Result};
@@ -60,15 +60,17 @@ pub(super) fn make(dir: &Path, archive: &Path, link: &Path) -> Result<()> {
     })
 }
 
-/// What links point to now. Links that are gone are forgotten.
-pub(super) fn targets(dir: &Path) -> HashSet<PathBuf> {
+/// The file names of the archives that links point to now. Links that are gone are forgotten.
+pub(super) fn targets(dir: &Path) -> HashSet<OsString> {
     let mut targets = HashSet::new();
+    // The cache may be reached by several paths, `~/.cache` being a link to another disk.
+    let here = fs::canonicalize(dir).ok();
     for record in fs::read_dir(dir.join("links")).into_iter().flatten().flatten() {
         let Ok(link) = fs::read(record.path()) else { continue };
-        match fs::read_link(OsStr::from_bytes(&link)) {
-            Ok(target) if target.parent() == std::path::absolute(dir).ok().as_deref() => {
-                targets.insert(target);
-            }
+        let target = fs::read_link(OsStr::from_bytes(&link));
+        let ours = |target: &Path| target.parent().and_then(|parent| fs::canonicalize(parent).ok()) == here;
+        match target {
+            Ok(target) if ours(&target) => targets.extend(target.file_name().map(OsStr::to_owned)),
             // It may be on a disk that is not mounted now: only what is surely gone is forgotten.
             Err(error) if error.kind() != io::ErrorKind::NotFound => {}
             _ => {

@@ -22,7 +22,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use nixoci_core::digest::Digest;
-use nixoci_core::{Error, Result};
+use nixoci_core::{Error, Remedy, Result};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use tokio_util::sync::CancellationToken;
@@ -157,7 +157,7 @@ impl Cache {
         self.evict();
         // A process that died may have left a beginning.
         file.set_len(0).map_err(cache_error("the cache cannot be written"))?;
-        let summary = make(&mut file)?;
+        let summary = make(&mut file).map_err(|error| self.explain(error))?;
         let size = file.metadata().map_err(cache_error("the cache cannot be read"))?.len();
         let archive = self.file(key, "tar");
         {
@@ -173,6 +173,17 @@ impl Cache {
         let image = CachedImage { archive, summary, _lock: Arc::new(file) };
         self.evict();
         Ok(image)
+    }
+
+    /// A full disk is only of use with the directory that is on it.
+    fn explain(&self, error: Error) -> Error {
+        if !error.is(&codes::DISK_FULL) {
+            return error;
+        }
+        let room = "keep images on another disk";
+        error
+            .because(format!("images are kept in {}", self.dir.display()))
+            .remedy(Remedy::command(room, "export XDG_CACHE_HOME=/path/with/room"))
     }
 
     fn write_record(&self, key: &CacheKey, record: &Record) -> Result<()> {

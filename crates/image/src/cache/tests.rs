@@ -158,7 +158,10 @@ fn the_longest_unused_goes_first_unless_in_use_or_linked() {
     let present = || (1..=5).filter(|number| cache.file(&key(*number), "tar").exists()).collect::<Vec<u8>>();
     let link = dir.path().join("result");
     let linked = cache.fill(&key(1), make(&[1; 10])).unwrap();
-    cache.link(&linked, &link).unwrap();
+    // Made by way of another path to the same cache.
+    std::os::unix::fs::symlink(dir.path().join("images"), dir.path().join("other")).unwrap();
+    let other = Cache::open(dir.path().join("other")).unwrap();
+    other.link(&other.lookup(&key(1)).unwrap().unwrap(), &link).unwrap();
     drop(linked);
     age(1, 10);
     let used = cache.fill(&key(2), make(&[2; 10])).unwrap();

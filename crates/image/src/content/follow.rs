@@ -1,7 +1,7 @@
-//! From a command to the machine it needs, as the kernel and the runtime would go: argv[0] through PATH,
+//! From a command to the machine it needs, as the kernel and the runtime would go: `argv[0]` through PATH,
 //! through links, through the interpreters of scripts, down to a compiled program.
 //!
-//! Sources: runc `libcontainer`, which looks argv[0] up in the container's own PATH; moby
+//! Sources: runc `libcontainer`, which looks `argv[0]` up in the container's own PATH; moby
 //! `daemon/pkg/oci/defaults.go` for the PATH of an image without one; Linux `fs/binfmt_script.c`, `fs/exec.c`.
 
 use nixoci_core::platform::OciPlatform;
