@@ -40,9 +40,10 @@ const WHAT: &str = "the image's configuration";
 impl ImageConfig {
     /// Reads a configuration.
     ///
-    /// `Cmd` or `Entrypoint` as a plain string is taken by Docker's classic store and refused by everyone else
-    /// (their type in the specification is a list; Docker 28 with the containerd store loads and cannot run it). [`mended`](ImageConfig::mended) then holds the same text with brackets
-    /// around that string, and every other byte as it was.
+    /// `Cmd` or `Entrypoint` as a plain string is taken by Docker's classic store and refused by everyone else:
+    /// their type in the specification is a list, and Docker 28 with the containerd store loads such an image
+    /// and cannot run it. [`mended`](ImageConfig::mended) then holds the same text with brackets around that
+    /// string, and every other byte as it was.
     pub(crate) fn parse(text: &str) -> Result<ImageConfig> {
         let root = Object::parse(text, WHAT)?;
         let mut warnings = Vec::new();
