@@ -49,7 +49,9 @@ fn cases() -> Vec<Case> {
             goal: "0.3 s",
             prepare: "",
             ours: "cd /tmp/bench && nixoci build -q path:/tmp/cowsay#container",
-            peer: Some("cd /tmp/bench && $NIX build path:/tmp/cowsay#packages.x86_64-linux.container --out-link nix-result"),
+            peer: Some(
+                "cd /tmp/bench && $NIX build path:/tmp/cowsay#packages.x86_64-linux.container --out-link nix-result",
+            ),
             limit: |_| Duration::from_millis(300),
         },
         Case {
@@ -65,6 +67,8 @@ fn cases() -> Vec<Case> {
 
 /// Runs every comparison with each Nix of the lab, prints a table, and writes it into docs/benchmarks.md.
 pub(crate) fn run() -> Result<i32> {
+    let _lease = crate::lab::up()?;
+    crate::sh::step("cargo build --release", || crate::demo::build(&["--package", "nixoci", "--release"]))?;
     let mut table = String::from(
         "| Nix | what | nixoci, median | peer, median | ratio | goal | |\n|---|---|---|---|---|---|---|\n",
     );
@@ -93,9 +97,12 @@ type Row = (&'static str, &'static str, Duration, Duration, Duration);
 /// not measured.
 fn inside(nix: &str) -> Result<Vec<Row>> {
     let output = Command::new(std::env::current_exe()?)
-        .args(["lab", "exec", "--nix", nix, "--"])
+        .args(["lab", "exec", "--no-build", "--nix", nix, "--cwd"])
+        .arg(crate::workspace())
+        .arg("--")
         .arg(std::env::current_exe()?)
         .arg("bench-inside")
+        .env("NIXOCI_BIN", release_binary()?)
         .stderr(Stdio::inherit())
         .output()?;
     if !output.status.success() {
@@ -111,9 +118,19 @@ fn inside(nix: &str) -> Result<Vec<Row>> {
     Ok(rows)
 }
 
+/// What cargo built for release lies beside what it built for us.
+fn release_binary() -> Result<std::path::PathBuf> {
+    let own = std::env::current_exe()?;
+    let target =
+        own.parent().and_then(std::path::Path::parent).context("this program lies in no target directory")?;
+    Ok(target.join("release/nixoci"))
+}
+
 /// The part that runs on the emulated host: prints both medians of every case in microseconds.
 pub(crate) fn run_inside() -> Result<i32> {
-    shell("rm -rf /tmp/hello /tmp/cowsay /tmp/bench; cp -r examples/hello examples/cowsay /tmp; mkdir /tmp/bench")?;
+    shell(
+        "rm -rf /tmp/hello /tmp/cowsay /tmp/bench; cp -r examples/hello examples/cowsay /tmp; mkdir /tmp/bench",
+    )?;
     for case in cases() {
         let (mut ours, mut peer) = (Vec::new(), Vec::new());
         // The first round fills the file system's cache and Nix's store, and is not counted.

@@ -5,6 +5,7 @@
     reason = "a program for developers that talks on its terminal"
 )]
 
+mod bench;
 mod darwin;
 mod demo;
 mod lab;
@@ -40,6 +41,11 @@ enum Task {
     },
     /// Checks that the product compiles for macOS
     CheckDarwin,
+    /// Times nixoci beside the commands people type today, in the lab; writes docs/benchmarks.md
+    Bench,
+    /// The part of `bench` that runs on an emulated host
+    #[command(hide = true)]
+    BenchInside,
     /// The test lab: emulated hosts with real Nix and real Docker
     #[command(subcommand)]
     Lab(lab::Lab),
@@ -60,6 +66,8 @@ fn run(args: &Args) -> Result<i32> {
         Task::Demo => demo::run(),
         Task::Test { skip } => test::run(skip),
         Task::CheckDarwin => darwin::run(),
+        Task::Bench => bench::run(),
+        Task::BenchInside => bench::run_inside(),
         Task::Lab(command) => lab::run(command),
     }
 }

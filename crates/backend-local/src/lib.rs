@@ -62,16 +62,21 @@ impl Local {
 
     /// The reason why nothing can be built for `system` here, if there is one.
     async fn refusal(&self, cx: &Cx<'_>, system: &NixSystem) -> Result<Option<Error>> {
-        let offers = self.offers(cx).await?;
+        let offers = self.offers(cx, Some(system)).await?;
         Ok(offers::refusal(&offers, cx.host, system))
     }
 }
 
 #[async_trait]
 impl Backend for Local {
-    async fn offers(&self, cx: &Cx<'_>) -> Result<Vec<Offer>> {
+    async fn offers(&self, cx: &Cx<'_>, want: Option<&NixSystem>) -> Result<Vec<Offer>> {
         offers::require_linux(cx.host)?;
         let nix = self.nix(cx).await?;
+        if want == Some(&cx.host.system) {
+            // Nix builds for the machine it is on unless somebody took pains to prevent it, and then it says so
+            // itself: asking it beforehand would cost every build the start of a process.
+            return Ok(vec![offers::native(cx.host)]);
+        }
         Ok(offers::offers(&nix.settings(cx).await?, &self.settings, cx.host))
     }
 

@@ -42,6 +42,11 @@ pub(crate) fn offers(nix: &NixSettings, settings: &Settings, host: &Host) -> Vec
     offers
 }
 
+/// The offer for the machine's own platform.
+pub(crate) fn native(host: &Host) -> Offer {
+    offer(&host.system, host, Readiness::Ready)
+}
+
 /// Why nothing can be built for `system`, by these offers.
 pub(crate) fn refusal(offers: &[Offer], host: &Host, system: &NixSystem) -> Option<Error> {
     match offers.iter().find(|offer| &offer.system == system) {

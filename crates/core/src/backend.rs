@@ -53,7 +53,10 @@ impl fmt::Debug for Cx<'_> {
 pub trait Backend: Send + Sync + fmt::Debug {
     /// What this backend could build right now. Read-only, wakes nothing up, answers within two seconds. A
     /// system it cannot build for may be left out, or offered as [`Readiness::No`] with the reason.
-    async fn offers(&self, cx: &Cx<'_>) -> Result<Vec<Offer>>;
+    ///
+    /// With `want` only the answer for that system is needed, and a backend that can give it more cheaply should;
+    /// offers for other systems are ignored. Without, everything is asked for.
+    async fn offers(&self, cx: &Cx<'_>, want: Option<&NixSystem>) -> Result<Vec<Offer>>;
 
     /// Everything that could stand in the way, for `doctor`. Read-only, never prompts.
     async fn probe(&self, cx: &Cx<'_>) -> Result<Vec<Check>>;

@@ -26,6 +26,15 @@ struct Asked {
     candidate: Candidate,
 }
 
+/// What backends are asked.
+#[derive(Clone, Copy)]
+struct Question<'a> {
+    /// For which system; all of them when absent.
+    want: Option<&'a NixSystem>,
+    /// Whether they were named, in an order that counts.
+    explicit: bool,
+}
+
 /// A backend that could build.
 #[derive(Clone, Debug)]
 pub struct Choice {
@@ -68,7 +77,7 @@ pub async fn survey(
     tables: &BTreeMap<String, Vec<BackendTable>>,
 ) -> Result<Vec<BackendStatus>> {
     let names: Vec<String> = registry.iter().map(|factory| factory.descriptor().name.into_owned()).collect();
-    let asked = ask(cx, registry, &names, tables, false).await?;
+    let asked = ask(cx, registry, &names, tables, Question { want: None, explicit: false }).await?;
     Ok(asked
         .into_iter()
         .map(|Asked { candidate, .. }| {
@@ -87,7 +96,7 @@ async fn ask(
     registry: &Registry,
     names: &[String],
     tables: &BTreeMap<String, Vec<BackendTable>>,
-    explicit: bool,
+    question: Question<'_>,
 ) -> Result<Vec<Asked>> {
     let mut made = Vec::new();
     for (place, name) in names.iter().enumerate() {
@@ -100,13 +109,14 @@ async fn ask(
             .flatten()
             .cloned()
             .collect();
-        made.push((descriptor, explicit.then_some(place), factory.create(&own)?));
+        made.push((descriptor, question.explicit.then_some(place), factory.create(&own)?));
     }
     let asked = made.into_iter().map(|(descriptor, preference, backend)| async move {
-        let offers = tokio::time::timeout(OFFER_LIMIT, backend.offers(cx)).await.unwrap_or_else(|_| {
-            let text = format!("it did not answer within {} s", OFFER_LIMIT.as_secs());
-            Err(Error::new(&nixoci_core::codes::NO_BACKEND, text))
-        });
+        let offers =
+            tokio::time::timeout(OFFER_LIMIT, backend.offers(cx, question.want)).await.unwrap_or_else(|_| {
+                let text = format!("it did not answer within {} s", OFFER_LIMIT.as_secs());
+                Err(Error::new(&nixoci_core::codes::NO_BACKEND, text))
+            });
         Asked { backend, candidate: Candidate { descriptor, preference, offers } }
     });
     Ok(join_all(asked).await)
@@ -119,7 +129,8 @@ async fn ask(
 pub(crate) async fn choose(engine: &Engine<'_>, job: &Job, system: &NixSystem) -> Result<Choices> {
     let explicit = !job.backends.is_empty();
     let names = if explicit { job.backends.clone() } else { automatic(engine.registry) };
-    let mut asked = ask(&engine.cx, engine.registry, &names, &job.backend_tables, explicit).await?;
+    let question = Question { want: Some(system), explicit };
+    let mut asked = ask(&engine.cx, engine.registry, &names, &job.backend_tables, question).await?;
     // Ctrl-C while asking makes backends answer "cancelled": that is no reason to name.
     if engine.cx.cancel.is_cancelled() {
         return Err(Error::new(&nixoci_core::codes::CANCELLED, "stopped"));

@@ -13,6 +13,10 @@ nixoci_core::codes! {
     UNKNOWN_VERSION = ("nixoci::nix::unknown_version", ToolMissing, "the program called nix is not known",
         "`nix --version` printed no version that nixoci understands. Perhaps another program is called `nix`, or \
          a wrapper prints something first.");
+    /// nix.conf is wrong.
+    BAD_CONFIG = ("nixoci::nix::bad_config", Config, "Nix's configuration is wrong",
+        "Nix reads /etc/nix/nix.conf, ~/.config/nix/nix.conf and the variable NIX_CONFIG, and one of them has a \
+         line that it does not understand.");
     /// Nix answered in a form that nixoci does not know.
     UNEXPECTED = ("nixoci::nix::unexpected", Unexpected, "Nix answered in an unknown form",
         "A command succeeded, but its output is not what any supported version prints. Most likely this version \

@@ -265,6 +265,13 @@ fn other_texts_are_known_too() {
             "error: unable to download 'https://api.github.com/repos/o/r/commits/HEAD': HTTP error 404",
             &codes::FETCH_DENIED,
         ),
+        ("error: executing 'git': No such file or directory", &nixoci_core::codes::TOOL_MISSING),
+        (
+            "git@github.com: Permission denied (publickey).\nfatal: Could not read from remote repository.",
+            &codes::FETCH_DENIED,
+        ),
+        ("error: syntax error in configuration line 'x y' in '/etc/nix/nix.conf'", &codes::BAD_CONFIG),
+        ("error: unable to download 'https://x/y': HTTP error 503", &codes::FETCH),
         ("error: cannot find flake 'flake:nosuch' in the flake registries", &codes::NOT_A_FLAKE),
         (
             "error: Unable to start any build;\n either increase '--max-jobs' or enable remote builds.",
@@ -342,4 +349,14 @@ fn codes_are_unique_and_explained() {
     ids.sort_unstable();
     ids.dedup();
     assert_eq!(ids.len(), codes::CODES.len());
+}
+
+#[test]
+fn a_text_made_to_take_long_does_not() {
+    let mut record = Record::default();
+    record.error(format!("error: {}", "while realising the context of ".repeat(100_000)));
+    record.error(format!("error: {}", "a 'x' with features ".repeat(100_000)));
+    let start = std::time::Instant::now();
+    diagnose(&record, &Subject::command(&host(), "x"));
+    assert!(start.elapsed() < std::time::Duration::from_secs(10), "{:?}", start.elapsed());
 }

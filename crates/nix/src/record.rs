@@ -12,6 +12,8 @@ use crate::plan::Plan;
 const ERRORS_KEPT: usize = 50;
 const PLAIN_KEPT: usize = 100;
 const TAILS_KEPT: usize = 200;
+const ERROR_LIMIT: usize = 32 << 10;
+const TAIL_LINE_LIMIT: usize = 1 << 10;
 
 /// What one run of Nix said that is needed after its end. Bounded, whatever it says.
 #[derive(Debug, Default)]
@@ -45,6 +47,7 @@ impl Record {
 
     pub(crate) fn error(&mut self, text: String) {
         self.file.mention(&text);
+        let text = shortened(text, ERROR_LIMIT);
         if self.errors.len() < ERRORS_KEPT && !self.errors.contains(&text) {
             self.errors.push(text);
         }
@@ -68,7 +71,8 @@ impl Record {
                 self.order.pop_front().map(|oldest| self.tails.remove(&oldest));
             }
         }
-        keep(self.tails.entry(drv.to_owned()).or_default(), line.to_owned(), LOG_TAIL_LINES);
+        let line = shortened(line.to_owned(), TAIL_LINE_LIMIT);
+        keep(self.tails.entry(drv.to_owned()).or_default(), line, LOG_TAIL_LINES);
     }
 
     /// The end of a derivation's log.
@@ -96,6 +100,21 @@ fn keep(lines: &mut VecDeque<String>, line: String, limit: usize) {
         lines.pop_front();
     }
     lines.push_back(line);
+}
+
+/// Beginning and end of a text that is longer than anybody reads: where it comes from, and what it says.
+fn shortened(text: String, limit: usize) -> String {
+    if text.len() <= limit {
+        return text;
+    }
+    let (mut head, mut tail) = (limit / 2, text.len() - limit / 2);
+    while !text.is_char_boundary(head) {
+        head -= 1;
+    }
+    while !text.is_char_boundary(tail) {
+        tail += 1;
+    }
+    format!("{} … {}", &text[..head], &text[tail..])
 }
 
 #[cfg(test)]
@@ -131,5 +150,17 @@ mod tests {
         assert!(record.tails.len() <= TAILS_KEPT && record.order.len() <= TAILS_KEPT);
         assert_eq!(record.tail("drv9999"), ["x"]);
         assert_eq!((record.errors.len(), record.plain.len()), (ERRORS_KEPT, PLAIN_KEPT));
+    }
+
+    #[test]
+    fn enormous_texts_keep_their_beginning_and_end() {
+        let mut record = Record::default();
+        let text = format!("error: begin{}end", "ü".repeat(1 << 20));
+        record.error(text.clone());
+        record.build_line(Some(DRV), &text);
+        for kept in [&record.errors[0], &record.tail(DRV)[0]] {
+            assert!(kept.len() < ERROR_LIMIT + 10, "{}", kept.len());
+            assert!(kept.starts_with("error: begin") && kept.ends_with("end"));
+        }
     }
 }

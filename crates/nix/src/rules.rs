@@ -66,12 +66,31 @@ const NETWORK: &[(&str, &str)] = &[
     ("or use a local copy of the input", "nixoci build --override-input NAME path:/DIRECTORY"),
 ];
 
+const TOKENS: &[(&str, &str)] = &[
+    (
+        "a private repository, or GitHub's limit: give Nix a token, in ~/.config/nix/nix.conf",
+        "access-tokens = github.com=TOKEN",
+    ),
+    ("or fetch by ssh, with your key", "git+ssh://git@github.com/OWNER/REPOSITORY"),
+    ("or use a local copy of the input", "nixoci build --override-input NAME path:/DIRECTORY"),
+];
+
 pub(crate) static RULES: &[Rule] = &[
     rule(&nixoci_core::codes::CANCELLED, &["interrupted by the user"], "Nix was interrupted", &[]),
     // The machine.
     rule(
+        &c::BAD_CONFIG,
+        &[
+            "syntax error in configuration line '{line}' in '{file}'",
+            "illegal configuration line '{line}' in '{file}'",
+            "setting '{file}' has invalid value '{line}'",
+        ],
+        "Nix's configuration is wrong: {file}: {line}",
+        &[("correct it, then see whether Nix takes it", "nix config show")],
+    ),
+    rule(
         &c::DAEMON_PERMISSION,
-        &["cannot connect to socket at '{socket}': Permission denied", "user '{name}' is not allowed to connect to the Nix daemon"],
+        &["cannot connect to socket at '{socket}': Permission denied", "getting status of '{prefix}daemon-socket/socket': Permission denied", "user '{name}' is not allowed to connect to the Nix daemon"],
         "your user may not use the Nix daemon",
         &[
             ("on Debian, join the group that may, then log in again", "sudo usermod -aG nix-users {user}"),
@@ -281,17 +300,26 @@ pub(crate) static RULES: &[Rule] = &[
     rule(
         &c::FETCH_DENIED,
         &[
-            "unable to download '{url}': HTTP error {status}",
-            "Permission denied (publickey{*}while fetching the input '{url}'",
-            "access-tokens",
-            "API rate limit exceeded",
+            "unable to download '{url}': HTTP error 401",
+            "unable to download '{url}': HTTP error 403",
+            "unable to download '{url}': HTTP error 404",
+            "unable to download '{url}': HTTP error 407",
+            "unable to download '{url}': HTTP error 429",
         ],
-        "{url} cannot be fetched: the server answers with an error {status}",
-        &[
-            ("a private repository or GitHub's limit: give Nix a token, in ~/.config/nix/nix.conf", "access-tokens = github.com=TOKEN"),
-            ("or fetch by ssh, with your key", "git+ssh://git@github.com/OWNER/REPOSITORY"),
-            ("or use a local copy of the input", "nixoci build --override-input NAME path:/DIRECTORY"),
-        ],
+        "the server does not hand out {url}",
+        TOKENS,
+    ),
+    rule(
+        &c::FETCH_DENIED,
+        &["{url}: Permission denied (publickey"],
+        "{url} does not accept your SSH key",
+        &[("see which keys are offered", "ssh -v {url}"), ("offer another one", "ssh-add ~/.ssh/KEY")],
+    ),
+    rule(
+        &nixoci_core::codes::TOOL_MISSING,
+        &["executing 'git': No such file or directory"],
+        "`git` is not installed, and Nix needs it to fetch an input",
+        &[("install it", "sudo apt-get install git")],
     ),
     rule(
         &c::FETCH,

@@ -50,7 +50,7 @@ pub(crate) fn missing_file(values: &Captures, subject: &Subject<'_>) -> Error {
     if let Some(module) = submodule_of(&root, file) {
         return submodule(&module, file, subject);
     }
-    if file == "flake.nix" && !root.join(file).exists() {
+    if file.rsplit('/').next() == Some("flake.nix") && !root.join(file).exists() {
         return no_flake(values, subject);
     }
     if root.join(file).exists() {

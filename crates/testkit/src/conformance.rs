@@ -66,11 +66,11 @@ fn fail<T>(result: Result<T>, what: &str) -> std::result::Result<T, String> {
 
 async fn offers(backend: &dyn Backend, world: &World) -> std::result::Result<(), String> {
     let begin = Instant::now();
-    let first = format!("{:?}", backend.offers(&world.cx()).await);
+    let first = format!("{:?}", backend.offers(&world.cx(), None).await);
     if begin.elapsed() > OFFERS_LIMIT {
         return Err(format!("the first answer took {:?}", begin.elapsed()));
     }
-    let second = format!("{:?}", backend.offers(&world.cx()).await);
+    let second = format!("{:?}", backend.offers(&world.cx(), None).await);
     if first == second { Ok(()) } else { Err(format!("{first}\nthen {second}")) }
 }
 
@@ -94,7 +94,7 @@ async fn plan(
         return Err(format!("{first:?}\nthen {second:?}"));
     }
     let plan = fail(backend.plan(&cx, &want).await, "plan")?;
-    let offers = fail(backend.offers(&cx).await, "offers")?;
+    let offers = fail(backend.offers(&cx, None).await, "offers")?;
     let ready = offers.iter().any(|o| want.contains(&o.system) && matches!(o.readiness, Readiness::Ready));
     if ready && !plan.is_satisfied() {
         return Err("a backend that offers to build now has a plan with something to do".to_owned());

@@ -143,7 +143,7 @@ impl FakeBackend {
 
 #[async_trait]
 impl Backend for FakeBackend {
-    async fn offers(&self, _: &Cx<'_>) -> Result<Vec<Offer>> {
+    async fn offers(&self, _: &Cx<'_>, _: Option<&NixSystem>) -> Result<Vec<Offer>> {
         let readiness = match (self.fault, self.is_ready()) {
             (Fault::NoOffer, _) => Readiness::No { error: Error::new(&FAULT, "the fake has no builder") },
             (_, true) => Readiness::Ready,
