@@ -41,14 +41,7 @@ pub(crate) async fn validate(app: &App, args: &ValidateArgs) -> Result<u8> {
     let expect = args.platform.as_deref().map(resolve::parse_platform).transpose()?;
     let summary = check(app, &args.source.source, expect).await?;
     for warning in &summary.warnings {
-        nixoci_core::event::Observer::observe(
-            app.ui.as_ref(),
-            nixoci_core::event::Event::Message {
-                level: nixoci_core::event::Level::Warning,
-                text: warning.text.clone(),
-                remedies: Vec::new(),
-            },
-        );
+        app.cx().observer.warn(warning.text.clone(), Vec::new());
     }
     app.ui.finish();
     let text = format!(
@@ -72,6 +65,8 @@ pub(crate) async fn import_file(
     let path = path(app, source)?;
     let cache = cache.clone();
     reading(app, source, move |options| {
+        // Says what is wrong with a path that is no file.
+        Input::file(&path)?;
         let key = CacheKey::new(&content(&path)?, &naming);
         cache.fill(&key, |out| {
             import(Input::file(&path)?, &ReadOptions { names: naming.clone(), ..options.clone() }, out)

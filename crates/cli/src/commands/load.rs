@@ -15,6 +15,10 @@ pub(crate) async fn run(app: &App, args: &LoadArgs) -> Result<u8> {
         LoadSink { runtime: resolve::runtime(&args.runtime)?, docker_host: args.docker.docker_host.clone() };
     let cache = app.cache()?;
     let image = import_file(app, &cache, &args.source.source, Naming::parse(&args.tag)?).await?;
+    // It may be in the cache since somebody took it with --allow-mismatch.
+    for warning in image.summary.accept(None, false)? {
+        app.cx().observer.warn(warning.text, Vec::new());
+    }
     let loaded = nixoci_engine::load(&app.engine(&cache), &sink, &image).await?;
     app.ui.finish();
     let quiet = app.printer.verbosity < Verbosity::Normal;
