@@ -1,7 +1,7 @@
 //! From what any version of Nix says to an error with a code, a cause and remedies.
 //!
 //! The texts are described in the table of [`rules`](crate::rules); what needs a look at the user's files is
-//! in [`source`](crate::source).
+//! in [`crate::source`].
 
 use nixoci_core::error::Excerpt;
 use nixoci_core::host::Host;

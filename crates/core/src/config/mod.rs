@@ -1,7 +1,7 @@
 //! nixoci.toml: its shape, where it is found, how its layers combine, and errors that point into it.
 //!
-//! The flow: [`discover`] finds the files, [`ConfigFile::load`] reads each one on its own (so that an error
-//! names its file and place), and [`resolve`](settings::resolve) layers them under flags and environment into
+//! The flow: [`discover()`] finds the files, [`ConfigFile::load`] reads each one on its own (so that an error
+//! names its file and place), and [`resolve()`] layers them under flags and environment into
 //! [`Settings`], in which every value remembers where it came from.
 
 mod discover;
