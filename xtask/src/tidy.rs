@@ -177,3 +177,60 @@ fn unsafe_code_is_in_the_plugin_crate_only() {
     });
     assert!(found.is_empty(), "{found:#?}");
 }
+
+/// The targets of relative links in a Markdown text, without `#anchors`.
+fn links(text: &str) -> impl Iterator<Item = &str> {
+    text.split("](")
+        .skip(1)
+        .filter_map(|rest| rest.split_once(')'))
+        .map(|(target, _)| target.split('#').next().unwrap_or_default())
+        .filter(|target| !target.is_empty() && !target.contains("://"))
+}
+
+#[test]
+fn documents_link_to_what_exists() {
+    let mut broken = Vec::new();
+    for path in files().into_iter().filter(|path| path.extension().is_some_and(|extension| extension == "md"))
+    {
+        let Ok(text) = fs::read_to_string(workspace().join(&path)) else { continue };
+        let base = workspace().join(path.parent().unwrap_or(Path::new("")));
+        for target in links(&text).filter(|target| !base.join(target).exists()) {
+            broken.push(format!("{}: {target}", path.display()));
+        }
+    }
+    assert!(broken.is_empty(), "{broken:#?}");
+}
+
+#[test]
+fn the_book_lists_every_page() {
+    let docs = workspace().join("docs");
+    let summary = fs::read_to_string(docs.join("SUMMARY.md")).expect("docs/SUMMARY.md is there");
+    let listed: BTreeSet<PathBuf> = links(&summary).map(PathBuf::from).collect();
+    let pages: BTreeSet<PathBuf> = files()
+        .into_iter()
+        .filter_map(|path| path.strip_prefix("docs").ok().map(Path::to_owned))
+        .filter(|path| path.extension().is_some_and(|extension| extension == "md"))
+        .filter(|path| path != Path::new("SUMMARY.md"))
+        .collect();
+    assert_eq!(listed, pages);
+}
+
+#[test]
+fn the_domain_starts_no_process_and_nobody_but_the_binary_prints() {
+    let words: Vec<String> = ["process::Command", "println!", "eprintln!", "print!("]
+        .iter()
+        .map(|word| (*word).to_owned())
+        .collect();
+    let found = find(&words, |path| {
+        let product = path.starts_with("crates")
+            && path.components().nth(2).is_some_and(|part| part.as_os_str() == "src");
+        // The process runner, its watchdog and the binary are the places for it; tests do as they need.
+        product
+            && !path.starts_with("crates/cli")
+            && !["crates/nix/src/process.rs", "crates/nix/src/watch.rs"]
+                .iter()
+                .any(|place| path == Path::new(place))
+            && !path.to_string_lossy().contains("test")
+    });
+    assert!(found.is_empty(), "{found:#?}");
+}
