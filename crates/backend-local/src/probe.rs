@@ -8,7 +8,7 @@ use crate::offers;
 use crate::settings::Settings;
 
 pub(crate) async fn checks(cx: &Cx<'_>, nix: &Nix, settings: &Settings) -> Result<Vec<Check>> {
-    let mut checks = vec![good("Nix", nix.version().to_string())];
+    let mut checks = vec![good("version", nix.version().to_string())];
     checks.push(match nix.store_info(cx).await {
         Ok(info) => good("Nix store", store(&info)),
         Err(error) => Check {
