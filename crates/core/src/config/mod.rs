@@ -8,6 +8,7 @@ mod discover;
 mod model;
 mod settings;
 mod table;
+mod toml_error;
 
 pub use discover::discover;
 pub use model::{ConfigFile, ImageTable, LoadTarget, ProfileTable, Runtime, config_schema};

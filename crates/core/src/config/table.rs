@@ -8,7 +8,7 @@ use serde::de::DeserializeOwned;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue, ValueDeserializer};
 
-use super::model::data_error;
+use super::toml_error::data_error;
 use crate::codes;
 use crate::error::{Error, Result};
 
