@@ -9,14 +9,17 @@ use std::collections::BTreeMap;
 /// What the names in a pattern stand for.
 pub(crate) type Captures = BTreeMap<&'static str, String>;
 
-/// The first place where `pattern` fits.
+/// The first place where `pattern` fits. A name takes the first text that lets the literal behind it fit, and is
+/// not reconsidered, so that a text made to take long does not.
 pub(crate) fn find(pattern: &'static str, text: &str) -> Option<Captures> {
     let pieces = split(pattern);
     let starts = text.char_indices().map(|(index, _)| index);
     for start in starts {
         let mut captures = Captures::new();
-        if fits(&pieces, &text[start..], &mut captures) {
-            return Some(captures);
+        match fits(&pieces, &text[start..], &mut captures) {
+            Fit::Here => return Some(captures),
+            Fit::NotHere => {}
+            Fit::Nowhere => return None,
         }
     }
     None
@@ -65,29 +68,49 @@ fn split(pattern: &'static str) -> Vec<Piece> {
     pieces
 }
 
-fn fits(pieces: &[Piece], text: &str, captures: &mut Captures) -> bool {
-    match pieces {
-        [] => true,
-        [Piece::Text(wanted), rest @ ..] => {
-            eat(wanted, text).is_some_and(|after| fits(rest, after, captures))
-        }
-        [Piece::Name(name)] => {
-            keep(name, text.lines().next().unwrap_or_default(), captures);
-            true
-        }
-        [Piece::Name(name), rest @ ..] => {
-            for (index, character) in text.char_indices().chain([(text.len(), '\n')]) {
-                if fits(rest, &text[index..], captures) {
-                    keep(name, &text[..index], captures);
-                    return true;
+enum Fit {
+    Here,
+    NotHere,
+    /// Not further on either.
+    Nowhere,
+}
+
+fn fits(pieces: &[Piece], mut text: &str, captures: &mut Captures) -> Fit {
+    let mut name = None;
+    for piece in pieces {
+        match (piece, name.take()) {
+            (Piece::Name(next), _) => name = Some(*next),
+            (Piece::Text(wanted), None) => match eat(wanted, text) {
+                Some(after) => text = after,
+                None => return Fit::NotHere,
+            },
+            (Piece::Text(wanted), Some(name)) => match until(wanted, text, name == "*") {
+                Some((value, after)) => {
+                    keep(name, value, captures);
+                    text = after;
                 }
-                if character == '\n' && *name != "*" {
-                    return false;
-                }
-            }
-            false
+                None if name == "*" => return Fit::Nowhere,
+                None => return Fit::NotHere,
+            },
         }
     }
+    if let Some(name) = name {
+        keep(name, text.lines().next().unwrap_or_default(), captures);
+    }
+    Fit::Here
+}
+
+/// The text before the first place where `wanted` fits, and the text behind that.
+fn until<'t>(wanted: &str, text: &'t str, across_lines: bool) -> Option<(&'t str, &'t str)> {
+    for (index, character) in text.char_indices().chain([(text.len(), '\n')]) {
+        if let Some(after) = eat(wanted, &text[index..]) {
+            return Some((&text[..index], after));
+        }
+        if character == '\n' && !across_lines {
+            return None;
+        }
+    }
+    None
 }
 
 fn keep(name: &'static str, value: &str, captures: &mut Captures) {

@@ -12,7 +12,7 @@ use crate::plan::Plan;
 const ERRORS_KEPT: usize = 50;
 const PLAIN_KEPT: usize = 100;
 const TAILS_KEPT: usize = 200;
-const ERROR_LIMIT: usize = 32 << 10;
+const ERROR_LIMIT: usize = 16 << 10;
 const TAIL_LINE_LIMIT: usize = 1 << 10;
 
 /// What one run of Nix said that is needed after its end. Bounded, whatever it says.

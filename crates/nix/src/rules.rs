@@ -311,9 +311,9 @@ pub(crate) static RULES: &[Rule] = &[
     ),
     rule(
         &c::FETCH_DENIED,
-        &["{url}: Permission denied (publickey"],
-        "{url} does not accept your SSH key",
-        &[("see which keys are offered", "ssh -v {url}"), ("offer another one", "ssh-add ~/.ssh/KEY")],
+        &["Permission denied (publickey"],
+        "the server does not accept your SSH key",
+        &[("see which keys are offered", "ssh-add -l"), ("offer another one", "ssh-add ~/.ssh/KEY")],
     ),
     rule(
         &nixoci_core::codes::TOOL_MISSING,
