@@ -3,7 +3,7 @@
 //!
 //! Events arrive from any thread; one thread of this module takes them in order and is the only one to write.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::io::IsTerminal;
 use std::sync::Mutex;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
@@ -99,6 +99,8 @@ struct Writer {
     bars: Option<MultiProgress>,
     tasks: HashMap<TaskId, Running>,
     stage: String,
+    /// What was told once: Nix repeats its remarks whenever it is asked something again.
+    told: HashSet<String>,
     last_word: Instant,
     begin: Instant,
 }
@@ -115,6 +117,7 @@ impl Writer {
             bars: fancy.then(|| MultiProgress::with_draw_target(ProgressDrawTarget::stderr_with_hz(10))),
             tasks: HashMap::new(),
             stage: String::new(),
+            told: HashSet::new(),
             last_word: Instant::now(),
             begin: Instant::now(),
         }
@@ -244,7 +247,7 @@ impl Writer {
     }
 
     fn message(&mut self, level: Level, text: &str) {
-        if !self.shows(level) {
+        if !self.shows(level) || !self.told.insert(text.to_owned()) {
             return;
         }
         match level {
