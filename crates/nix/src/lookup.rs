@@ -178,7 +178,12 @@ fn explain(reference: &str, system: &str, name: &str, outputs: &Outputs) -> Erro
             let systems: Vec<&str> = outputs.keys().map(String::as_str).collect();
             no_system(reference, system, name, &systems)
         }
-        _ => no_attribute(reference, system, name, outputs).remedy(add_line(system, name)),
+        (None, Some(names)) if name == "default" && !names.is_empty() => {
+            no_attribute(reference, system, name, outputs)
+                .remedy(Remedy::command("name the one you want", format!("nixoci build {reference}#{}", names[0])))
+        }
+        _ => no_attribute(reference, system, name, outputs)
+            .remedy(add_line("add the image to the outputs of flake.nix", system, name)),
     }
 }
 
@@ -205,12 +210,12 @@ fn no_system(reference: &str, system: &str, name: &str, systems: &[&str]) -> Err
         .remedy(Remedy::advice(format!(
             "if flake.nix lists its systems (`eachSystem`, `genAttrs`, `systems = [ … ]`), add \"{system}\" to the list"
         )))
-        .remedy(add_line(system, name))
+        .remedy(add_line("or add the image to the outputs of flake.nix", system, name))
 }
 
-fn add_line(system: &str, name: &str) -> Remedy {
+fn add_line(text: &str, system: &str, name: &str) -> Remedy {
     Remedy::command(
-        "or add the image to the outputs of flake.nix",
+        text,
         format!(
             "packages.{system}.{name} = nixpkgs.legacyPackages.{system}.dockerTools.buildLayeredImage {{ name = \"{name}\"; }};"
         ),
