@@ -10,6 +10,7 @@ use nixoci_core::host::{Dirs, Host};
 use nixoci_core::platform::NixSystem;
 use nixoci_core::registry::Registry;
 use nixoci_core::runner::{Command as Process, output};
+use nixoci_core::temporary::{TemporaryFiles, Unguarded};
 use nixoci_core::{Error, Result, ResultExt};
 use nixoci_engine::Engine;
 use nixoci_image::Cache;
@@ -31,6 +32,7 @@ pub(crate) struct App {
     pub(crate) ui: Arc<Ui>,
     pub(crate) signals: Signals,
     pub(crate) runner: HostRunner,
+    pub(crate) temporary: Arc<dyn TemporaryFiles>,
     pub(crate) host: Host,
     pub(crate) dirs: Dirs,
     pub(crate) files: Vec<ConfigFile>,
@@ -103,6 +105,10 @@ impl App {
     async fn new(printer: Printer, global: &Global, ui: Arc<Ui>, signals: Signals) -> Result<App> {
         let watchdog =
             std::env::current_exe().ok().map(|exe| Watchdog::new(exe, vec![crate::WATCHDOG.into()]));
+        let temporary: Arc<dyn TemporaryFiles> = match &watchdog {
+            Some(watchdog) => Arc::new(watchdog.clone()),
+            None => Arc::new(Unguarded),
+        };
         let runner = HostRunner::new(watchdog);
         let host = host(&runner, &signals).await?;
         let dirs =
@@ -113,7 +119,7 @@ impl App {
         let registry = crate::backends::registry();
         let files = config_files(global, &cwd, &dirs)?;
         files.iter().try_for_each(|file| file.check_backends(&registry))?;
-        Ok(App { printer, ui, signals, runner, host, dirs, files, registry, cwd })
+        Ok(App { printer, ui, signals, runner, temporary, host, dirs, files, registry, cwd })
     }
 
     /// The world as backends see it.
@@ -124,12 +130,14 @@ impl App {
             runner: &self.runner,
             host: &self.host,
             dirs: &self.dirs,
+            temporary: &self.temporary,
         }
     }
 
     /// The images kept between runs.
     pub(crate) fn cache(&self) -> Result<Cache> {
-        Cache::open(self.dirs.cache.join("images"))
+        let cache = Cache::open(self.dirs.cache.join("images"))?;
+        Ok(cache.cancelled_by(self.signals.cancel().clone()).guarded_by(Arc::clone(&self.temporary)))
     }
 
     /// The pipeline.

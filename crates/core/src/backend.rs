@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::fmt;
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
@@ -16,6 +17,7 @@ use crate::plan::ProvisionPlan;
 use crate::platform::NixSystem;
 use crate::request::BuildRequest;
 use crate::runner::{Command, Runner};
+use crate::temporary::TemporaryFiles;
 
 /// What a backend may use: everything it needs is handed to it, so that it reads no flags, no environment and
 /// no configuration of nixoci's, and so that a test can hand it another world.
@@ -31,6 +33,8 @@ pub struct Cx<'a> {
     pub host: &'a Host,
     /// Where nixoci keeps things.
     pub dirs: &'a Dirs,
+    /// Hears of temporary files, which a thread of its own may write.
+    pub temporary: &'a Arc<dyn TemporaryFiles>,
 }
 
 impl fmt::Debug for Cx<'_> {

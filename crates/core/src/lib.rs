@@ -24,5 +24,6 @@ pub mod platform;
 pub mod registry;
 pub mod request;
 pub mod runner;
+pub mod temporary;
 
 pub use error::{Code, Error, ErrorKind, Remedy, Result, ResultExt};

@@ -94,8 +94,10 @@ async fn write(engine: &Engine<'_>, destination: &Destination, image: &CachedIma
     let _stop = cancel.clone().drop_guard();
     let written = Arc::new(AtomicU64::new(0));
     let (counter, destination, image) = (Arc::clone(&written), destination.clone(), image.clone());
+    let temporary = Arc::clone(engine.cx.temporary);
     let writing = tokio::task::spawn_blocking(move || {
-        destination.write(&image, &cancel, &|bytes, _| counter.store(bytes, Ordering::Relaxed))
+        let progress = |bytes, _| counter.store(bytes, Ordering::Relaxed);
+        destination.write(&image, temporary.as_ref(), &cancel, &progress)
     });
     let delivered =
         writing.await.map_err(|error| Error::new(&BUG, "writing the image crashed").caused_by(&error))??;

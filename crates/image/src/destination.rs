@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use nixoci_core::digest::Digest;
+use nixoci_core::temporary::TemporaryFiles;
 use nixoci_core::{Error, Remedy, Result};
 use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
@@ -121,6 +122,7 @@ impl Destination {
     pub fn write(
         &self,
         image: &CachedImage,
+        temporary: &dyn TemporaryFiles,
         cancel: &CancellationToken,
         progress: Progress<'_>,
     ) -> Result<Delivered> {
@@ -129,7 +131,7 @@ impl Destination {
         let what = format!("{}", path.display());
         let fail = |error: io::Error| write_error(&error, &what);
         let mut source = File::open(&image.archive).map_err(fail)?;
-        let part = Part::create(&path).map_err(fail)?;
+        let part = Part::create(&path, temporary).map_err(fail)?;
         let mut copier = Copier { out: &part.file, done: 0, total: None, cancel, progress };
         let (media_type, digest) = match self {
             Destination::Archive(_) => {
@@ -181,22 +183,24 @@ pub(crate) fn check_directory(path: &Path) -> Result<()> {
 struct Part {
     file: File,
     path: PathBuf,
+    _guard: Box<dyn Send + Sync>,
 }
 
 const PART_SUFFIX: &str = ".nixoci-part";
 
 impl Part {
-    fn create(path: &Path) -> io::Result<Part> {
+    fn create(path: &Path, temporary: &dyn TemporaryFiles) -> io::Result<Part> {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         sweep(path, &name);
         let unique = format!("{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
         let path = path.with_file_name(format!(".{name}.{unique}{PART_SUFFIX}"));
+        let guard = temporary.guard(&path);
         // Never through a file or a link that somebody has put there.
         let file = OpenOptions::new().write(true).create_new(true).open(&path)?;
         // A file system without locks loses only the sweeping.
         let _ = file.try_lock();
-        Ok(Part { file, path })
+        Ok(Part { file, path, _guard: guard })
     }
 
     fn publish(self, path: &Path) -> io::Result<()> {

@@ -10,8 +10,10 @@
 use std::collections::BTreeSet;
 use std::ffi::{OsStr, OsString};
 use std::fmt;
+use std::fs::{File, Metadata, TryLockError};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::fs::MetadataExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Stdio};
@@ -21,7 +23,13 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal};
 
+use nixoci_core::temporary::TemporaryFiles;
+
 use crate::group::{group_is_alive, signal_group};
+
+/// How long a file may stay locked before its lock is taken for another process's: a killed process gives its own
+/// back a moment after its pipe has closed.
+const LOCKED: Duration = Duration::from_millis(300);
 
 /// Ends what nixoci started after nixoci was killed. Cheap to clone; its process starts with the first thing
 /// there is to watch.
@@ -49,8 +57,8 @@ impl Watchdog {
         Watchdog(Arc::new(Inner { exe, args, state: Mutex::new(State::Idle) }))
     }
 
-    /// Has a temporary file or directory removed if nixoci is killed before the guard is dropped. Call it
-    /// before the file exists. Dropping the guard removes nothing.
+    /// Has a temporary file or directory removed if nixoci is killed before the guard is dropped; see
+    /// [`TemporaryFiles::guard`].
     #[must_use = "the file is guarded only as long as the guard lives"]
     pub fn guard_file(&self, path: &Path) -> FileGuard {
         let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
@@ -90,6 +98,12 @@ impl Watchdog {
             }
             State::Failed(_) => {}
         }
+    }
+}
+
+impl TemporaryFiles for Watchdog {
+    fn guard(&self, path: &Path) -> Box<dyn Send + Sync> {
+        Box::new(self.guard_file(path))
     }
 }
 
@@ -224,14 +238,37 @@ impl Watched {
         let groups: Vec<Pid> =
             self.groups.into_iter().filter(|&id| id > 1).filter_map(Pid::from_raw).collect();
         end_groups(&groups);
+        let until = Instant::now() + LOCKED;
         for file in self.files.into_iter().filter(|file| file.is_absolute()) {
-            // Asks about the link itself, never what it points to.
-            match std::fs::symlink_metadata(&file) {
-                Ok(meta) if meta.is_dir() => drop(std::fs::remove_dir_all(&file)),
-                Ok(_) => drop(std::fs::remove_file(&file)),
-                Err(_) => {}
-            }
+            remove(&file, until);
         }
+    }
+}
+
+/// Removes a file or directory, unless somebody else is using it.
+fn remove(path: &Path, until: Instant) {
+    // Asks about the link itself, never what it points to.
+    match std::fs::symlink_metadata(path) {
+        Ok(meta) if meta.is_dir() => drop(std::fs::remove_dir_all(path)),
+        Ok(meta) if meta.is_file() => remove_unlocked(path, &meta, until),
+        Ok(_) => drop(std::fs::remove_file(path)),
+        Err(_) => {}
+    }
+}
+
+/// Another nixoci that waited for the lock of a killed one goes on in the same file, and must keep it.
+fn remove_unlocked(path: &Path, found: &Metadata, until: Instant) {
+    let Ok(file) = File::open(path) else { return drop(std::fs::remove_file(path)) };
+    while let Err(TryLockError::WouldBlock) = file.try_lock() {
+        if Instant::now() >= until {
+            return;
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    // While we waited, the file may have become something else, and another one may have come to its path.
+    let same = |there: &Metadata| (there.dev(), there.ino()) == (found.dev(), found.ino());
+    if std::fs::symlink_metadata(path).is_ok_and(|there| same(&there)) {
+        let _ = std::fs::remove_file(path);
     }
 }
 
@@ -316,5 +353,25 @@ mod tests {
         watchdog_main(script.as_slice());
         assert!(!gone.exists() && !gone_dir.exists() && link.symlink_metadata().is_err());
         assert!(kept.exists() && target.exists());
+    }
+
+    #[test]
+    fn a_file_that_somebody_else_has_locked_meanwhile_stays() {
+        let dir = tempfile::tempdir().unwrap();
+        let [theirs, late] = ["theirs", "late"].map(|name| dir.path().join(name));
+        let [lock, late_lock] = [&theirs, &late].map(|path| File::create(path).unwrap());
+        lock.lock().unwrap();
+        late_lock.lock().unwrap();
+        // A dying process gives its lock back a moment after its pipe.
+        let dying = std::thread::spawn(move || {
+            std::thread::sleep(Duration::from_millis(30));
+            drop(late_lock);
+        });
+        // Sorted by name: the one that is given back is waited for first.
+        let script: Vec<u8> =
+            [&theirs, &late].iter().flat_map(|path| file_line(b'f', path.as_os_str())).collect();
+        watchdog_main(script.as_slice());
+        dying.join().unwrap();
+        assert!(theirs.exists() && !late.exists());
     }
 }

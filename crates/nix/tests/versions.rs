@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -15,6 +15,7 @@ use nixoci_core::event::{Event, Observer};
 use nixoci_core::host::{Dirs, Host};
 use nixoci_core::request::{BuildRequest, Installable, NixFlags};
 use nixoci_core::runner::{Command, Process, Runner};
+use nixoci_core::temporary::{TemporaryFiles, Unguarded};
 use nixoci_nix::nar::{HashingReader, Writer};
 use nixoci_nix::{HostRunner, Nix, codes};
 use tokio_util::sync::CancellationToken;
@@ -70,6 +71,7 @@ impl Observer for Recorder {
 
 /// A machine with one version of Nix.
 struct World {
+    temporary: Arc<dyn TemporaryFiles>,
     dir: tempfile::TempDir,
     runner: ShimRunner,
     observer: Recorder,
@@ -119,6 +121,7 @@ impl World {
             runner: ShimRunner { host: HostRunner::default(), env },
             observer: Recorder::default(),
             cancel: CancellationToken::new(),
+            temporary: Arc::new(Unguarded),
             dir,
             host,
             dirs,
@@ -138,6 +141,7 @@ impl World {
             runner: &self.runner,
             host: &self.host,
             dirs: &self.dirs,
+            temporary: &self.temporary,
         }
     }
 

@@ -1,13 +1,14 @@
 //! A small world for one test.
 
 use std::path::PathBuf;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use nixoci_core::backend::Cx;
 use nixoci_core::event::{Event, Level, Observer};
 use nixoci_core::host::{Dirs, Host};
 use nixoci_core::runner::{Command, Process, Runner};
+use nixoci_core::temporary::{TemporaryFiles, Unguarded};
 use nixoci_core::{Error, Result};
 use tokio_util::sync::CancellationToken;
 
@@ -50,7 +51,8 @@ pub struct World {
     pub dirs: Dirs,
     recorder: Recorder,
     runner: Box<dyn Runner>,
-    _temporary: tempfile::TempDir,
+    temporary: Arc<dyn TemporaryFiles>,
+    _directory: tempfile::TempDir,
 }
 
 impl World {
@@ -59,8 +61,8 @@ impl World {
     /// # Errors
     /// When no temporary directory can be made.
     pub fn new(system: &str, runner: Box<dyn Runner>) -> std::io::Result<World> {
-        let temporary = tempfile::tempdir()?;
-        let place = |name: &str| temporary.path().join(name);
+        let directory = tempfile::tempdir()?;
+        let place = |name: &str| directory.path().join(name);
         Ok(World {
             cancel: CancellationToken::new(),
             host: Host {
@@ -73,7 +75,8 @@ impl World {
             dirs: Dirs { cache: place("cache"), config: place("config"), state: place("state") },
             recorder: Recorder::default(),
             runner,
-            _temporary: temporary,
+            temporary: Arc::new(Unguarded),
+            _directory: directory,
         })
     }
 
@@ -93,6 +96,7 @@ impl World {
             runner: self.runner.as_ref(),
             host: &self.host,
             dirs: &self.dirs,
+            temporary: &self.temporary,
         }
     }
 

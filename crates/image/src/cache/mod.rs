@@ -5,7 +5,7 @@
 //! - An archive appears by rename, after its `KEY.json`; where there is an archive, it is complete.
 //! - `KEY.part` is locked by whoever makes it. Others wait for the lock, and then find the archive.
 //! - A user of an archive holds a shared lock on it; only who gets it exclusively may delete it.
-//! - A process that dies leaves at most an unlocked `KEY.part`, which the next one sweeps away.
+//! - A process that dies leaves at most an unlocked `KEY.part`. The watchdog removes it, or else the next process.
 //!
 //! Locks are those of `flock(2)`, through the standard library.
 
@@ -22,6 +22,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use nixoci_core::digest::Digest;
+use nixoci_core::temporary::{TemporaryFiles, Unguarded};
 use nixoci_core::{Error, Remedy, Result};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
@@ -76,6 +77,7 @@ pub struct Cache {
     dir: PathBuf,
     limit: u64,
     cancel: CancellationToken,
+    temporary: Arc<dyn TemporaryFiles>,
 }
 
 /// The content of `KEY.json`.
@@ -99,7 +101,8 @@ impl Cache {
     pub fn open(dir: PathBuf) -> Result<Cache> {
         let make = fs::DirBuilder::new().recursive(true).mode(0o700).create(dir.join("links"));
         make.map_err(cache_error(format!("the cache {} cannot be made", dir.display())))?;
-        Ok(Cache { dir, limit: DEFAULT_LIMIT, cancel: CancellationToken::new() })
+        let (cancel, temporary) = (CancellationToken::new(), Arc::new(Unguarded));
+        Ok(Cache { dir, limit: DEFAULT_LIMIT, cancel, temporary })
     }
 
     /// Keeps at most this many bytes. What is in use, and what a link points to, is kept in any case.
@@ -113,6 +116,13 @@ impl Cache {
     #[must_use]
     pub fn cancelled_by(mut self, cancel: CancellationToken) -> Self {
         self.cancel = cancel;
+        self
+    }
+
+    /// Has archives in the making removed when nixoci is killed.
+    #[must_use]
+    pub fn guarded_by(mut self, temporary: Arc<dyn TemporaryFiles>) -> Self {
+        self.temporary = temporary;
         self
     }
 
@@ -150,6 +160,8 @@ impl Cache {
     ) -> Result<CachedImage> {
         let part = self.file(key, "part");
         let mut file = lock::exclusive(&part, &self.cancel)?;
+        // Only now: as long as another process has the lock, the file is that process's.
+        let _guard = self.temporary.guard(&part);
         let unfinished = lock::RemoveOnDrop(&part);
         if let Some(image) = self.lookup(key)? {
             return Ok(image);

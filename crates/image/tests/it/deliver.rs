@@ -4,6 +4,7 @@ use std::path::Path;
 
 use crate::build::*;
 use nixoci_core::digest::Digest;
+use nixoci_core::temporary::Unguarded;
 use nixoci_image::{Cache, CacheKey, CachedImage, Destination, Naming, ReadOptions, codes, import};
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
@@ -18,7 +19,7 @@ fn cached(dir: &Path, image: &Image) -> CachedImage {
 }
 
 fn write(destination: &Destination, image: &CachedImage) -> nixoci_core::Result<nixoci_image::Delivered> {
-    destination.write(image, &CancellationToken::new(), &|_, _| {})
+    destination.write(image, &Unguarded, &CancellationToken::new(), &|_, _| {})
 }
 
 fn files(dir: &Path) -> Vec<String> {
@@ -121,7 +122,7 @@ fn a_failed_write_leaves_the_old_file() {
     std::fs::write(&out, "old").unwrap();
     let cancel = CancellationToken::new();
     cancel.cancel();
-    let stopped = Destination::Archive(out.clone()).write(&image, &cancel, &|_, _| {});
+    let stopped = Destination::Archive(out.clone()).write(&image, &Unguarded, &cancel, &|_, _| {});
     assert!(stopped.unwrap_err().is(&nixoci_core::codes::CANCELLED));
     std::fs::write(&image.archive, "damaged").unwrap();
     let damaged = write(&Destination::DockerArchive(out.clone()), &image);

@@ -1,13 +1,14 @@
 use super::*;
 use std::collections::HashMap;
 use std::path::PathBuf;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use nixoci_core::ErrorKind;
 use nixoci_core::event::Silent;
 use nixoci_core::host::{Dirs, Host};
 use nixoci_core::runner::{Exit, Input, Process, Runner, Stream};
+use nixoci_core::temporary::{TemporaryFiles, Unguarded};
 use tokio_util::sync::CancellationToken;
 
 /// Answers commands from a table: the arguments, joined, to exit status, stdout and stderr.
@@ -67,7 +68,9 @@ async fn with<T>(fake: &Fake, system: &str, act: impl AsyncFnOnce(&Cx<'_>) -> T)
         Host { system: system.parse().unwrap(), home: None, uid: 1000, env: Default::default(), cpus: 2 };
     let dirs = Dirs { cache: "/c".into(), config: "/g".into(), state: "/s".into() };
     let cancel = CancellationToken::new();
-    let cx = Cx { cancel: &cancel, observer: &Silent, runner: fake, host: &host, dirs: &dirs };
+    let temporary: Arc<dyn TemporaryFiles> = Arc::new(Unguarded);
+    let (observer, temporary) = (&Silent, &temporary);
+    let cx = Cx { cancel: &cancel, observer, runner: fake, host: &host, dirs: &dirs, temporary };
     act(&cx).await
 }
 
