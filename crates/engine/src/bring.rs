@@ -1,6 +1,6 @@
 //! From a store path in some store to a checked image in the cache.
 
-use std::io::Read;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -10,6 +10,7 @@ use nixoci_core::backend::Backend;
 use nixoci_core::codes::{BUG, CANCELLED};
 use nixoci_core::event::{Event, Stage, Task, TaskKind};
 use nixoci_core::platform::OciPlatform;
+use nixoci_core::runner::GRACE;
 use nixoci_core::{Error, ErrorKind, Result};
 use nixoci_image::{Cache, CacheKey, CachedImage, Input, Naming, ReadOptions, import};
 use tokio::io::AsyncWriteExt;
@@ -17,6 +18,7 @@ use tokio_util::io::SyncIoBridge;
 use tokio_util::sync::CancellationToken;
 
 use crate::Engine;
+use crate::arrive::Arrival;
 use crate::codes::NOT_FOUND_AGAIN;
 use crate::job::Job;
 
@@ -56,11 +58,10 @@ pub(crate) async fn bring(
     match &info.local {
         Some(path) => {
             // Nothing is copied: the file is read where it is.
-            let path = path.clone();
-            let image = reading.run(engine, info.path.name(), move || Input::file(&path)).await?;
+            let image = reading.run(engine, info.path.name(), Source::File(path.clone())).await?;
             Ok(Brought { image, fetched: 0, reused: 0 })
         }
-        None => fetch(engine, backend, &info, reading).await,
+        None => fetch(engine, backend, info, reading).await,
     }
 }
 
@@ -71,6 +72,12 @@ async fn query(engine: &Engine<'_>, backend: &dyn Backend, artifact: &Artifact) 
         .into_iter()
         .find(|info| info.path == artifact.path)
         .ok_or_else(|| Error::new(&NOT_FOUND_AGAIN, format!("{} is gone", artifact.path)))
+}
+
+/// Where the bytes of an image come from.
+enum Source {
+    File(PathBuf),
+    Stream(Arrival),
 }
 
 /// Everything the reading thread needs, owned: it must not borrow from the task that waits for it.
@@ -100,16 +107,11 @@ impl Reading {
     }
 
     /// Reads on a thread of its own, telling progress meanwhile. Dropping the future stops the thread.
-    async fn run(
-        self,
-        engine: &Engine<'_>,
-        title: &str,
-        input: impl FnOnce() -> Result<Input> + Send + 'static,
-    ) -> Result<CachedImage> {
+    async fn run(self, engine: &Engine<'_>, title: &str, source: Source) -> Result<CachedImage> {
         let (done, total) = (Arc::clone(&self.done), Arc::clone(&self.total));
         let task = Task::start(engine.cx.observer, TaskKind::Validate, title, None);
         let _stop = self.cancel.clone().drop_guard();
-        let mut reading = tokio::task::spawn_blocking(move || self.read(input));
+        let mut reading = tokio::task::spawn_blocking(move || self.read(source));
         let result = loop {
             tokio::select! {
                 result = &mut reading => break result,
@@ -125,7 +127,7 @@ impl Reading {
         Ok(image)
     }
 
-    fn read(self, input: impl FnOnce() -> Result<Input>) -> Result<CachedImage> {
+    fn read(self, source: Source) -> Result<CachedImage> {
         let Reading { cache, key, naming, expect, allow_mismatch, cancel, done, total } = self;
         let progress = |read: u64, size: Option<u64>| {
             done.store(read, Ordering::Relaxed);
@@ -138,7 +140,10 @@ impl Reading {
             cancel: &cancel,
             progress: &progress,
         };
-        cache.fill(&key, |out| import(input()?, &options, out))
+        cache.fill(&key, |out| match source {
+            Source::File(path) => import(Input::file(&path)?, &options, out),
+            Source::Stream(arrival) => arrival.import(&options, out),
+        })
     }
 }
 
@@ -146,44 +151,48 @@ impl Reading {
 async fn fetch(
     engine: &Engine<'_>,
     backend: &dyn Backend,
-    info: &PathInfo,
+    info: PathInfo,
     reading: Reading,
 ) -> Result<Brought> {
     let (mut writer, reader) = tokio::io::duplex(PIPE);
-    let sync_reader = SyncIoBridge::new(reader);
-    let name = info.path.name().to_owned();
-    let size = info.nar_size;
-    let input = move || nar_input(sync_reader, name, size);
+    let path = info.path.clone();
+    let source = Source::Stream(Arrival { stream: Box::new(SyncIoBridge::new(reader)), info });
     let send = async {
-        let sent = backend.fetch(&engine.cx, std::slice::from_ref(&info.path), &mut writer).await;
+        let sent = backend.fetch(&engine.cx, std::slice::from_ref(&path), &mut writer).await;
         // The reader waits for the end of the stream, also after a failure.
         let _ = writer.shutdown().await;
         drop(writer);
         sent
     };
-    let (sent, image) = tokio::join!(send, reading.run(engine, info.path.name(), input));
+    let failed = CancellationToken::new();
+    let read = async {
+        let image = reading.run(engine, path.name(), source).await;
+        if image.is_err() {
+            failed.cancel();
+        }
+        image
+    };
+    let (sent, image) = tokio::join!(at_most_a_moment_after(&failed, send), read);
     match (sent, image) {
-        (Ok(fetched), Ok(image)) => Ok(Brought { image, fetched, reused: 0 }),
-        (Ok(_), Err(error)) => Err(error),
-        (Err(error), Ok(_)) => Err(error),
-        (Err(sent), Err(read)) => Err(blame(sent, read)),
+        (Some(Ok(fetched)), Ok(image)) => Ok(Brought { image, fetched, reused: 0 }),
+        (Some(Err(sent)), Ok(_)) => Err(sent),
+        (Some(Err(sent)), Err(read)) => Err(blame(sent, read)),
+        (_, Err(read)) => Err(read),
+        (None, Ok(_)) => Err(Error::new(&BUG, "a transfer was given up without a reason")),
     }
 }
 
-/// When both ends failed, one of them is the reason and the other its consequence: a reader that finds a damaged
-/// image closes the pipe, and a sender that dies leaves half an image.
+/// A sender that waits for its network learns late that nobody listens any more: then it is dropped.
+async fn at_most_a_moment_after<T>(failed: &CancellationToken, send: impl Future<Output = T>) -> Option<T> {
+    tokio::select! {
+        sent = send => Some(sent),
+        () = async { failed.cancelled().await; tokio::time::sleep(GRACE).await } => None,
+    }
+}
+
+/// When both ends failed, one of them is the reason and the other its consequence: a reader that fails closes the
+/// pipe, and a sender that dies leaves half a stream, which the reader calls a transfer error.
 fn blame(sent: Error, read: Error) -> Error {
-    if sent.is(&CANCELLED)
-        || !matches!(read.kind(), ErrorKind::Image)
-        || read.is(&nixoci_image::codes::TRUNCATED)
-    {
-        sent
-    } else {
-        read
-    }
-}
-
-fn nar_input(reader: impl Read + Send + 'static, name: String, size: u64) -> Result<Input> {
-    let file = nixoci_nix::nar::single_file(reader)?;
-    Ok(Input::reader(Box::new(file), name, Some(size)))
+    let consequence = read.kind() == ErrorKind::Transfer || read.is(&CANCELLED);
+    if sent.is(&CANCELLED) || consequence { sent } else { read }
 }

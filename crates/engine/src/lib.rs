@@ -6,6 +6,7 @@
 //! This is the one crate that knows both backends and images. It prints nothing: everything that happens is an
 //! [`Event`](nixoci_core::event::Event), everything that came out is a [`BuildReport`].
 
+mod arrive;
 mod bring;
 mod build;
 mod choose;

@@ -191,4 +191,8 @@ nixoci_core::codes! {
     /// A NAR is malformed.
     BAD_NAR = ("nixoci::nix::bad_nar", Transfer, "not a Nix archive",
         "A stream that should be a Nix archive (NAR) is none, or breaks the format's rules.");
+    /// A store path that should be a file is something else.
+    NOT_A_FILE = ("nixoci::nix::not_a_file", Image, "what was built is a directory, not an image file",
+        "An image is one file in the Nix store; what was built is a directory, as packages are, or a symbolic link. \
+         Name the attribute of the image, which `dockerTools.buildImage` or `dockerTools.buildLayeredImage` makes.");
 }

@@ -205,7 +205,13 @@ mod tests {
 
     #[tokio::test]
     async fn bad_backends_are_caught() {
-        for fault in [Fault::BuildFails, Fault::Vanishes, Fault::BreaksAfter(40), Fault::LiesAfter(40)] {
+        for fault in [
+            Fault::BuildFails,
+            Fault::Vanishes,
+            Fault::BreaksAfter(40),
+            Fault::LiesAfter(40),
+            Fault::Flips(100),
+        ] {
             assert!(!suite(fault).await.failed.is_empty(), "{fault:?}");
         }
     }

@@ -42,6 +42,10 @@ pub enum Fault {
     BreaksAfter(usize),
     /// The transfer ends after this many bytes and claims to be complete.
     LiesAfter(usize),
+    /// The byte at this place of the transfer is another one than in the store.
+    Flips(usize),
+    /// The transfer stops after this many bytes, and neither goes on nor ends by itself.
+    StallsAfter(usize),
     /// Provisioning has no effect.
     ProvisionHasNoEffect,
     /// The build never ends by itself.
@@ -55,7 +59,10 @@ pub struct FakeBackend {
     nar: Vec<u8>,
     fault: Fault,
     ready: Mutex<bool>,
+    builder: BuilderId,
     held: AtomicU32,
+    builds: AtomicU32,
+    fetches: AtomicU32,
 }
 
 /// A store path that nobody else has.
@@ -89,14 +96,18 @@ pub fn hash_of(nar: &[u8]) -> Digest {
 }
 
 impl FakeBackend {
-    /// A backend for `system` whose builds all yield a file with these bytes.
+    /// A backend for `system` whose builds all yield a file with these bytes. Each is a builder of its own.
     pub fn new(system: &NixSystem, file: &[u8]) -> Self {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
         FakeBackend {
             system: system.clone(),
             nar: nar_of(file),
             fault: Fault::None,
             ready: Mutex::new(true),
+            builder: BuilderId(format!("fake-{}", NEXT.fetch_add(1, Ordering::Relaxed))),
             held: AtomicU32::new(0),
+            builds: AtomicU32::new(0),
+            fetches: AtomicU32::new(0),
         }
     }
 
@@ -119,6 +130,16 @@ impl FakeBackend {
         self.held.load(Ordering::SeqCst)
     }
 
+    /// How many builds were asked for.
+    pub fn builds(&self) -> u32 {
+        self.builds.load(Ordering::SeqCst)
+    }
+
+    /// How many transfers were asked for.
+    pub fn fetches(&self) -> u32 {
+        self.fetches.load(Ordering::SeqCst)
+    }
+
     fn is_ready(&self) -> bool {
         self.ready.lock().is_ok_and(|ready| *ready)
     }
@@ -127,6 +148,16 @@ impl FakeBackend {
         if let Ok(mut ready) = self.ready.lock() {
             *ready = value;
         }
+    }
+
+    fn damage<'a>(&self, bytes: &'a [u8]) -> Cow<'a, [u8]> {
+        let mut bytes = Cow::Borrowed(bytes);
+        if let Fault::Flips(at) = self.fault
+            && at < bytes.len()
+        {
+            bytes.to_mut()[at] ^= 1;
+        }
+        bytes
     }
 
     fn info(&self) -> PathInfo {
@@ -149,7 +180,7 @@ impl Backend for FakeBackend {
             (_, true) => Readiness::Ready,
             (_, false) => Readiness::Startable,
         };
-        let builder = BuilderId("fake".to_owned());
+        let builder = self.builder.clone();
         Ok(vec![Offer { system: self.system.clone(), how: How::Native, readiness, builder }])
     }
 
@@ -193,6 +224,7 @@ impl Backend for FakeBackend {
     }
 
     async fn build(&self, cx: &Cx<'_>, request: &BuildRequest, _: &Forecast) -> Result<Artifact> {
+        self.builds.fetch_add(1, Ordering::SeqCst);
         if cx.cancel.is_cancelled() {
             return Err(Error::new(&CANCELLED, "stopped"));
         }
@@ -231,18 +263,26 @@ impl Backend for FakeBackend {
     ) -> Result<u64> {
         let broken =
             |error: &std::io::Error| Error::new(&TRANSFER_FAULT, "the reader went away").caused_by(error);
+        self.fetches.fetch_add(1, Ordering::SeqCst);
         let mut total = 0;
         for _ in self.query(cx, paths, false).await? {
             let bytes = match self.fault {
-                Fault::BreaksAfter(count) | Fault::LiesAfter(count) => &self.nar[..count.min(self.nar.len())],
+                Fault::BreaksAfter(count) | Fault::LiesAfter(count) | Fault::StallsAfter(count) => {
+                    &self.nar[..count.min(self.nar.len())]
+                }
                 _ => &self.nar,
             };
-            out.write_all(bytes).await.map_err(|error| broken(&error))?;
+            let bytes = self.damage(bytes);
+            out.write_all(&bytes).await.map_err(|error| broken(&error))?;
             out.flush().await.map_err(|error| broken(&error))?;
             total += bytes.len() as u64;
         }
         match self.fault {
             Fault::BreaksAfter(_) => Err(Error::new(&TRANSFER_FAULT, "the transfer broke off")),
+            Fault::StallsAfter(_) => {
+                cx.cancel.cancelled().await;
+                Err(Error::new(&CANCELLED, "stopped"))
+            }
             _ => Ok(total),
         }
     }

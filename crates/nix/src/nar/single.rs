@@ -20,7 +20,7 @@ pub struct SingleFile<R> {
 /// Opens a NAR that is a single regular file: an image archive in the store is one.
 ///
 /// # Errors
-/// [`codes::BAD_NAR`] if it is malformed, a directory or a symbolic link.
+/// As [`Reader::next`]; [`codes::NOT_A_FILE`] if it is a directory or a symbolic link.
 pub fn single_file<R: Read>(input: R) -> Result<SingleFile<R>> {
     let mut reader = Reader::new(input);
     let what = match reader.next()? {
@@ -30,7 +30,7 @@ pub fn single_file<R: Read>(input: R) -> Result<SingleFile<R>> {
         Some(Event::Symlink { .. }) => "a symbolic link",
         _ => "a directory",
     };
-    Err(Error::new(&codes::BAD_NAR, format!("the store path is {what}, not a file")))
+    Err(Error::new(&codes::NOT_A_FILE, format!("the store path is {what}, not a file")))
 }
 
 impl<R: Read> SingleFile<R> {

@@ -135,7 +135,7 @@ fn a_single_file_is_read_as_that_file() {
     let two = [by_hand(), b"rest".to_vec()].concat();
     assert_eq!(single_file(two.as_slice()).unwrap().finish().unwrap(), b"rest");
     let link = to_nar(&Tree::Link(b"x".to_vec()));
-    assert!(single_file(link.as_slice()).unwrap_err().is(&codes::BAD_NAR));
+    assert!(single_file(link.as_slice()).unwrap_err().is(&codes::NOT_A_FILE));
 }
 
 #[test]
