@@ -13,6 +13,9 @@ pub(crate) type Captures = BTreeMap<&'static str, String>;
 /// not reconsidered, so that a text made to take long does not.
 pub(crate) fn find(pattern: &'static str, text: &str) -> Option<Captures> {
     let pieces = split(pattern);
+    if !words(&pieces).all(|word| text.contains(word)) {
+        return None;
+    }
     let starts = text.char_indices().map(|(index, _)| index);
     for start in starts {
         let mut captures = Captures::new();
@@ -66,6 +69,15 @@ fn split(pattern: &'static str) -> Vec<Piece> {
         pieces.push(Piece::Text(rest));
     }
     pieces
+}
+
+/// Words that a text must have for the pattern to fit: most texts lack one of most patterns.
+fn words(pieces: &[Piece]) -> impl Iterator<Item = &'static str> {
+    let texts = pieces.iter().filter_map(|piece| match piece {
+        Piece::Text(text) => Some(*text),
+        Piece::Name(_) => None,
+    });
+    texts.flat_map(|text| text.split([' ', '\'']))
 }
 
 enum Fit {
