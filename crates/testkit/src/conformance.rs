@@ -1,14 +1,15 @@
 //! The contract of [`Backend`], as checks that run against any backend.
 //!
 //! Each check returns what it found wrong, in a sentence that names the broken rule. A backend that cannot build
-//! where the suite runs is told apart from one that is wrong: pass no request, and the checks that build are left
+//! where the suite runs is told apart from one that is wrong: pass no requests, and the checks that build are left
 //! out, visibly.
 
 use std::time::{Duration, Instant};
 
-use nixoci_core::artifact::Artifact;
+use nixoci_core::artifact::{Artifact, PathInfo};
 use nixoci_core::backend::{Backend, Depth, Readiness, Release};
 use nixoci_core::codes::CANCELLED;
+use nixoci_core::platform::NixSystem;
 use nixoci_core::request::BuildRequest;
 use nixoci_core::runner::GRACE;
 use nixoci_core::{ErrorKind, Result};
@@ -17,6 +18,8 @@ use crate::world::World;
 
 /// The contract gives a backend two seconds for its offers; a loaded test machine gets some more.
 const OFFERS_LIMIT: Duration = Duration::from_secs(10);
+/// When a build that takes a second or two is in its middle.
+const HALF_WAY: Duration = Duration::from_millis(700);
 
 /// What a run of the suite came to.
 #[derive(Debug, Default)]
@@ -38,25 +41,43 @@ impl Outcome {
     }
 }
 
-/// Runs the whole suite. Every world has a cancellation of its own, so `world` makes new ones.
+/// Makes requests. Each should be for something that was not built yet and that takes a second or two, so that
+/// cancelling in the middle is in the middle.
+pub type Requests<'a> = &'a (dyn Fn() -> BuildRequest + Sync);
+
+type Finding = std::result::Result<(), String>;
+
+/// Runs the whole suite. Every world has a cancellation of its own, so `world` makes new ones, all on one machine.
 pub async fn run(
     backend: &dyn Backend,
     world: impl Fn() -> World,
-    request: Option<&BuildRequest>,
+    requests: Option<Requests<'_>>,
 ) -> Outcome {
     let mut outcome = Outcome::default();
     outcome.note("offers come quickly and twice the same", offers(backend, &world()).await);
-    outcome.note("a plan changes nothing", plan(backend, &world(), request).await);
-    let builds =
-        ["an artifact is built, queried and fetched", "cancellation ends a build", "two builds at once"];
-    match request {
-        None => outcome.skipped.extend(builds),
-        Some(request) => {
-            outcome.note(builds[0], artifact(backend, &world(), request).await);
-            outcome.note(builds[1], cancel(backend, &world(), request).await);
-            outcome.note(builds[2], twice(backend, &world(), request).await);
-        }
-    }
+    outcome.note("a plan changes nothing", plan(backend, &world(), requests).await);
+    let builds = [
+        "offers for one system are those for all",
+        "a forecast changes nothing",
+        "an artifact is built, queried and fetched",
+        "a reader that goes away is a transfer error",
+        "a cancelled build does not begin",
+        "cancellation ends a build",
+        "a dropped build can be built again",
+        "two builds at once",
+    ];
+    let Some(requests) = requests else {
+        outcome.skipped.extend(builds);
+        return outcome;
+    };
+    outcome.note(builds[0], offers_for_one(backend, &world(), &requests()).await);
+    outcome.note(builds[1], forecast(backend, &world(), &requests()).await);
+    outcome.note(builds[2], artifact(backend, &world(), &requests()).await);
+    outcome.note(builds[3], deaf_reader(backend, &world(), &requests()).await);
+    outcome.note(builds[4], cancelled_before(backend, &world(), &requests()).await);
+    outcome.note(builds[5], cancelled_half_way(backend, &world(), &requests()).await);
+    outcome.note(builds[6], dropped(backend, &world(), &requests()).await);
+    outcome.note(builds[7], twice(backend, &world(), requests).await);
     outcome
 }
 
@@ -64,7 +85,7 @@ fn fail<T>(result: Result<T>, what: &str) -> std::result::Result<T, String> {
     result.map_err(|error| format!("{what} failed: {error:?}"))
 }
 
-async fn offers(backend: &dyn Backend, world: &World) -> std::result::Result<(), String> {
+async fn offers(backend: &dyn Backend, world: &World) -> Finding {
     let begin = Instant::now();
     let first = format!("{:?}", backend.offers(&world.cx(), None).await);
     if begin.elapsed() > OFFERS_LIMIT {
@@ -74,14 +95,20 @@ async fn offers(backend: &dyn Backend, world: &World) -> std::result::Result<(),
     if first == second { Ok(()) } else { Err(format!("{first}\nthen {second}")) }
 }
 
-async fn plan(
-    backend: &dyn Backend,
-    world: &World,
-    request: Option<&BuildRequest>,
-) -> std::result::Result<(), String> {
+async fn offers_for_one(backend: &dyn Backend, world: &World, request: &BuildRequest) -> Finding {
+    let able = async |want: Option<&NixSystem>| {
+        let offers = fail(backend.offers(&world.cx(), want).await, "offers")?;
+        let ours = offers.into_iter().filter(|offer| offer.system == request.system);
+        Ok::<_, String>(ours.filter_map(|offer| offer.readiness.rank()).min())
+    };
+    let (one, all) = (able(Some(&request.system)).await?, able(None).await?);
+    if one == all { Ok(()) } else { Err(format!("{one:?} for {}, {all:?} among all", request.system)) }
+}
+
+async fn plan(backend: &dyn Backend, world: &World, requests: Option<Requests<'_>>) -> Finding {
     let cx = world.cx();
-    let want = match request {
-        Some(request) => vec![request.system.clone()],
+    let want = match requests {
+        Some(requests) => vec![requests().system],
         None => vec![world.host.system.to_linux()],
     };
     let describe = async || {
@@ -111,67 +138,111 @@ async fn build(backend: &dyn Backend, world: &World, request: &BuildRequest) -> 
     backend.build(&cx, request, &forecast).await
 }
 
-async fn artifact(
-    backend: &dyn Backend,
-    world: &World,
-    request: &BuildRequest,
-) -> std::result::Result<(), String> {
+async fn release(backend: &dyn Backend, world: &World, artifact: Artifact) -> Finding {
+    let how = Release::Artifact { id: artifact.id };
+    fail(backend.release(&world.cx(), how).await, "release")
+}
+
+async fn forecast(backend: &dyn Backend, world: &World, request: &BuildRequest) -> Finding {
+    let full = async || {
+        let forecast = backend.forecast(&world.cx(), request, Depth::Full).await;
+        fail(forecast, "the forecast").map(|forecast| serde_json::to_string(&forecast).unwrap_or_default())
+    };
+    let (first, second) = (full().await?, full().await?);
+    if first == second { Ok(()) } else { Err(format!("{first}\nthen {second}")) }
+}
+
+async fn artifact(backend: &dyn Backend, world: &World, request: &BuildRequest) -> Finding {
     let cx = world.cx();
     let artifact = fail(build(backend, world, request).await, "the build")?;
     let paths = std::slice::from_ref(&artifact.path);
     let infos = fail(backend.query(&cx, paths, false).await, "query")?;
-    let info = infos
-        .iter()
-        .find(|info| info.path == artifact.path)
-        .ok_or("query did not answer for the artifact")?;
+    let found = infos.iter().find(|info| info.path == artifact.path);
+    let info = found.ok_or("query did not answer for the artifact")?;
+    if !fail(backend.query(&cx, paths, true).await, "query of the closure")?.contains(info) {
+        return Err("the closure of the artifact is without the artifact".to_owned());
+    }
     let mut nar = Vec::new();
     let count = fail(backend.fetch(&cx, paths, &mut nar).await, "fetch")?;
-    if count != info.nar_size || nar.len() as u64 != count {
-        return Err(format!(
-            "the NAR has {} bytes, fetch said {count}, query said {}",
-            nar.len(),
-            info.nar_size
-        ));
-    }
-    if crate::fake::hash_of(&nar) != info.nar_hash {
-        return Err("the NAR does not have the hash that query said".to_owned());
-    }
+    compare(&nar, count, info)?;
     let missing = crate::fake::store_path("nixoci-conformance-missing");
     match backend.fetch(&cx, &[missing], &mut Vec::new()).await {
         Err(error) if error.kind() == ErrorKind::Transfer => {}
         other => return Err(format!("fetching a path that does not exist is no transfer error: {other:?}")),
     }
-    for _ in 0..2 {
-        let how = Release::Artifact { id: artifact.id.clone() };
-        fail(backend.release(&cx, how).await, "release (twice is legal)")?;
+    release(backend, world, artifact.clone()).await?;
+    release(backend, world, artifact).await.map_err(|why| format!("the second time: {why}"))
+}
+
+fn compare(nar: &[u8], count: u64, info: &PathInfo) -> Finding {
+    let (length, size) = (nar.len() as u64, info.nar_size);
+    if length != count || count != size {
+        return Err(format!("the NAR has {length} bytes, fetch said {count}, query said {size}"));
+    }
+    if crate::fake::hash_of(nar) != info.nar_hash {
+        return Err("the NAR does not have the hash that query said".to_owned());
     }
     Ok(())
 }
 
-async fn cancel(
-    backend: &dyn Backend,
-    world: &World,
-    request: &BuildRequest,
-) -> std::result::Result<(), String> {
-    world.cancel.cancel();
-    let begin = Instant::now();
-    match build(backend, world, request).await {
-        Err(error) if error.is(&CANCELLED) => {}
-        other => return Err(format!("a cancelled build ended with {other:?}")),
+async fn deaf_reader(backend: &dyn Backend, world: &World, request: &BuildRequest) -> Finding {
+    let artifact = fail(build(backend, world, request).await, "the build")?;
+    let (mut writer, reader) = tokio::io::duplex(1);
+    drop(reader);
+    let fetched = backend.fetch(&world.cx(), std::slice::from_ref(&artifact.path), &mut writer).await;
+    release(backend, world, artifact).await?;
+    match fetched {
+        Err(error) if error.kind() == ErrorKind::Transfer => Ok(()),
+        other => Err(format!("fetch ended with {other:?}")),
     }
-    let limit = GRACE + Duration::from_secs(3);
+}
+
+fn in_time(begin: Instant) -> Finding {
+    // Processes get the grace; starting and ending them takes a moment as well.
+    let limit = GRACE + Duration::from_secs(1);
     if begin.elapsed() > limit { Err(format!("it took {:?}", begin.elapsed())) } else { Ok(()) }
 }
 
-async fn twice(
-    backend: &dyn Backend,
-    world: &World,
-    request: &BuildRequest,
-) -> std::result::Result<(), String> {
-    let (first, second) = tokio::join!(build(backend, world, request), build(backend, world, request));
-    for artifact in [fail(first, "the first build")?, fail(second, "the second build")?] {
-        let how = Release::Artifact { id: artifact.id };
-        fail(backend.release(&world.cx(), how).await, "release")?;
+async fn cancelled_before(backend: &dyn Backend, world: &World, request: &BuildRequest) -> Finding {
+    world.cancel.cancel();
+    let begin = Instant::now();
+    match build(backend, world, request).await {
+        Err(error) if error.is(&CANCELLED) => in_time(begin),
+        other => Err(format!("a cancelled build ended with {other:?}")),
+    }
+}
+
+async fn cancelled_half_way(backend: &dyn Backend, world: &World, request: &BuildRequest) -> Finding {
+    let cancel = async {
+        tokio::time::sleep(HALF_WAY).await;
+        world.cancel.cancel();
+        Instant::now()
+    };
+    let (built, begin) = tokio::join!(build(backend, world, request), cancel);
+    in_time(begin)?;
+    match built {
+        Err(error) if error.is(&CANCELLED) => Ok(()),
+        // It was quicker than we are.
+        Ok(artifact) => release(backend, world, artifact).await,
+        other => Err(format!("a cancelled build ended with {other:?}")),
+    }
+}
+
+async fn dropped(backend: &dyn Backend, world: &World, request: &BuildRequest) -> Finding {
+    if let Ok(built) = tokio::time::timeout(HALF_WAY, build(backend, world, request)).await {
+        release(backend, world, fail(built, "the build")?).await?;
+    }
+    let artifact = fail(build(backend, world, request).await, "the build after one that was dropped")?;
+    release(backend, world, artifact).await
+}
+
+async fn twice(backend: &dyn Backend, world: &World, requests: Requests<'_>) -> Finding {
+    let (one, other) = (requests(), requests());
+    // The same twice, and something else.
+    let (first, second, third) =
+        tokio::join!(build(backend, world, &one), build(backend, world, &one), build(backend, world, &other));
+    for built in [first, second, third] {
+        release(backend, world, fail(built, "a build")?).await?;
     }
     Ok(())
 }
@@ -193,14 +264,14 @@ mod tests {
 
     async fn suite(fault: Fault) -> Outcome {
         let backend = FakeBackend::new(&"x86_64-linux".parse().unwrap(), b"an image").with_fault(fault);
-        run(&backend, || World::without_processes("x86_64-linux").unwrap(), Some(&request())).await
+        run(&backend, || World::without_processes("x86_64-linux").unwrap(), Some(&request)).await
     }
 
     #[tokio::test]
     async fn a_good_backend_passes() {
         let outcome = suite(Fault::None).await;
         assert_eq!(outcome.failed, Vec::<String>::new());
-        assert_eq!(outcome.passed.len(), 5);
+        assert_eq!(outcome.passed.len(), 10);
     }
 
     #[tokio::test]
