@@ -178,12 +178,15 @@ fn explain(reference: &str, system: &str, name: &str, outputs: &Outputs) -> Erro
             let systems: Vec<&str> = outputs.keys().map(String::as_str).collect();
             no_system(reference, system, name, &systems)
         }
-        (None, Some(names)) if name == "default" && !names.is_empty() => {
-            no_attribute(reference, system, name, outputs)
-                .remedy(Remedy::command("name the one you want", format!("nixoci build {reference}#{}", names[0])))
-        }
-        _ => no_attribute(reference, system, name, outputs)
-            .remedy(add_line("add the image to the outputs of flake.nix", system, name)),
+        (None, Some(names)) if name == "default" && !names.is_empty() => no_attribute(
+            reference, system, name, outputs,
+        )
+        .remedy(Remedy::command("name the one you want", format!("nixoci build {reference}#{}", names[0]))),
+        _ => no_attribute(reference, system, name, outputs).remedy(add_line(
+            "add the image to the outputs of flake.nix",
+            system,
+            name,
+        )),
     }
 }
 
