@@ -21,6 +21,44 @@ fn kill_9_in_the_middle_of_a_build_leaves_nothing() {
     }
 }
 
+/// An image that takes a moment to read and to write. `hit PATTERN` builds it and kills nixoci as soon as there is
+/// a file of that pattern; `left` names what of nixoci's is still there.
+const BIG: &str = r#"cd $(mktemp -d); trap 'rm -rf $PWD $XDG_CACHE_HOME' EXIT; cat > default.nix <<'END'
+{ system }: (import <nixpkgs> { inherit system; }).runCommand "big.tar" { } ''
+  mkdir -p layer/data; head -c 400000000 /dev/zero > layer/data/big
+  tar -C layer -cf layer.tar .; rm -r layer
+  id=$(sha256sum layer.tar | cut -d' ' -f1)
+  printf '{"architecture":"amd64","os":"linux","config":{},"rootfs":{"type":"layers","diff_ids":["sha256:%s"]}}' $id > config
+  config=$(sha256sum config | cut -d' ' -f1).json; mv config $config
+  printf '[{"Config":"%s","RepoTags":["big:latest"],"Layers":["layer.tar"]}]' $config > manifest.json
+  tar -cf $out layer.tar $config manifest.json
+''
+END
+hit() {
+  nixoci build -f default.nix -o archive:$PWD/out.tar >/dev/null 2>log & pid=$!
+  until compgen -G "$1" >/dev/null; do kill -0 $pid 2>/dev/null || return 1; done
+  dog=$(pgrep -P $pid -f __watchdog); kill -9 $pid; wait $pid 2>/dev/null; test $? = 137 && test -n "$dog"
+}
+left() { compgen -G "$PWD/.*part"; compgen -G "$XDG_CACHE_HOME/nixoci/images/*part"; ls out.tar 2>/dev/null; ps -eo pid,args | grep -E "$PWD/out.tar|^ *$dog " | grep -v grep; }
+"#;
+
+#[test]
+#[ignore = "needs the lab: cargo xtask test"]
+fn kill_9_in_the_middle_of_writing_leaves_nothing_half() {
+    for host in [OLD, NEW.with(&["--user", "alice"])] {
+        // A copy may be quicker than we are: there are several attempts, and one has to come in its middle.
+        let script = r#"
+            for place in '$XDG_CACHE_HOME/nixoci/images/*.part' '$PWD/.out.tar.*.nixoci-part'; do
+                eval "place=\"$place\""
+                for n in 1 2 3 4 5 6; do rm -f out.tar; hit "$place" && break; done || { cat log; exit 99; }
+                sleep 2; echo left:; left; echo end; ls -A | grep -v -e default.nix -e log
+            done
+            # What was killed is done by the next one.
+            { nixoci build -q -f default.nix -o archive:$PWD/out.tar && nixoci validate -q out.tar; } >/dev/null && echo whole"#;
+        host.sh(&format!("{BIG}{script}")).code(0).out("left:\nend\nleft:\nend\nwhole\n");
+    }
+}
+
 #[test]
 #[ignore = "needs the lab: cargo xtask test"]
 fn signals_stop_gracefully_with_their_exit_codes() {
