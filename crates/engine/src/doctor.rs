@@ -40,8 +40,12 @@ pub async fn doctor(
 ) -> Result<Doctor> {
     let (status, backends, docker) =
         tokio::join!(survey(cx, registry, tables), probes(cx, registry, tables), docker(cx, docker_host));
-    let ready =
-        status?.iter().any(|backend| backend.offers.iter().any(|offer| offer.readiness.rank().is_some()));
+    let (status, backends) = (status?, backends?);
+    // What a look at the machine alone does not show, a probe does: a daemon that refuses this user.
+    let fit = |name: &str| backends.get(name).is_none_or(|checks| !checks.iter().any(is_bad));
+    let ready = status.iter().any(|backend| {
+        fit(&backend.descriptor.name) && backend.offers.iter().any(|offer| offer.readiness.rank().is_some())
+    });
     Ok(Doctor {
         version: 1,
         ready,
@@ -51,9 +55,13 @@ pub async fn doctor(
             verdict: CheckVerdict::Good,
             remedies: Vec::new(),
         }],
-        backends: backends?,
+        backends,
         runtimes: BTreeMap::from([("docker".to_owned(), docker)]),
     })
+}
+
+fn is_bad(check: &Check) -> bool {
+    check.verdict == CheckVerdict::Bad
 }
 
 async fn probes(
@@ -101,7 +109,11 @@ fn store(store: Store) -> &'static str {
 }
 
 fn failed(title: &str, error: &Error) -> Check {
-    let causes = &error.report().causes;
+    let mut causes = error.report().causes.clone();
+    if causes.is_empty() {
+        // What the program said last is the best hint then.
+        causes.extend(error.report().log_tail.last().cloned());
+    }
     let why = if causes.is_empty() { String::new() } else { format!(": {}", causes.join(": ")) };
     Check {
         title: title.to_owned(),

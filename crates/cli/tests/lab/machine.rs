@@ -19,7 +19,12 @@ fn doctor_is_content_with_a_healthy_host() {
 #[ignore = "needs the lab: cargo xtask test"]
 fn doctor_finds_what_is_missing() {
     NEW.with(&["--without", "nix"]).sh("nixoci doctor").code(20).out("bad ").out("install");
-    NEW.with(&["--without", "docker-daemon"]).sh("nixoci doctor").code(0).out("warn");
+    NEW.with(&["--without", "docker-daemon"])
+        .sh("nixoci doctor")
+        .code(0)
+        .out("warn")
+        .out("Cannot connect to the Docker daemon");
+    NEW.with(&["--user", "mallory"]).sh("nixoci doctor").code(20).out("bad ").out("cannot build here yet");
 }
 
 #[test]
