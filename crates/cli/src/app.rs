@@ -16,7 +16,7 @@ use nixoci_engine::Engine;
 use nixoci_image::Cache;
 use nixoci_nix::{HostRunner, Watchdog};
 
-use crate::args::{BuildArgs, Cli, Command, Format, Global};
+use crate::args::{Cli, Command, Format, Global};
 use crate::codes::{NO_DIRECTORY, NO_HOME, NO_HOST};
 use crate::commands;
 use crate::output::{Printer, Ui};
@@ -45,7 +45,7 @@ pub(crate) fn run(cli: Cli) -> ExitCode {
     let Cli { global, command } = cli;
     let printer = Printer::new(global.format, global.color, global.quiet, global.verbose);
     let result = enter(global.directory.as_deref()).and_then(|()| match command {
-        Command::Completions(args) => commands::completions::run(&args),
+        Command::Completions(args) => commands::completions::run(printer, &args),
         Command::Explain(args) => commands::explain::run(printer, &args),
         command => threads().and_then(|runtime| runtime.block_on(with_app(printer, &global, command))),
     });
@@ -58,7 +58,7 @@ pub(crate) fn run(cli: Cli) -> ExitCode {
     }
 }
 
-fn fail(printer: Printer, error: &Error) {
+pub(crate) fn fail(printer: Printer, error: &Error) {
     match printer.format {
         Format::Human => printer.err(&report::human(error)),
         Format::Json => printer.err(&format!("{}\n", report::json(error))),
@@ -66,6 +66,13 @@ fn fail(printer: Printer, error: &Error) {
             printer.out(&format!("{}\n", report::json(error)));
             printer.err(&format!("{}\n", report::json(error)));
         }
+    }
+}
+
+/// The first line of the JSON stream.
+pub(crate) fn hello(printer: Printer) {
+    if printer.format == Format::Jsonl {
+        printer.line("hello", &serde_json::json!({ "version": 1, "nixoci": VERSION }));
     }
 }
 
@@ -85,14 +92,10 @@ fn threads() -> Result<tokio::runtime::Runtime> {
 }
 
 async fn with_app(printer: Printer, global: &Global, command: Command) -> Result<u8> {
-    let logs = matches!(&command, Command::Build(BuildArgs { how, .. }) | Command::Plan(BuildArgs { how, .. }) if how.print_build_logs)
-        || matches!(&command, Command::Run(args) if args.how.print_build_logs);
-    let ui = Arc::new(Ui::start(printer, logs));
+    let ui = Arc::new(Ui::start(printer, command.how().is_some_and(|how| how.print_build_logs)));
     let signals = Signals::default();
     signals.listen(ui.clone()).or_error(&nixoci_core::codes::PROCESS, || "signals cannot be received")?;
-    if printer.format == Format::Jsonl {
-        printer.line("hello", &serde_json::json!({ "version": 1, "nixoci": VERSION }));
-    }
+    hello(printer);
     let result = match App::new(printer, global, Arc::clone(&ui), signals.clone()).await {
         Ok(app) => commands::dispatch(&app, command).await,
         Err(error) => Err(error),

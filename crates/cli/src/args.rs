@@ -1,5 +1,6 @@
 //! The command line, as types. Nothing here decides anything: [`crate::app`] resolves these into plain settings.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::builder::styling::{AnsiColor, Styles};
@@ -73,7 +74,7 @@ pub(crate) enum Color {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Build an image, check it, and load it, write it or link ./result to it.
-    Build(BuildArgs),
+    Build(BuildCommand),
     /// Build an image, load it into a container runtime, and run it.
     Run(RunArgs),
     /// Show what build would do, without doing it.
@@ -97,6 +98,18 @@ pub(crate) enum Command {
     /// Ends what a killed nixoci left behind. Started by nixoci itself.
     #[command(name = crate::WATCHDOG, hide = true)]
     Watchdog,
+}
+
+impl Command {
+    /// How to build, where something is built.
+    pub(crate) fn how(&self) -> Option<&How> {
+        match self {
+            Command::Build(command) => Some(&command.args.how),
+            Command::Plan(args) => Some(&args.how),
+            Command::Run(args) => Some(&args.how),
+            _ => None,
+        }
+    }
 }
 
 /// What to build.
@@ -164,7 +177,7 @@ pub(crate) struct NixArgs {
     #[arg(long)]
     pub(crate) show_trace: bool,
     /// How many derivations to build at once.
-    #[arg(short = 'j', long, value_name = "N|auto")]
+    #[arg(short = 'j', long, value_name = "N|auto", value_parser = max_jobs)]
     pub(crate) max_jobs: Option<String>,
     /// How many CPUs each derivation may use.
     #[arg(long, value_name = "N")]
@@ -172,6 +185,11 @@ pub(crate) struct NixArgs {
     /// Set a Nix option.
     #[arg(long, num_args = 2, value_names = ["NAME", "VALUE"])]
     pub(crate) option: Vec<String>,
+}
+
+fn max_jobs(text: &str) -> Result<String, &'static str> {
+    let known = text == "auto" || text.parse::<u32>().is_ok();
+    known.then(|| text.to_owned()).ok_or("it is a number, or auto")
 }
 
 /// Where the image goes.
@@ -209,6 +227,15 @@ pub(crate) struct DockerArgs {
 }
 
 #[derive(Debug, Args)]
+pub(crate) struct BuildCommand {
+    #[command(flatten)]
+    pub(crate) args: BuildArgs,
+    /// Only show what would be done: the same as `nixoci plan`.
+    #[arg(long, help_heading = "How to build")]
+    pub(crate) dry_run: bool,
+}
+
+#[derive(Debug, Args)]
 pub(crate) struct BuildArgs {
     #[command(flatten)]
     pub(crate) what: What,
@@ -226,11 +253,13 @@ pub(crate) struct RunArgs {
     pub(crate) what: What,
     /// Arguments for the container, in place of the image's own command.
     #[arg(last = true, value_name = "ARGS")]
-    pub(crate) args: Vec<std::ffi::OsString>,
+    pub(crate) args: Vec<OsString>,
+    #[command(flatten)]
+    pub(crate) container: ContainerArgs,
     #[command(flatten)]
     pub(crate) how: How,
     /// The image's name; repeat for several. `:dev` replaces only the tag.
-    #[arg(short, long, value_name = "REF")]
+    #[arg(long, value_name = "REF")]
     pub(crate) tag: Vec<String>,
     /// Take an image for another platform than the one asked for, with a warning.
     #[arg(long)]
@@ -239,6 +268,63 @@ pub(crate) struct RunArgs {
     pub(crate) docker: DockerArgs,
     #[command(flatten)]
     pub(crate) nix: NixArgs,
+    /// The global flag without its letter: here `-v` is a volume, as for Docker.
+    #[arg(id = "verbose", long = "verbose", global = true, action = clap::ArgAction::Count,
+        help = "Say more: once explains decisions, twice adds every detail", help_heading = "Global options")]
+    _verbose: u8,
+}
+
+/// Docker's own flags, passed on. Their letters are Docker's.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "The container, as for `docker run`")]
+pub(crate) struct ContainerArgs {
+    /// Make a port of the container reachable here, such as 8080:80.
+    #[arg(short, long, value_name = "PORTS")]
+    pub(crate) publish: Vec<OsString>,
+    /// Set an environment variable.
+    #[arg(short, long, value_name = "NAME[=VALUE]")]
+    pub(crate) env: Vec<OsString>,
+    /// Set the environment variables of a file.
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) env_file: Vec<OsString>,
+    /// Mount a directory or a volume, such as /srv/data:/data.
+    #[arg(short, long, value_name = "FROM:TO")]
+    pub(crate) volume: Vec<OsString>,
+    /// Pass standard input on. On a terminal, -i and -t are set by themselves.
+    #[arg(short, long)]
+    pub(crate) interactive: bool,
+    /// Give the container a terminal.
+    #[arg(short, long)]
+    pub(crate) tty: bool,
+    /// The container's name.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) name: Option<OsString>,
+    /// Start this program instead of the image's own.
+    #[arg(long, value_name = "PROGRAM")]
+    pub(crate) entrypoint: Option<OsString>,
+    /// The network to be in.
+    #[arg(long, value_name = "NETWORK", visible_alias = "net")]
+    pub(crate) network: Option<OsString>,
+}
+
+impl ContainerArgs {
+    /// As `docker run` takes them.
+    pub(crate) fn flags(&self) -> Vec<OsString> {
+        let lists = [
+            ("--publish", &self.publish),
+            ("--env", &self.env),
+            ("--env-file", &self.env_file),
+            ("--volume", &self.volume),
+        ];
+        let ones = [("--name", &self.name), ("--entrypoint", &self.entrypoint), ("--network", &self.network)];
+        let switches = [("--interactive", self.interactive), ("--tty", self.tty)];
+        let lists =
+            lists.into_iter().flat_map(|(flag, values)| values.iter().map(move |value| (flag, value)));
+        let ones = ones.into_iter().filter_map(|(flag, value)| Some((flag, value.as_ref()?)));
+        let valued = lists.chain(ones).flat_map(|(flag, value)| [flag.into(), value.clone()]);
+        let switches = switches.into_iter().filter(|(_, set)| *set).map(|(flag, _)| flag.into());
+        valued.chain(switches).collect()
+    }
 }
 
 #[derive(Debug, Args)]
@@ -289,6 +375,9 @@ pub(crate) struct LoadArgs {
     /// The image's name; repeat for several. `:dev` replaces only the tag.
     #[arg(short, long, value_name = "REF")]
     pub(crate) tag: Vec<String>,
+    /// Take an image whose programs are for another platform than it says, with a warning.
+    #[arg(long)]
+    pub(crate) allow_mismatch: bool,
     #[command(flatten)]
     pub(crate) docker: DockerArgs,
 }

@@ -18,6 +18,10 @@ nixoci_core::codes! {
     /// `-C` names no directory.
     NO_DIRECTORY = ("nixoci::usage::no_directory", Usage, "the directory does not exist",
         "-C names a directory to run in, and it is not there or cannot be entered.");
+    /// Standard output cannot be written.
+    NO_OUTPUT = ("nixoci::no_output", Delivery, "the result cannot be written",
+        "The result goes to standard output, and writing there failed: usually it is a file on a disk that is \
+         full. What was built, loaded or written to files is kept: the same command again takes seconds.");
     /// Nothing with that name to explain.
     NOTHING_TO_EXPLAIN = ("nixoci::usage::nothing_to_explain", Usage, "no such code or topic",
         "`nixoci explain` without an argument lists everything it can explain.");

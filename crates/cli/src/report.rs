@@ -4,8 +4,13 @@ use std::fmt::Write as _;
 use std::process::ExitCode;
 
 use anstyle::{AnsiColor, Style};
+use nixoci_core::config::LoadTarget;
 use nixoci_core::error::Report;
-use nixoci_core::{Error, ErrorKind};
+use nixoci_core::{Error, ErrorKind, Remedy};
+
+use crate::args::{Color, Format};
+use crate::codes::USAGE;
+use crate::output::Printer;
 
 const RED: Style = AnsiColor::Red.on_default().bold();
 const BLUE: Style = AnsiColor::Blue.on_default().bold();
@@ -13,33 +18,99 @@ const DIM: Style = Style::new().dimmed();
 const BOLD: Style = Style::new().bold();
 
 /// Ends the program after clap refused the command line (or printed help, which is no error).
-#[expect(clippy::print_stderr, reason = "the printer does not exist before the command line is understood")]
 pub(crate) fn usage(error: &clap::Error) -> ExitCode {
-    // A broken pipe while printing help is nobody's problem.
-    let _ = error.print();
-    if let Some(hint) = docker_build_habit() {
-        eprintln!("\n{hint}");
+    if !error.use_stderr() {
+        // A broken pipe while printing help is nobody's problem.
+        let _ = error.print();
+        return ExitCode::SUCCESS;
     }
-    if error.use_stderr() { ExitCode::from(ErrorKind::Usage.exit_code()) } else { ExitCode::SUCCESS }
+    let typed: Vec<String> = std::env::args().collect();
+    match typed_format(&typed) {
+        Format::Human => usage_for_people(error, &typed),
+        format => usage_for_programs(error, &typed, format),
+    }
+    ExitCode::from(ErrorKind::Usage.exit_code())
+}
+
+fn usage_for_people(error: &clap::Error, typed: &[String]) {
+    let printer = Printer::new(Format::Human, Color::Auto, 0, 0);
+    if let Some(habit) = docker_build_habit(error) {
+        return printer.err(&format!("{RED}error:{RED:#} {BOLD}{habit}{BOLD:#}\n"));
+    }
+    let _ = error.print();
+    if let Some(hint) = hint(error, typed) {
+        printer.err(&format!("\n{BLUE}help:{BLUE:#} {hint}\n"));
+    }
+}
+
+/// The frame of [`crate::app`], for whoever reads JSON and misspelt another flag.
+fn usage_for_programs(error: &clap::Error, typed: &[String], format: Format) {
+    let text = error.to_string();
+    let lines: Vec<&str> = text.lines().take_while(|line| !line.is_empty()).map(str::trim).collect();
+    let message = lines.join(" ");
+    let message = message.strip_prefix("error: ").unwrap_or(&message).to_owned();
+    let hint = hint(error, typed);
+    let error = match docker_build_habit(error) {
+        Some(habit) => Error::new(&USAGE, habit),
+        None => hint
+            .into_iter()
+            .fold(Error::new(&USAGE, message), |error, hint| error.remedy(Remedy::advice(hint))),
+    };
+    let printer = Printer::new(format, Color::Never, 0, 0);
+    crate::app::hello(printer);
+    crate::app::fail(printer, &error);
+}
+
+/// What `--format` says, where the rest of the command line could not be understood.
+fn typed_format(typed: &[String]) -> Format {
+    let flags = || typed.iter().take_while(|arg| *arg != "--");
+    let after = flags().zip(flags().skip(1)).find(|(flag, _)| *flag == "--format").map(|(_, name)| &**name);
+    let name = flags().find_map(|arg| arg.strip_prefix("--format=")).or(after);
+    name.and_then(|name| <Format as clap::ValueEnum>::from_str(name, false).ok()).unwrap_or(Format::Human)
 }
 
 /// Flags that people bring from `docker build`, and what to do here instead.
 const DOCKER_BUILD: &[(&str, &str)] = &[
     (
         "--no-cache",
-        "Nix knows by itself what is out of date; --refresh looks for new versions of the inputs.",
+        "Nix knows by itself what is out of date, and --refresh looks for new versions of the inputs",
     ),
-    ("--build-arg", "a Nix file's function takes arguments: --argstr NAME VALUE with --file."),
-    ("--target", "stages are attributes in Nix: name the one to build, as in `nixoci build .#debug-image`."),
-    ("--secret", "a Nix build sees no secrets: what it needs at run time goes in when the container starts."),
+    ("--build-arg", "a Nix file's function takes arguments, with --argstr NAME VALUE beside --file"),
+    ("--target", "stages are attributes in Nix: name the one to build, as in `nixoci build .#debug-image`"),
+    (
+        "--secret",
+        "a Nix build sees no secrets, and what it needs at run time goes in when the container starts",
+    ),
 ];
 
-fn docker_build_habit() -> Option<String> {
-    let typed: Vec<String> = std::env::args().collect();
-    let (flag, hint) = DOCKER_BUILD
-        .iter()
-        .find(|(flag, _)| typed.iter().any(|arg| arg == flag || arg.starts_with(&format!("{flag}="))))?;
-    Some(format!("{flag} is not needed here: {hint}"))
+fn docker_build_habit(error: &clap::Error) -> Option<String> {
+    let flag = unknown(error)?;
+    let (flag, instead) = DOCKER_BUILD.iter().find(|(known, _)| *known == flag)?;
+    Some(format!("{flag} is not needed here: {instead}"))
+}
+
+/// The argument that clap does not know.
+fn unknown(error: &clap::Error) -> Option<&str> {
+    match (error.kind(), error.get(clap::error::ContextKind::InvalidArg)) {
+        (clap::error::ErrorKind::UnknownArgument, Some(clap::error::ContextValue::String(arg))) => Some(arg),
+        _ => None,
+    }
+}
+
+/// What was probably meant, where clap cannot know.
+fn hint(error: &clap::Error, typed: &[String]) -> Option<String> {
+    let unknown = unknown(error)?;
+    let runs = typed.iter().any(|arg| arg == "run");
+    if typed.iter().any(|arg| arg == "--load") && LoadTarget::NAMES.contains(&unknown) {
+        return Some(format!("write the runtime with an equals sign: --load={unknown}"));
+    }
+    match (runs, unknown.starts_with('-')) {
+        (true, false) => Some(format!("arguments for the container go behind two dashes: -- {unknown}")),
+        (true, true) => {
+            Some("for Docker's other flags: docker run FLAGS $(nixoci build .#container --load)".to_owned())
+        }
+        (false, _) => None,
+    }
 }
 
 /// An error for people, ending with a line feed. Escape sequences are removed later where they do not belong.
@@ -81,15 +152,31 @@ fn indented(text: &mut String, label: &str, body: &str) {
     }
 }
 
+/// More of a line than this says nothing, and breaks on every screen: minified files have one line.
+const SHOWN: usize = 100;
+
 fn excerpt(text: &mut String, report: &Report) {
     let Some(at) = &report.excerpt else { return };
     let number = at.line.to_string();
     let margin = " ".repeat(number.len());
+    let (line, before, width) = window(&at.text, at.column.saturating_sub(1), at.width);
     let _ = writeln!(text, " {margin}{BLUE}-->{BLUE:#} {}:{}:{}", at.file.display(), at.line, at.column);
     let _ = writeln!(text, " {margin} {BLUE}|{BLUE:#}");
-    let _ = writeln!(text, " {BLUE}{number} |{BLUE:#} {}", at.text);
-    let (before, marks) = (" ".repeat(at.column.saturating_sub(1)), "^".repeat(at.width));
+    let _ = writeln!(text, " {BLUE}{number} |{BLUE:#} {line}");
+    let (before, marks) = (" ".repeat(before), "^".repeat(width));
     let _ = writeln!(text, " {margin} {BLUE}|{BLUE:#} {before}{RED}{marks}{RED:#}");
+}
+
+/// The part of a line around what is marked, what stands before it, and the width of the mark. Tabs become a
+/// space, so that the mark stands below what it marks.
+fn window(line: &str, before: usize, width: usize) -> (String, usize, usize) {
+    let chars: Vec<char> = line.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+    let start = if chars.len() > SHOWN { before.saturating_sub(SHOWN / 3) } else { 0 };
+    let end = chars.len().min(start + SHOWN);
+    let (head, tail) = (if start > 0 { "…" } else { "" }, if end < chars.len() { "…" } else { "" });
+    let shown: String = chars.get(start..end).unwrap_or_default().iter().collect();
+    let before = before.saturating_sub(start) + head.chars().count();
+    (format!("{head}{shown}{tail}"), before, width.min(SHOWN.saturating_sub(before)).max(1))
 }
 
 fn log(text: &mut String, report: &Report) {
@@ -112,7 +199,6 @@ pub(crate) fn json(error: &Error) -> serde_json::Value {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use nixoci_core::Remedy;
     use nixoci_core::error::Excerpt;
 
     fn plain(error: &Error) -> String {
@@ -148,5 +234,26 @@ mod tests {
           help: did you mean `platforms`
           more: nixoci explain nixoci::config::unknown_key
         ");
+    }
+
+    #[test]
+    fn a_long_line_is_cut_around_its_mark() {
+        let line = format!("{}MARK{}", "a".repeat(500), "b".repeat(500));
+        let (shown, before, width) = window(&line, 500, 4);
+        let marked: String = shown.chars().skip(before).take(width).collect();
+        assert_eq!(marked, "MARK");
+        assert!(shown.chars().count() <= SHOWN + 2 && shown.starts_with('…') && shown.ends_with('…'));
+        assert_eq!(window("\tx = 1", 1, 1), (" x = 1".to_owned(), 1, 1));
+        assert_eq!(window("", 5, 1).2, 1);
+        assert!(window(&line, 0, 1004).2 <= SHOWN);
+    }
+
+    #[test]
+    fn the_format_is_found_in_a_command_line_that_is_wrong_elsewhere() {
+        let typed = |line: &str| typed_format(&line.split(' ').map(str::to_owned).collect::<Vec<_>>());
+        assert_eq!(typed("nixoci build --nosuch --format json"), Format::Json);
+        assert_eq!(typed("nixoci --format=jsonl bild"), Format::Jsonl);
+        assert_eq!(typed("nixoci run -x -- --format json"), Format::Human);
+        assert_eq!(typed("nixoci build --format"), Format::Human);
     }
 }

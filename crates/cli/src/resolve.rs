@@ -3,11 +3,12 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use nixoci_core::codes::{BAD_INSTALLABLE, BAD_PLATFORM};
+use nixoci_core::codes::{BAD_INSTALLABLE, BAD_PLATFORM, CONFIG_VALUE};
 use nixoci_core::config::{
     ImageSource, LoadTarget, Origin, Runtime, Setting, Settings, Sources, Wishes, resolve,
 };
 use nixoci_core::platform::OciPlatform;
+use nixoci_core::registry::nearest;
 use nixoci_core::request::{Installable, NixArg, NixFlags};
 use nixoci_core::{Error, Remedy, Result};
 use nixoci_engine::{Job, Link, LoadSink, Sinks};
@@ -29,13 +30,7 @@ pub(crate) fn job(app: &App, args: &BuildArgs) -> Result<Job> {
         LoadTarget::Into(runtime) => Some(Some(runtime)),
     };
     let load = load.map(|runtime| LoadSink { runtime, docker_host: args.place.docker.docker_host.clone() });
-    let outputs = settings
-        .outputs
-        .value
-        .iter()
-        .map(|text| Destination::parse(text, &app.cwd))
-        .collect::<Result<_>>()?;
-    let mut sinks = Sinks { outputs, load, link: None };
+    let mut sinks = Sinks { outputs: outputs(app, &settings)?, load, link: None };
     sinks.link = link(app, args, &sinks);
     Ok(Job {
         platform: platform(app, &settings, &installable)?,
@@ -43,7 +38,7 @@ pub(crate) fn job(app: &App, args: &BuildArgs) -> Result<Job> {
         flags: nix_flags(&args.nix),
         backends: settings.backends.value.clone(),
         backend_tables: settings.backend_tables.clone(),
-        naming: Naming::parse(&settings.tags.value)?,
+        naming: naming(&settings)?,
         sinks,
         allow_mismatch: args.place.allow_mismatch,
         may_provision: !args.how.no_provision,
@@ -88,6 +83,42 @@ pub(crate) fn settings(app: &App, profile: Option<&str>) -> Result<Settings> {
         files: &app.files,
         image: None,
     })
+}
+
+/// Reads every profile as a build would, so that what is wrong in one is found before it is used.
+pub(crate) fn check(app: &App) -> Result<()> {
+    let profiles = app.files.iter().flat_map(|file| file.profiles.keys().map(String::as_str));
+    let images = app.files.iter().flat_map(|file| file.images.keys().map(String::as_str));
+    for profile in std::iter::once(None).chain(profiles.map(Some)) {
+        for image in std::iter::once(None).chain(images.clone().map(Some)) {
+            let profile = profile.map(|name| Setting::new(name.to_owned(), Origin::Default));
+            let flags = Wishes { profile, ..Wishes::default() };
+            let settings = resolve(Sources { flags, host: &app.host, files: &app.files, image })?;
+            outputs(app, &settings)?;
+            naming(&settings)?;
+        }
+    }
+    Ok(())
+}
+
+fn outputs(app: &App, settings: &Settings) -> Result<Vec<Destination>> {
+    let outputs = settings.outputs.value.iter().map(|text| Destination::parse(text, &app.cwd));
+    outputs.collect::<Result<_>>().map_err(|error| blame(error, &settings.outputs.origin))
+}
+
+fn naming(settings: &Settings) -> Result<Naming> {
+    Naming::parse(&settings.tags.value).map_err(|error| blame(error, &settings.tags.origin))
+}
+
+/// A value that nobody typed is an error of where it stands.
+fn blame(error: Error, origin: &Origin) -> Error {
+    if matches!(origin, Origin::Flag(_)) {
+        return error;
+    }
+    let report = error.report();
+    let blamed = Error::new(&CONFIG_VALUE, error.to_string()).because(format!("it comes from {origin}"));
+    let blamed = report.causes.iter().fold(blamed, Error::because);
+    report.remedies.iter().cloned().fold(blamed, Error::remedy)
 }
 
 pub(crate) fn parse_platform(text: &str) -> Result<OciPlatform> {
@@ -145,12 +176,18 @@ fn reject_bare_word(app: &App, typed: &str) -> Result<()> {
     if !bare || app.cwd.join(typed).exists() {
         return Ok(());
     }
-    Err(Error::new(&BAD_INSTALLABLE, format!("`{typed}` does not say what to build"))
-        .because("it is no directory, and no image of that name is in nixoci.toml")
-        .remedy(Remedy::command(
-            "for an attribute of the flake in this directory",
-            format!("nixoci build .#{typed}"),
-        )))
+    let images = app.files.iter().flat_map(|file| file.images.keys());
+    let near = nearest(typed, images.map(String::as_str)).map(|near| {
+        Remedy::command("did you mean this image of nixoci.toml", format!("nixoci build {near}"))
+    });
+    let attribute =
+        Remedy::command("for an attribute of the flake in this directory", format!("nixoci build .#{typed}"));
+    let error = Error::new(&BAD_INSTALLABLE, format!("`{typed}` does not say what to build"))
+        .because("it is no directory, and no image of that name is in nixoci.toml");
+    // `--load docker`: without the equals sign it is something to build.
+    let runtime = LoadTarget::from_name(typed)
+        .map(|_| Remedy::command("to load into that runtime", format!("nixoci build --load={typed}")));
+    Err(runtime.into_iter().chain(near).chain([attribute]).fold(error, Error::remedy))
 }
 
 /// Relative references are relative to where they were written, symlinks resolved: Nix refuses paths that lead

@@ -7,6 +7,7 @@ use nixoci_core::codes::{CANCELLED, TERMINATED, TIMED_OUT};
 use nixoci_core::event::Observer;
 use nixoci_core::{Error, ErrorKind};
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::task::AbortHandle;
 use tokio_util::sync::CancellationToken;
 
 /// What ended the work early, and whether the terminal's signals belong to a child at the moment.
@@ -59,13 +60,14 @@ impl Signals {
         Ok(())
     }
 
-    /// Stops the work when the time is up.
-    pub(crate) fn limit(&self, limit: std::time::Duration) {
+    /// Stops the work when the time is up, unless the limit is lifted before.
+    pub(crate) fn limit(&self, limit: std::time::Duration) -> AbortHandle {
         let own = self.clone();
-        tokio::spawn(async move {
+        let waiting = tokio::spawn(async move {
             tokio::time::sleep(limit).await;
             own.stop(TIMEOUT);
         });
+        waiting.abort_handle()
     }
 
     fn stop(&self, reason: u8) {

@@ -328,6 +328,13 @@ impl Error {
         self
     }
 
+    /// Takes away what cannot be done where this error is reported: a flag that the command does not have.
+    #[must_use]
+    pub fn without_remedy(mut self, command: &str) -> Self {
+        self.0.remedies.retain(|remedy| remedy.command.as_deref() != Some(command));
+        self
+    }
+
     /// Adds the end of a log; all but the last [`LOG_TAIL_LINES`] lines are dropped.
     #[must_use]
     pub fn log<I: IntoIterator<Item = S>, S: Into<String>>(mut self, lines: I) -> Self {
@@ -417,6 +424,13 @@ mod tests {
         let error = Error::new(&SAMPLE, "x").log((0..50).map(|n| n.to_string()));
         assert_eq!(error.report().log_tail.len(), LOG_TAIL_LINES);
         assert_eq!(error.report().log_tail[0], "30");
+    }
+
+    #[test]
+    fn a_remedy_that_is_none_here_can_be_taken_away() {
+        let error =
+            Error::new(&SAMPLE, "x").remedy(Remedy::command("a", "--b")).remedy(Remedy::advice("stays"));
+        assert_eq!(error.without_remedy("--b").report().remedies, [Remedy::advice("stays")]);
     }
 
     #[test]

@@ -18,7 +18,7 @@ pub(crate) async fn run(app: &App, args: &BackendsArgs) -> Result<u8> {
             app.ui.finish();
             let text: String = status.iter().map(|status| human(status, false)).collect();
             let document = serde_json::json!({ "version": 1, "backends": status });
-            app.printer.result(&document, &text);
+            app.printer.result(&document, &text)?;
         }
         Some(BackendsCommand::Show { name }) => {
             let factory = app.registry.require(name)?;
@@ -29,7 +29,7 @@ pub(crate) async fn run(app: &App, args: &BackendsArgs) -> Result<u8> {
             let mut text: String = status.iter().map(|status| human(status, true)).collect();
             text.push_str(&settings_help(&wanted, &schema));
             let document = serde_json::json!({ "version": 1, "backend": status.first(), "settings": schema });
-            app.printer.result(&document, &text);
+            app.printer.result(&document, &text)?;
         }
     }
     Ok(0)

@@ -18,7 +18,7 @@ pub(crate) async fn run(app: &App, args: &BuildArgs) -> Result<u8> {
     let report = nixoci_engine::build(&app.engine(&cache), &job).await?;
     app.ui.finish();
     summary(app, &report);
-    app.printer.result(&report, &result(app, &report));
+    app.printer.result(&report, &result(app, &report))?;
     Ok(0)
 }
 

@@ -16,23 +16,23 @@ pub(crate) fn run(app: &App, args: &ConfigArgs) -> Result<u8> {
         ConfigCommand::Schema => {
             let schema = config_schema(&app.registry);
             let text = serde_json::to_string_pretty(&schema).unwrap_or_default() + "\n";
-            app.printer.result(&schema, &text);
+            app.printer.result(&schema, &text)?;
         }
         // Reading every file is what starting did; layering is what is left.
         ConfigCommand::Check => {
-            resolve::settings(app, None)?;
+            resolve::check(app)?;
             let files: Vec<String> = app.files.iter().map(|file| file.path.display().to_string()).collect();
             let text = match files.as_slice() {
                 [] => "there is no configuration file here, and that is fine\n".to_owned(),
                 files => files.iter().map(|file| format!("{file}: ok\n")).collect(),
             };
-            app.printer.result(&json!({ "version": 1, "files": files }), &text);
+            app.printer.result(&json!({ "version": 1, "files": files }), &text)?;
         }
         ConfigCommand::Show { origin, profile } => {
             let rows = rows(&resolve::settings(app, profile.as_deref())?);
             let text: String = rows.iter().map(|row| row.human(*origin)).collect();
             let settings: serde_json::Map<String, Value> = rows.into_iter().map(Row::json).collect();
-            app.printer.result(&json!({ "version": 1, "settings": settings }), &text);
+            app.printer.result(&json!({ "version": 1, "settings": settings }), &text)?;
         }
     }
     Ok(0)

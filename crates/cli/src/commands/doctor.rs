@@ -16,7 +16,7 @@ pub(crate) async fn run(app: &App, args: DoctorArgs) -> Result<u8> {
         nixoci_engine::doctor(&app.cx(), &app.registry, &settings.backend_tables, args.docker.docker_host)
             .await?;
     app.ui.finish();
-    app.printer.result(&doctor, &human(&doctor));
+    app.printer.result(&doctor, &human(&doctor))?;
     Ok(if doctor.ready { 0 } else { ErrorKind::NoBackend.exit_code() })
 }
 

@@ -22,7 +22,7 @@ pub(crate) fn run(printer: Printer, args: &ExplainArgs) -> Result<u8> {
             Err(_) => code(subject)?,
         },
     };
-    printer.result(&serde_json::json!({ "version": 1, "text": text }), &text);
+    printer.result(&serde_json::json!({ "version": 1, "text": text }), &text)?;
     Ok(0)
 }
 

@@ -33,13 +33,16 @@ pub(crate) async fn inspect(app: &App, args: &SourceArgs) -> Result<u8> {
     } else {
         human(&summary)
     };
-    app.printer.result(&serde_json::json!({ "version": 1, "image": summary }), &text);
+    app.printer.result(&serde_json::json!({ "version": 1, "image": summary }), &text)?;
     Ok(0)
 }
 
 pub(crate) async fn validate(app: &App, args: &ValidateArgs) -> Result<u8> {
     let expect = args.platform.as_deref().map(resolve::parse_platform).transpose()?;
-    let summary = check(app, &args.source.source, expect).await?;
+    let summary = check(app, &args.source.source, expect)
+        .await
+        // Whoever validates does not take the image, and cannot take it as it is.
+        .map_err(|error| error.without_remedy("--allow-mismatch"))?;
     for warning in &summary.warnings {
         app.cx().observer.warn(warning.text.clone(), Vec::new());
     }
@@ -51,7 +54,7 @@ pub(crate) async fn validate(app: &App, args: &ValidateArgs) -> Result<u8> {
         count(summary.layers.len(), "layer"),
         bytes(summary.size)
     );
-    app.printer.result(&serde_json::json!({ "version": 1, "valid": true, "image": summary }), &text);
+    app.printer.result(&serde_json::json!({ "version": 1, "valid": true, "image": summary }), &text)?;
     Ok(0)
 }
 
@@ -61,6 +64,7 @@ pub(crate) async fn import_file(
     cache: &Cache,
     source: &str,
     naming: Naming,
+    allow_mismatch: bool,
 ) -> Result<CachedImage> {
     let path = path(app, source)?;
     let cache = cache.clone();
@@ -69,7 +73,11 @@ pub(crate) async fn import_file(
         Input::file(&path)?;
         let key = CacheKey::new(&content(&path)?, &naming);
         cache.fill(&key, |out| {
-            import(Input::file(&path)?, &ReadOptions { names: naming.clone(), ..options.clone() }, out)
+            import(
+                Input::file(&path)?,
+                &ReadOptions { names: naming.clone(), allow_mismatch, ..options.clone() },
+                out,
+            )
         })
     })
     .await
@@ -130,7 +138,18 @@ fn path(app: &App, source: &str) -> Result<PathBuf> {
         .remedy(Remedy::command("save the image to a file first", "docker save -o image.tar NAME")));
     }
     let file = FILE_KINDS.iter().find_map(|kind| source.strip_prefix(kind)).unwrap_or(source);
-    Ok(app.cwd.join(file))
+    let path = app.cwd.join(file);
+    match std::fs::read_link(&path) {
+        Ok(target) if !path.exists() => Err(dangling(file, &target)),
+        _ => Ok(path),
+    }
+}
+
+/// `./result` after the cache was emptied.
+fn dangling(link: &str, target: &Path) -> Error {
+    Error::new(&nixoci_image::codes::NOT_FOUND, format!("`{link}` is a link to an image that is gone"))
+        .because(format!("{} does not exist", target.display()))
+        .remedy(Remedy::command("make the image again", "nixoci build"))
 }
 
 fn human(image: &ImageSummary) -> String {

@@ -14,9 +14,10 @@ pub(crate) async fn run(app: &App, args: &LoadArgs) -> Result<u8> {
     let sink =
         LoadSink { runtime: resolve::runtime(&args.runtime)?, docker_host: args.docker.docker_host.clone() };
     let cache = app.cache()?;
-    let image = import_file(app, &cache, &args.source.source, Naming::parse(&args.tag)?).await?;
+    let naming = Naming::parse(&args.tag)?;
+    let image = import_file(app, &cache, &args.source.source, naming, args.allow_mismatch).await?;
     // It may be in the cache since somebody took it with --allow-mismatch.
-    for warning in image.summary.accept(None, false)? {
+    for warning in image.summary.accept(None, args.allow_mismatch)? {
         app.cx().observer.warn(warning.text, Vec::new());
     }
     let loaded = nixoci_engine::load(&app.engine(&cache), &sink, &image).await?;
@@ -31,6 +32,6 @@ pub(crate) async fn run(app: &App, args: &LoadArgs) -> Result<u8> {
         "imageId": loaded.image_id,
         "image": image.summary,
     });
-    app.printer.result(&document, &format!("{shown}\n"));
+    app.printer.result(&document, &format!("{shown}\n"))?;
     Ok(0)
 }

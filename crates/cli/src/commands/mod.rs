@@ -19,7 +19,8 @@ use crate::args::Command;
 /// Runs a command that needs to know the machine.
 pub(crate) async fn dispatch(app: &App, command: Command) -> Result<u8> {
     match command {
-        Command::Build(args) => build::run(app, &args).await,
+        Command::Build(command) if command.dry_run => plan::run(app, &command.args).await,
+        Command::Build(command) => build::run(app, &command.args).await,
         Command::Run(args) => run::run(app, args).await,
         Command::Plan(args) => plan::run(app, &args).await,
         Command::Backends(args) => backends::run(app, &args).await,

@@ -26,7 +26,7 @@ pub(crate) async fn run(app: &App, args: &BuildArgs) -> Result<u8> {
     let report = nixoci_engine::plan(&app.engine(&cache), &job).await?;
     app.ui.finish();
     let limit = if app.printer.verbosity > crate::output::Verbosity::Normal { usize::MAX } else { LISTED };
-    app.printer.result(&report, &human(&report, limit));
+    app.printer.result(&report, &human(&report, limit))?;
     Ok(0)
 }
 

@@ -19,6 +19,7 @@ pub(crate) async fn run(app: &App, args: RunArgs) -> Result<u8> {
         ));
     }
     let container_args = args.args;
+    let container_flags = args.container.flags();
     let docker_host = args.docker.docker_host.clone();
     let limit = args.how.timeout;
     let build = BuildArgs {
@@ -38,17 +39,20 @@ pub(crate) async fn run(app: &App, args: RunArgs) -> Result<u8> {
     let mut job = resolve::job(app, &build)?;
     // Outputs that a profile names are for `build`: somebody who runs wants to see it run.
     job.sinks.outputs.clear();
-    if let Some(limit) = limit {
-        app.signals.limit(limit);
-    }
+    let limit = limit.map(|limit| app.signals.limit(limit));
     let cache = app.cache()?;
     let report = nixoci_engine::build(&app.engine(&cache), &job).await?;
+    // The limit is for the build: a server runs for as long as it likes.
+    if let Some(limit) = limit {
+        limit.abort();
+    }
     let reference =
         report.images.iter().flat_map(|image| &image.outputs).find(|output| output.dest == "docker");
     let reference =
         reference.ok_or_else(|| Error::new(&nixoci_core::codes::BUG, "the image was not loaded"))?;
     let tty = std::io::stdin().is_terminal() && std::io::stdout().is_terminal();
-    let command = Docker::new(docker_host).run_command(&reference.reference, &[], &container_args, tty);
+    let command =
+        Docker::new(docker_host).run_command(&reference.reference, &container_flags, &container_args, tty);
     foreground(app, &command).await
 }
 

@@ -2,9 +2,11 @@
 
 use std::io::Write;
 
+use nixoci_core::{Error, Result};
 use serde::Serialize;
 
 use crate::args::{Color, Format};
+use crate::codes::NO_OUTPUT;
 
 /// How much is said on standard error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -47,36 +49,50 @@ impl Printer {
     }
 
     /// Prints the result: `human` for people, `document` for programs.
-    pub(crate) fn result(&self, document: &impl Serialize, human: &str) {
+    ///
+    /// # Errors
+    /// [`NO_OUTPUT`] if it cannot be written: a script that reads it from a file must not take nothing for an
+    /// answer.
+    pub(crate) fn result(&self, document: &impl Serialize, human: &str) -> Result<()> {
         match self.format {
-            Format::Human => self.out(human),
+            Format::Human => self.text(human),
             Format::Json => self.json(document),
-            Format::Jsonl => self.line("result", document),
+            Format::Jsonl => self.text(&line("result", document)),
+        }
+    }
+
+    /// Prints a result that looks the same in every format.
+    ///
+    /// # Errors
+    /// As [`Printer::result`].
+    pub(crate) fn text(&self, text: &str) -> Result<()> {
+        match self.write(text) {
+            // A reader that went away (`| head`) is no error.
+            Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+                Err(Error::new(&NO_OUTPUT, "the result cannot be written to standard output").because(error))
+            }
+            _ => Ok(()),
         }
     }
 
     /// Prints one line of the JSON stream: the members of `value` with a `type`.
     pub(crate) fn line(&self, kind: &str, value: &impl Serialize) {
-        let value = serde_json::to_value(value).unwrap_or_default();
-        let line = match value {
-            serde_json::Value::Object(members) => {
-                let head = std::iter::once(("type".to_owned(), kind.into()));
-                serde_json::Value::Object(head.chain(members).collect())
-            }
-            other => serde_json::json!({ "type": kind, "value": other }),
-        };
-        self.out(&format!("{line}\n"));
+        self.out(&line(kind, value));
     }
 
-    fn json(&self, document: &impl Serialize) {
+    fn json(&self, document: &impl Serialize) -> Result<()> {
         let text = serde_json::to_string_pretty(document).unwrap_or_default();
-        self.out(&format!("{text}\n"));
+        self.text(&format!("{text}\n"))
     }
 
-    /// Writes to standard output. A reader that went away (`| head`) is no error.
+    /// Writes what is not the result to standard output; whether anybody reads it does not matter.
     pub(crate) fn out(&self, text: &str) {
+        let _ = self.write(text);
+    }
+
+    fn write(&self, text: &str) -> std::io::Result<()> {
         let mut out = anstream::AutoStream::new(std::io::stdout(), self.color);
-        let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+        out.write_all(text.as_bytes()).and_then(|()| out.flush())
     }
 
     /// Writes to standard error.
@@ -84,4 +100,16 @@ impl Printer {
         let mut err = anstream::AutoStream::new(std::io::stderr(), self.color);
         let _ = err.write_all(text.as_bytes()).and_then(|()| err.flush());
     }
+}
+
+fn line(kind: &str, value: &impl Serialize) -> String {
+    let value = serde_json::to_value(value).unwrap_or_default();
+    let line = match value {
+        serde_json::Value::Object(members) => {
+            let head = std::iter::once(("type".to_owned(), kind.into()));
+            serde_json::Value::Object(head.chain(members).collect())
+        }
+        other => serde_json::json!({ "type": kind, "value": other }),
+    };
+    format!("{line}\n")
 }

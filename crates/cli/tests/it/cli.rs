@@ -43,6 +43,62 @@ fn habits_of_docker_build_get_an_answer() {
         let output = nixoci(dir.path(), &["build", flag]);
         assert_eq!(output.status.code(), Some(2));
         assert!(err(&output).contains("is not needed here"), "{}", err(&output));
+        assert_eq!(err(&output).lines().count(), 1, "one sentence: {}", err(&output));
+    }
+}
+
+#[test]
+fn slips_on_the_command_line_get_a_hint() {
+    let dir = project("[images.debug]\ninstallable = \".#x\"\n");
+    for (args, hint) in [
+        (&["run", ".#x", "echo"][..], "-- echo"),
+        (&["run", "--gpus", "all"], "docker run FLAGS"),
+        (&["build", "--load", "docker"], "--load=docker"),
+        (&["build", ".", "--load", "docker"], "--load=docker"),
+        (&["build", "debgu"], "nixoci build debug"),
+        (&["build", "-j", "many"], "a number, or auto"),
+    ] {
+        let output = nixoci(dir.path(), args);
+        assert_eq!(output.status.code(), Some(2), "{args:?}: {}", err(&output));
+        assert!(err(&output).contains(hint), "{args:?}: {}", err(&output));
+    }
+}
+
+#[test]
+fn a_reader_that_goes_away_is_no_error_and_a_full_disk_is_one() {
+    let dir = tempfile::tempdir().unwrap();
+    for args in [&["completions", "bash"][..], &["explain"], &["config", "schema"], &["build", "--help"]] {
+        let start = |stdout: std::process::Stdio| {
+            std::process::Command::new(env!("CARGO_BIN_EXE_nixoci"))
+                .args(args)
+                .current_dir(dir.path())
+                .env("HOME", dir.path())
+                .stdout(stdout)
+                .output()
+                .unwrap()
+        };
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let output = start(writer.into());
+        assert_eq!((output.status.code(), err(&output).as_str()), (Some(0), ""), "{args:?}");
+        if args == ["build", "--help"] {
+            continue;
+        }
+        let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+        let output = start(full.into());
+        assert_eq!(output.status.code(), Some(60), "{args:?}");
+        assert!(err(&output).contains("nixoci::no_output"), "{args:?}: {}", err(&output));
+    }
+}
+
+#[test]
+fn a_link_to_an_image_that_is_gone_is_said_as_such() {
+    let dir = tempfile::tempdir().unwrap();
+    std::os::unix::fs::symlink("/no/such/image.tar", dir.path().join("result")).unwrap();
+    for command in ["inspect", "validate", "load"] {
+        let output = nixoci(dir.path(), &[command, "./result"]);
+        assert_eq!(output.status.code(), Some(42), "{command}: {}", err(&output));
+        assert!(err(&output).contains("is a link to an image that is gone"), "{}", err(&output));
     }
 }
 
@@ -71,6 +127,10 @@ fn errors_are_json_when_json_was_asked_for() {
         })
         .collect();
     assert_eq!(kinds, ["hello", "error"]);
+    for args in [&["bild", "--format", "json"][..], &["build", "--nosuch", "--format=json"]] {
+        let error: serde_json::Value = serde_json::from_str(&err(&nixoci(dir.path(), args))).unwrap();
+        assert_eq!((&error["exitCode"], &error["error"]["code"]), (&2.into(), &"nixoci::usage".into()));
+    }
 }
 
 #[test]

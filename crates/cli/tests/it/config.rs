@@ -48,6 +48,10 @@ fn every_configuration_error_has_its_place() {
         ("[backend.local]\nextra-platforms = \"yes\"\n", "config::value", "extra-platforms = \"yes\""),
         ("required-version = \">=99\"\n", "config::version", ">=99"),
         ("[image]\ninstallable = \".#x\"\nfile = \"y.nix\"\n", "config::value", "y.nix"),
+        ("[profile.a]\ninherits = \"b\"\n[profile.b]\ninherits = \"a\"\n", "config::cycle", "b"),
+        ("[profile.a]\noutput = [\"image\"]\n", "config::value", "nixoci.toml:2 [profile.a]"),
+        ("[images.web]\ntags = [\"Web\"]\ninstallable = \".#x\"\n", "config::value", "nixoci.toml:2"),
+        ("[images.web]\nplatforms = [\"linux/amd64\"]\n", "config::value", "installable = \".#web\""),
     ] {
         let dir = project(toml);
         let output = nixoci(dir.path(), &["config", "check"]);

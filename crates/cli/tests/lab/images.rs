@@ -47,6 +47,21 @@ fn run_passes_arguments_and_the_exit_status() {
 
 #[test]
 #[ignore = "needs the lab: cargo xtask test"]
+fn run_takes_docker_s_flags_by_docker_s_letters() {
+    for host in [OLD, NEW] {
+        host.sh("env=$(mktemp); echo B=from-a-file > $env
+             echo from-stdin | nixoci run -f examples/layered/default.nix --verbose --timeout 60s -v /usr:/data:ro \\
+                 -e A=from-a-flag --env-file $env -i -p 127.0.0.1::80 --network bridge --entrypoint bash -- \\
+                 -c 'echo $A $B; ls -d /data/bin; cat -'")
+            .code(0)
+            .out("from-a-flag from-a-file")
+            .out("/data/bin")
+            .out("from-stdin");
+    }
+}
+
+#[test]
+#[ignore = "needs the lab: cargo xtask test"]
 fn an_unchanged_image_comes_from_the_cache() {
     let run = NEW.sh("nixoci build ./examples/cowsay#container --no-link --format json >/dev/null || exit
          nixoci build ./examples/cowsay#container --no-link --format json");

@@ -352,6 +352,12 @@ fn choose_image(files: &[ConfigFile], wanted: Option<&str>) -> Result<Option<Cho
         files.iter().find_map(|file| image_source(file, &format!("images.{name}"), file.images.get(name)?));
     match found {
         Some(image) => Ok(Some(image)),
+        None if files.iter().any(|file| file.images.contains_key(name)) => {
+            let text = format!("[images.{name}] does not say what to build");
+            Err(Error::new(&codes::CONFIG_VALUE, text)
+                .because("it has neither `installable` nor `file`")
+                .remedy(Remedy::command("add one", format!("installable = \".#{name}\""))))
+        }
         None => {
             let names: Vec<&str> =
                 files.iter().flat_map(|file| file.images.keys().map(String::as_str)).collect();
