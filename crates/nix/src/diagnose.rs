@@ -192,7 +192,14 @@ fn words(text: &str) -> String {
     let after = text.rfind("error:").map_or(text, |at| &text[at + "error:".len()..]);
     let lines = after.lines().map(str::trim).filter(|line| !line.is_empty() && !is_picture(line));
     let lines = lines.take_while(|line| !ELSEWHERE.iter().any(|words| line.starts_with(words)));
-    Vec::from_iter(lines.take(LINES)).join(" ")
+    lines.take(LINES).fold(String::new(), |said, line| match said.chars().last() {
+        None => line.to_owned(),
+        // A new sentence on a new line, and no full stop between.
+        Some(end) if !end.is_ascii_punctuation() && line.starts_with(char::is_uppercase) => {
+            format!("{said}; {line}")
+        }
+        Some(_) => format!("{said} {line}"),
+    })
 }
 
 /// `at /file:1:2:`, `1| source`, `|   ^`.

@@ -92,7 +92,7 @@ fn machines_that_cannot() {
 #[test]
 fn expressions_that_are_wrong() {
     says!("throws", EVALUATION, "evaluation failed: no good");
-    says!("typo", EVALUATION, "evaluation failed: attribute 'bar' missing Did you mean a?");
+    says!("typo", EVALUATION, "evaluation failed: attribute 'bar' missing; Did you mean a?");
     says!("syntax", SYNTAX, "syntax error: unexpected ';'");
     says!("notdrv", NOT_A_DERIVATION, "`packages.x86_64-linux.notdrv` cannot be built: it is an integer");
     says!("foo", NOT_A_DERIVATION, "`packages.x86_64-linux.foo` cannot be built: it is a set");

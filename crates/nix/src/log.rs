@@ -210,7 +210,7 @@ impl<'a> Log<'a> {
     }
 
     fn stop(&mut self, id: u64, ok: bool) {
-        self.sets.remove(&id);
+        let set = self.sets.remove(&id).is_some();
         let Some(mut activity) = self.activities.remove(&id) else { return };
         if let Some(drv) = &activity.drv {
             let Some((_, uses)) = self.builds.get_mut(drv) else { return };
@@ -220,7 +220,7 @@ impl<'a> Log<'a> {
             }
             self.builds.remove(drv);
         }
-        if activity.kind == TaskKind::Copy {
+        if activity.kind == TaskKind::Copy && !set {
             self.finished_bytes += activity.progress.latest.map_or(0, |(done, _)| done);
         }
         activity.progress.report(self.observer, activity.task, true);
@@ -266,13 +266,22 @@ impl<'a> Log<'a> {
                 let expected = if begun { expected } else { 0 };
                 self.set_progress(line.id, TaskKind::Builds, "building derivations", done, expected);
             }
-            Some(_) => {
-                let expected = self.expected_bytes.values().copied().max().unwrap_or(0);
-                let done = self.finished_bytes + self.running_bytes();
-                self.set_progress(line.id, TaskKind::Copy, "copying store paths", done, expected);
+            Some(_) => self.copied(),
+            None => {
+                self.report(line.id, done, (expected > 0).then_some(expected));
+                if self.activities.get(&line.id).is_some_and(|activity| activity.kind == TaskKind::Copy) {
+                    self.copied();
+                }
             }
-            None => self.report(line.id, done, (expected > 0).then_some(expected)),
         }
+    }
+
+    /// Brings the set of copies up to date: Nix counts its paths, people count bytes.
+    fn copied(&mut self) {
+        let Some((&id, _)) = self.sets.iter().find(|(_, kind)| **kind == TaskKind::Copy) else { return };
+        let expected = self.expected_bytes.values().copied().max().unwrap_or(0);
+        let done = self.finished_bytes + self.running_bytes();
+        self.set_progress(id, TaskKind::Copy, "copying store paths", done, expected);
     }
 
     /// A set is only worth a task once there is something in it.

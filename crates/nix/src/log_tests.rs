@@ -79,6 +79,34 @@ fn thousands_of_byte_counts_become_a_few_and_the_last_one_counts() {
 }
 
 #[test]
+fn a_set_of_copies_counts_the_bytes_of_all_its_paths() {
+    let copy = |id: u32| {
+        format!(
+            r#"@nix {{"action":"start","id":{id},"type":100,"fields":["/nix/store/0mixbwv945yr64jsc6jla0384mdn9l4z-x","","local"]}}"#
+        )
+    };
+    let bytes = |id: u32, done: u32| {
+        format!(r#"@nix {{"action":"result","id":{id},"type":105,"fields":[{done},100,0,0]}}"#)
+    };
+    let (events, _) = run(
+        &[
+            r#"@nix {"action":"start","id":1,"type":103}"#,
+            r#"@nix {"action":"result","id":9,"type":106,"fields":[100,200]}"#,
+            &copy(2),
+            &bytes(2, 100),
+            r#"@nix {"action":"stop","id":2}"#,
+            &copy(3),
+            &bytes(3, 60),
+            r#"@nix {"action":"stop","id":3}"#,
+            r#"@nix {"action":"stop","id":1}"#,
+        ],
+        true,
+    );
+    assert!(events.contains(&"+1 Copy copying store paths".to_owned()), "{events:?}");
+    assert_eq!(events[events.len() - 2..], ["1 160/200", "-1 true"], "{events:?}");
+}
+
+#[test]
 fn a_failed_build_ends_as_failed_also_when_the_error_comes_later() {
     let log = include_str!("../tests/fixtures/2.26/fail.log");
     let (events, record) = run(&log.lines().collect::<Vec<_>>(), false);
