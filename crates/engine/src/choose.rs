@@ -169,7 +169,7 @@ fn announce(engine: &Engine<'_>, choices: &Choices, system: &NixSystem, explicit
         if explicit { observer.warn(text, Vec::new()) } else { observer.debug(text) }
     }
     if let Some(first) = choices.able.front() {
-        let text = format!("building for {system} on {}", first.name);
+        let text = format!("{system} is built by the backend {}", first.name);
         observer.observe(Event::Stage { stage: Stage::Select, system: Some(system.clone()), text });
     }
 }
