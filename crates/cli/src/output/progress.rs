@@ -3,7 +3,7 @@
 //!
 //! Events arrive from any thread; one thread of this module takes them in order and is the only one to write.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashSet};
 use std::io::IsTerminal;
 use std::sync::Mutex;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
@@ -97,7 +97,7 @@ struct Writer {
     printer: Printer,
     logs: bool,
     bars: Option<MultiProgress>,
-    tasks: HashMap<TaskId, Running>,
+    tasks: BTreeMap<TaskId, Running>,
     stage: String,
     /// What was told once: Nix repeats its remarks whenever it is asked something again.
     told: HashSet<String>,
@@ -115,7 +115,7 @@ impl Writer {
             printer,
             logs,
             bars: fancy.then(|| MultiProgress::with_draw_target(ProgressDrawTarget::stderr_with_hz(10))),
-            tasks: HashMap::new(),
+            tasks: BTreeMap::new(),
             stage: String::new(),
             told: HashSet::new(),
             last_word: Instant::now(),
@@ -142,14 +142,11 @@ impl Writer {
     }
 
     fn clear(&mut self) {
-        for task in self.tasks.values_mut() {
-            if let Some(bar) = task.bar.take() {
-                bar.finish_and_clear();
-            }
+        let Some(bars) = &self.bars else { return };
+        for bar in self.tasks.values_mut().filter_map(|task| task.bar.take()) {
+            take_off(bars, &bar);
         }
-        if let Some(bars) = &self.bars {
-            let _ = bars.clear();
-        }
+        let _ = bars.clear();
     }
 
     fn event(&mut self, event: Event) {
@@ -212,15 +209,15 @@ impl Writer {
     fn phase(&mut self, id: TaskId, name: String) {
         let Some(task) = self.tasks.get_mut(&id) else { return };
         if let Some(bar) = &task.bar {
-            bar.set_message(format!("{} {name}", task.title));
+            bar.set_message(format!("{}, {name}", what(task)));
         }
         task.phase = Some(name);
     }
 
     fn finished(&mut self, id: TaskId, ok: bool) {
         let Some(task) = self.tasks.remove(&id) else { return };
-        if let Some(bar) = task.bar {
-            bar.finish_and_clear();
+        if let (Some(bars), Some(bar)) = (&self.bars, &task.bar) {
+            take_off(bars, bar);
         }
         let took = task.since.elapsed();
         let worth = took > Duration::from_secs(1) && self.printer.verbosity >= Verbosity::Normal;
@@ -286,15 +283,26 @@ impl Writer {
         let mut shown = self.tasks.values().filter(|task| task.bar.is_some()).count();
         for task in self.tasks.values_mut() {
             if task.bar.is_none() && shown < MAX_BARS && task.since.elapsed() > PATIENCE {
-                task.bar = Some(bars.add(bar(task)));
+                task.bar = Some(bar(bars, task));
                 shown += 1;
             }
         }
     }
 }
 
-fn doing(task: &Running) -> String {
-    let what = match task.kind {
+/// Without this a bar that was on screen when it ended may leave its line behind.
+fn take_off(bars: &MultiProgress, bar: &ProgressBar) {
+    bar.finish_and_clear();
+    bars.remove(bar);
+}
+
+/// `building hello`, `loading into docker`.
+fn what(task: &Running) -> String {
+    // Some of Nix's own titles have a verb: `building derivations`.
+    if task.title.split_once(' ').is_some_and(|(word, _)| word.ends_with("ing")) {
+        return task.title.clone();
+    }
+    let verb = match task.kind {
         TaskKind::Evaluate => "evaluating",
         TaskKind::Build | TaskKind::Builds => "building",
         TaskKind::Copy => "copying",
@@ -304,27 +312,34 @@ fn doing(task: &Running) -> String {
         TaskKind::Load => "loading into",
         _ => "working on",
     };
+    format!("{verb} {}", task.title)
+}
+
+fn doing(task: &Running) -> String {
     let phase = task.phase.as_ref().map(|phase| format!(", {phase}")).unwrap_or_default();
     let share = task
         .total
         .filter(|total| *total > 0)
         .map(|total| format!(", {} %", task.done.saturating_mul(100) / total));
-    format!("{what} {}{phase}{}", task.title, share.unwrap_or_default())
+    format!("{}{phase}{}", what(task), share.unwrap_or_default())
 }
 
-fn bar(task: &Running) -> ProgressBar {
-    let bar = match task.total {
-        Some(total) if task.kind.counts_bytes() => ProgressBar::new(total)
-            .with_style(style("{spinner} {msg:30!} {bar:24} {bytes}/{total_bytes} {bytes_per_sec}")),
-        _ if task.kind.counts_bytes() => {
-            ProgressBar::no_length().with_style(style("{spinner} {msg:30!} {bytes} {bytes_per_sec}"))
+/// A new bar below the others. What is measured comes first, so that names are what a narrow terminal cuts.
+fn bar(bars: &MultiProgress, task: &Running) -> ProgressBar {
+    let (bar, template) = match task.total {
+        Some(total) if task.kind.counts_bytes() => {
+            (ProgressBar::new(total), "{bar:12} {decimal_bytes}/{decimal_total_bytes}")
         }
-        Some(total) => ProgressBar::new(total).with_style(style("{spinner} {msg:30!} {pos}/{len} {elapsed}")),
-        None => ProgressBar::no_length().with_style(style("{spinner} {msg:50} {elapsed}")),
+        None if task.kind.counts_bytes() => (ProgressBar::no_length(), "{decimal_bytes}"),
+        Some(total) => (ProgressBar::new(total), "{bar:12} {pos}/{len}"),
+        None => (ProgressBar::no_length(), ""),
     };
-    bar.set_message(
-        task.phase.as_ref().map_or_else(|| task.title.clone(), |phase| format!("{} {phase}", task.title)),
-    );
+    // Added before anything is set: a bar of its own would draw itself where nobody clears it.
+    let bar = bars.add(bar);
+    bar.set_style(style(&format!("{{spinner}} {{elapsed:>4}} {template}{{wide_msg}}")));
+    let phase = task.phase.as_ref().map(|phase| format!(", {phase}")).unwrap_or_default();
+    let gap = if template.is_empty() { "" } else { " " };
+    bar.set_message(format!("{gap}{}{phase}", what(task)));
     bar.set_position(task.done);
     bar.enable_steady_tick(Duration::from_millis(120));
     bar
@@ -332,4 +347,25 @@ fn bar(task: &Running) -> ProgressBar {
 
 fn style(template: &str) -> ProgressStyle {
     ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_task_is_said_with_one_verb() {
+        for (kind, title, said) in [
+            (TaskKind::Build, "hello", "building hello"),
+            (TaskKind::Builds, "building derivations", "building derivations"),
+            (TaskKind::Evaluate, "evaluating derivation 'x'", "evaluating derivation 'x'"),
+            (TaskKind::Load, "docker", "loading into docker"),
+            (TaskKind::Download, "fetching source from x", "fetching source from x"),
+        ] {
+            let since = Instant::now();
+            let task =
+                Running { kind, title: title.into(), total: None, done: 0, phase: None, since, bar: None };
+            assert_eq!(what(&task), said);
+        }
+    }
 }
