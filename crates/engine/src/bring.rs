@@ -3,7 +3,6 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
 
 use nixoci_core::artifact::{Artifact, PathInfo};
 use nixoci_core::backend::Backend;
@@ -21,9 +20,8 @@ use crate::Engine;
 use crate::arrive::Arrival;
 use crate::codes::NOT_FOUND_AGAIN;
 use crate::job::Job;
+use crate::progress::telling;
 
-/// How often progress is told.
-const TICK: Duration = Duration::from_millis(100);
 /// How much of a stream may be on its way between fetching and reading.
 const PIPE: usize = 1 << 20;
 
@@ -111,16 +109,12 @@ impl Reading {
         let (done, total) = (Arc::clone(&self.done), Arc::clone(&self.total));
         let task = Task::start(engine.cx.observer, TaskKind::Validate, title, None);
         let _stop = self.cancel.clone().drop_guard();
-        let mut reading = tokio::task::spawn_blocking(move || self.read(source));
-        let result = loop {
-            tokio::select! {
-                result = &mut reading => break result,
-                () = tokio::time::sleep(TICK) => {
-                    let total = Some(total.load(Ordering::Relaxed)).filter(|total| *total > 0);
-                    task.progress(done.load(Ordering::Relaxed), total);
-                }
-            }
+        let reading = tokio::task::spawn_blocking(move || self.read(source));
+        let progress = || {
+            let total = Some(total.load(Ordering::Relaxed)).filter(|total| *total > 0);
+            (done.load(Ordering::Relaxed), total)
         };
+        let result = telling(&task, progress, reading).await;
         let image =
             result.map_err(|error| Error::new(&BUG, "reading the image crashed").caused_by(&error))??;
         task.finish();

@@ -13,6 +13,7 @@ use nixoci_image::{CachedImage, Delivered, Destination};
 
 use crate::Engine;
 use crate::job::{Job, LoadSink};
+use crate::progress::telling;
 use crate::report::OutputReport;
 
 /// The runtimes that answered before anything was built.
@@ -99,9 +100,9 @@ async fn write(engine: &Engine<'_>, destination: &Destination, image: &CachedIma
         let progress = |bytes, _| counter.store(bytes, Ordering::Relaxed);
         destination.write(&image, temporary.as_ref(), &cancel, &progress)
     });
+    let result = telling(&task, || (written.load(Ordering::Relaxed), None), writing).await;
     let delivered =
-        writing.await.map_err(|error| Error::new(&BUG, "writing the image crashed").caused_by(&error))??;
-    task.progress(written.load(Ordering::Relaxed), None);
+        result.map_err(|error| Error::new(&BUG, "writing the image crashed").caused_by(&error))??;
     task.finish();
     Ok(delivered)
 }

@@ -15,6 +15,7 @@ mod deliver;
 mod doctor;
 mod job;
 mod plan;
+mod progress;
 mod report;
 
 pub use build::build;
