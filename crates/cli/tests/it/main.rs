@@ -3,6 +3,7 @@
 
 mod cli;
 mod config;
+mod memory;
 
 use std::path::Path;
 use std::process::{Command, Output};

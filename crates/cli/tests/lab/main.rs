@@ -5,6 +5,7 @@
 mod errors;
 mod images;
 mod machine;
+mod memory;
 mod platforms;
 mod stopping;
 

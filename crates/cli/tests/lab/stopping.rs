@@ -21,9 +21,8 @@ fn kill_9_in_the_middle_of_a_build_leaves_nothing() {
     }
 }
 
-/// An image that takes a moment to read and to write. `hit PATTERN` builds it and kills nixoci as soon as there is
-/// a file of that pattern; `left` names what of nixoci's is still there.
-const BIG: &str = r#"cd $(mktemp -d); trap 'rm -rf $PWD $XDG_CACHE_HOME' EXIT; cat > default.nix <<'END'
+/// An image of 400 MB, which takes a moment to read and to write, in a directory of its own.
+pub(crate) const BIG: &str = r#"cd $(mktemp -d); trap 'rm -rf $PWD $XDG_CACHE_HOME' EXIT; cat > default.nix <<'END'
 { system }: (import <nixpkgs> { inherit system; }).runCommand "big.tar" { } ''
   mkdir -p layer/data; head -c 400000000 /dev/zero > layer/data/big
   tar -C layer -cf layer.tar .; rm -r layer
@@ -34,7 +33,11 @@ const BIG: &str = r#"cd $(mktemp -d); trap 'rm -rf $PWD $XDG_CACHE_HOME' EXIT; c
   tar -cf $out layer.tar $config manifest.json
 ''
 END
-hit() {
+"#;
+
+/// `hit PATTERN` builds it and kills nixoci as soon as there is a file of that pattern; `left` names what of nixoci's
+/// is still there.
+const HIT: &str = r#"hit() {
   nixoci build -f default.nix -o archive:$PWD/out.tar >/dev/null 2>log & pid=$!
   until compgen -G "$1" >/dev/null; do kill -0 $pid 2>/dev/null || return 1; done
   dog=$(pgrep -P $pid -f __watchdog); kill -9 $pid; wait $pid 2>/dev/null; test $? = 137 && test -n "$dog"
@@ -55,7 +58,7 @@ fn kill_9_in_the_middle_of_writing_leaves_nothing_half() {
             done
             # What was killed is done by the next one.
             { nixoci build -q -f default.nix -o archive:$PWD/out.tar && nixoci validate -q out.tar; } >/dev/null && echo whole"#;
-        host.sh(&format!("{BIG}{script}")).code(0).out("left:\nend\nleft:\nend\nwhole\n");
+        host.sh(&format!("{BIG}{HIT}{script}")).code(0).out("left:\nend\nleft:\nend\nwhole\n");
     }
 }
 

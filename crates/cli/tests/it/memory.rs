@@ -1,0 +1,123 @@
+//! Memory does not grow with the image.
+
+use std::fs::File;
+use std::io::Write;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use flate2::write::GzEncoder;
+use sha2::{Digest, Sha256};
+
+/// What nixoci may need for an image of any size, in KiB.
+const LIMIT: u64 = 128 << 10;
+const FILES: u64 = 40_000;
+const BIG: u64 = 300 << 20;
+
+/// Writes what is hashed.
+struct Hashed<W>(W, Sha256);
+
+impl<W: Write> Write for Hashed<W> {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        let count = self.0.write(bytes)?;
+        self.1.update(&bytes[..count]);
+        Ok(count)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        self.0.flush()
+    }
+}
+
+fn header(size: u64) -> tar::Header {
+    let mut header = tar::Header::new_ustar();
+    header.set_mode(0o755);
+    header.set_size(size);
+    header
+}
+
+fn hex(hash: Sha256) -> String {
+    hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// A layer of many small files and a large one: returns its digest.
+fn layer(path: &Path) -> String {
+    let mut tar = tar::Builder::new(Hashed(File::create(path).unwrap(), Sha256::new()));
+    for number in 0..FILES {
+        let package = format!("nix/store/{:032}-python3.13-package-1.2.3", number / 100);
+        let name = format!("{package}/lib/site-packages/module{number}.py");
+        tar.append_data(&mut header(10), name, &b"pass # x\n\n"[..]).unwrap();
+    }
+    let noise = std::io::Read::take(std::io::repeat(b'n'), BIG);
+    tar.append_data(&mut header(BIG), "nix/store/big", noise).unwrap();
+    hex(tar.into_inner().unwrap().1)
+}
+
+/// A docker-archive with that layer.
+fn archive(dir: &Path, out: impl Write) {
+    let layer_file = dir.join("layer.tar");
+    let layer = layer(&layer_file);
+    let rootfs = serde_json::json!({ "type": "layers", "diff_ids": [format!("sha256:{layer}")] });
+    let config =
+        serde_json::json!({ "architecture": "amd64", "os": "linux", "config": {}, "rootfs": rootfs })
+            .to_string();
+    let config_name = format!("{}.json", hex(Sha256::new_with_prefix(&config)));
+    let layer_name = format!("{layer}/layer.tar");
+    let manifest =
+        serde_json::json!([{ "Config": config_name, "RepoTags": ["big:latest"], "Layers": [layer_name] }])
+            .to_string();
+    let mut tar = tar::Builder::new(out);
+    tar.append_file(&layer_name, &mut File::open(&layer_file).unwrap()).unwrap();
+    for (name, text) in [(config_name.as_str(), &config), ("manifest.json", &manifest)] {
+        tar.append_data(&mut header(text.len() as u64), name, text.as_bytes()).unwrap();
+    }
+    tar.into_inner().unwrap().flush().unwrap();
+    std::fs::remove_file(layer_file).unwrap();
+}
+
+/// The most memory that a process has had so far, in KiB, while it runs. Where the kernel does not keep the peak,
+/// what it has now.
+fn peak(pid: u32) -> Option<u64> {
+    if let Ok(status) = std::fs::read_to_string(format!("/proc/{pid}/status")) {
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+        return line.trim().trim_end_matches(" kB").parse().ok();
+    }
+    let ps = Command::new("ps").args(["-o", "rss=", "-p", &pid.to_string()]).output().ok()?;
+    String::from_utf8_lossy(&ps.stdout).trim().parse().ok()
+}
+
+/// Waits for the end of a process, looking every few milliseconds: what is needed for an image is needed for longer.
+fn watch(mut child: Child) -> u64 {
+    let mut most = 0;
+    loop {
+        if let Some(status) = child.try_wait().unwrap() {
+            assert!(status.success());
+            return most;
+        }
+        most = most.max(peak(child.id()).unwrap_or(0));
+        std::thread::sleep(Duration::from_millis(3));
+    }
+}
+
+#[test]
+fn memory_does_not_grow_with_the_image() {
+    let dir = tempfile::tempdir().unwrap();
+    let plain = dir.path().join("image.tar");
+    archive(dir.path(), File::create(&plain).unwrap());
+    let packed = dir.path().join("image.tar.gz");
+    let mut gzip = GzEncoder::new(File::create(&packed).unwrap(), flate2::Compression::fast());
+    std::io::copy(&mut File::open(&plain).unwrap(), &mut gzip).unwrap();
+    gzip.finish().unwrap();
+    for image in [plain, packed] {
+        let child = Command::new(env!("CARGO_BIN_EXE_nixoci"))
+            .args(["validate", "-q"])
+            .arg(&image)
+            .stdout(Stdio::null())
+            .env("HOME", dir.path())
+            .spawn()
+            .unwrap();
+        let most = watch(child);
+        // A peak that was not seen at all would pass, too.
+        assert!((1 << 10..LIMIT).contains(&most), "{most} KiB for {}", image.display());
+    }
+}
