@@ -44,7 +44,7 @@ impl TypedFactory for Factory {
     type Backend = Local;
 
     fn create(&self, settings: Settings) -> Result<Local> {
-        Ok(Local { settings, nix: OnceCell::new() })
+        Ok(Local { settings, nix: OnceCell::new(), held: roots::Held::default() })
     }
 }
 
@@ -53,6 +53,7 @@ impl TypedFactory for Factory {
 pub struct Local {
     settings: Settings,
     nix: OnceCell<Nix>,
+    held: roots::Held,
 }
 
 impl Local {
@@ -121,14 +122,17 @@ impl Backend for Local {
 
     async fn build(&self, cx: &Cx<'_>, request: &BuildRequest, forecast: &Forecast) -> Result<Artifact> {
         let root = roots::new_root(&cx.dirs.cache).await?;
+        let guard = cx.temporary.guard(&root);
         let built = self.nix(cx).await?.build(cx, request, forecast, &root).await?;
+        let id = ArtifactId(root.to_string_lossy().into_owned());
+        self.held.keep(id.clone(), guard);
         Ok(Artifact {
             path: built.path,
             role: Role::Output,
             system: request.system.clone(),
             drv: built.drv,
             attribute: built.attribute,
-            id: ArtifactId(root.to_string_lossy().into_owned()),
+            id,
         })
     }
 
@@ -156,7 +160,11 @@ impl Backend for Local {
 
     async fn release(&self, cx: &Cx<'_>, how: Release) -> Result<()> {
         match how {
-            Release::Artifact { id } => roots::release(&cx.dirs.cache, &id).await,
+            Release::Artifact { id } => {
+                roots::release(&cx.dirs.cache, &id).await?;
+                self.held.forget(&id);
+                Ok(())
+            }
             // Nothing is kept running, and nothing was installed.
             _ => Ok(()),
         }

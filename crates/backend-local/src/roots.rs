@@ -1,16 +1,42 @@
 //! Garbage collector roots that keep what was built while nixoci reads it.
 //!
-//! A root is the link that `nix build --out-link` makes, in a directory of its own below nixoci's cache. Links
-//! that a killed nixoci left behind are swept once they are a day old.
+//! A root is the link that `nix build --out-link` makes, in a directory of its own below nixoci's cache. When
+//! nixoci is killed, the watchdog removes the link; what is left even so is swept once it is a day old.
 
+use std::collections::HashMap;
+use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use nixoci_core::artifact::ArtifactId;
 use nixoci_core::{Error, Result, ResultExt};
 
 use crate::error::ROOT;
+
+/// Roots that were not released yet, each known to the watchdog.
+#[derive(Default)]
+pub(crate) struct Held(Mutex<HashMap<ArtifactId, Guard>>);
+
+/// What keeps a root known to the watchdog.
+type Guard = Box<dyn Send + Sync>;
+
+impl Held {
+    pub(crate) fn keep(&self, id: ArtifactId, guard: Guard) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(id, guard);
+    }
+
+    pub(crate) fn forget(&self, id: &ArtifactId) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(id);
+    }
+}
+
+impl fmt::Debug for Held {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Held").finish_non_exhaustive()
+    }
+}
 
 const STALE: Duration = Duration::from_secs(24 * 60 * 60);
 

@@ -42,7 +42,7 @@ const HIT: &str = r#"hit() {
   until compgen -G "$1" >/dev/null; do kill -0 $pid 2>/dev/null || return 1; done
   dog=$(pgrep -P $pid -f __watchdog); kill -9 $pid; wait $pid 2>/dev/null; test $? = 137 && test -n "$dog"
 }
-left() { compgen -G "$PWD/.*part"; compgen -G "$XDG_CACHE_HOME/nixoci/images/*part"; ls out.tar 2>/dev/null; ps -eo pid,args | grep -E "$PWD/out.tar|^ *$dog " | grep -v grep; }
+left() { compgen -G "$PWD/.*part"; compgen -G "$XDG_CACHE_HOME/nixoci/images/*part"; ls -A $XDG_CACHE_HOME/nixoci/roots; ls out.tar 2>/dev/null; ps -eo pid,args | grep -E "$PWD/out.tar|^ *$dog " | grep -v grep; }
 "#;
 
 #[test]
