@@ -64,6 +64,25 @@ fn kill_9_in_the_middle_of_writing_leaves_nothing_half() {
 
 #[test]
 #[ignore = "needs the lab: cargo xtask test"]
+fn who_waited_for_one_that_was_killed_makes_the_image() {
+    // Both want the same file in the cache; the watchdog of the killed one must not take it from the other.
+    let script = r#"
+        nixoci build -q -f default.nix -o archive:$PWD/a.tar >/dev/null 2>&1 & first=$!
+        until compgen -G "$XDG_CACHE_HOME/nixoci/images/*.part" >/dev/null; do
+            kill -0 $first 2>/dev/null || { echo "too quick"; exit 99; }
+        done
+        kill -STOP $first
+        nixoci build -q -f default.nix -o archive:$PWD/b.tar >/dev/null & second=$!
+        sleep 3; kill -0 $second && ! test -e b.tar && echo waits
+        kill -9 $first; wait $second; echo code $?
+        nixoci validate -q b.tar >/dev/null && echo whole; compgen -G "$XDG_CACHE_HOME/nixoci/images/*part"; echo end"#;
+    for host in [OLD, NEW.with(&["--user", "alice"])] {
+        host.sh(&format!("{BIG}{script}")).code(0).out("waits\ncode 0\nwhole\nend\n");
+    }
+}
+
+#[test]
+#[ignore = "needs the lab: cargo xtask test"]
 fn signals_stop_gracefully_with_their_exit_codes() {
     for (signal, code) in [("INT", 130), ("TERM", 143), ("HUP", 143)] {
         for host in [OLD, NEW] {
