@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use nixoci_core::codes::BUG;
-use nixoci_core::digest::Digest;
 use nixoci_core::event::{Event, Stage, Task, TaskKind};
 use nixoci_core::platform::OciPlatform;
 use nixoci_core::{Error, Result};
@@ -14,23 +13,12 @@ use nixoci_image::{CachedImage, Delivered, Destination};
 use crate::Engine;
 use crate::job::{Job, LoadSink};
 use crate::progress::telling;
-use crate::report::OutputReport;
+use crate::report::{LoadOutcome, OutputReport};
 
 /// The runtimes that answered before anything was built.
 #[derive(Debug, Default)]
 pub struct Runtimes {
     docker: Option<(Docker, DockerInfo)>,
-}
-
-/// What loading an image came to.
-#[derive(Debug)]
-pub struct LoadOutcome {
-    /// How the runtime calls the image, best for running first.
-    pub references: Vec<String>,
-    /// The runtime's own id for it.
-    pub image_id: Digest,
-    /// The runtime.
-    pub runtime: &'static str,
 }
 
 /// Asks every destination whether it can take an image, before anything is built.

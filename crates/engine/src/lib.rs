@@ -21,11 +21,13 @@ mod report;
 pub use build::build;
 pub use choose::{BackendStatus, Choice, survey};
 pub use codes::CODES;
-pub use deliver::{LoadOutcome, Runtimes, load};
+pub use deliver::{Runtimes, load};
 pub use doctor::{Doctor, doctor};
 pub use job::{Job, Link, LoadSink, Sinks};
 pub use plan::{PlanReport, plan};
-pub use report::{BuildReport, ImageReport, LayerReport, OutputReport, PlatformReport, Transfer};
+pub use report::{
+    BuildReport, ImageReport, LayerReport, LoadOutcome, OutputReport, PlatformReport, Transfer,
+};
 
 use nixoci_core::backend::Cx;
 use nixoci_core::registry::Registry;

@@ -11,7 +11,6 @@ use serde::Serialize;
 
 use crate::bring::Brought;
 use crate::choose::Choice;
-use crate::deliver::LoadOutcome;
 use crate::job::{Job, Link};
 
 /// The version of the document. It changes when a reader of the old one would be wrong.
@@ -142,6 +141,17 @@ pub struct OutputLayer {
     pub size: u64,
     /// What was done with it: `written`, `loaded`, `cached`.
     pub state: &'static str,
+}
+
+/// What loading an image came to.
+#[derive(Debug)]
+pub struct LoadOutcome {
+    /// How the runtime calls the image, best for running first.
+    pub references: Vec<String>,
+    /// The runtime's own id for it.
+    pub image_id: Digest,
+    /// The runtime.
+    pub runtime: &'static str,
 }
 
 /// What was moved, in bytes.
