@@ -47,7 +47,12 @@ pub(crate) fn run(cli: Cli) -> ExitCode {
     let result = enter(global.directory.as_deref()).and_then(|()| match command {
         Command::Completions(args) => commands::completions::run(printer, &args),
         Command::Explain(args) => commands::explain::run(printer, &args),
-        command => threads().and_then(|runtime| runtime.block_on(with_app(printer, &global, command))),
+        command => threads().and_then(|runtime| {
+            let result = runtime.block_on(with_app(printer, &global, command));
+            // A thread that reads what never comes (a pipe without a writer) is not waited for.
+            runtime.shutdown_background();
+            result
+        }),
     });
     match result {
         Ok(code) => ExitCode::from(code),

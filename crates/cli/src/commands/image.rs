@@ -4,10 +4,11 @@ use std::fmt::Write as _;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
-use nixoci_core::codes::BUG;
+use nixoci_core::codes::{BUG, CANCELLED};
 use nixoci_core::digest::Digest;
 use nixoci_core::event::{Task, TaskKind};
 use nixoci_core::platform::OciPlatform;
+use nixoci_core::runner::GRACE;
 use nixoci_core::{Error, Remedy, Result, ResultExt};
 use nixoci_image::{Cache, CacheKey, CachedImage, ImageSummary, Input, Naming, ReadOptions, import};
 use nixoci_nix::nar::HashingReader;
@@ -69,7 +70,8 @@ pub(crate) async fn import_file(
     let path = path(app, source)?;
     let cache = cache.clone();
     reading(app, source, move |options| {
-        // Says what is wrong with a path that is no file.
+        read_twice(&path)?;
+        // Says what is wrong with a directory.
         Input::file(&path)?;
         let key = CacheKey::new(&content(&path)?, &naming);
         cache.fill(&key, |out| {
@@ -81,6 +83,17 @@ pub(crate) async fn import_file(
         })
     })
     .await
+}
+
+/// Once for the name in the cache, once for the image.
+fn read_twice(path: &Path) -> Result<()> {
+    if path.metadata().is_ok_and(|about| !about.is_file() && !about.is_dir()) {
+        let text = format!("{} is not a file, and can be read only once", path.display());
+        return Err(Error::new(&nixoci_image::codes::NOT_FOUND, text)
+            .because("an image is read twice before it is loaded")
+            .remedy(Remedy::command("keep it in a file first", "cat > image.tar && nixoci load image.tar")));
+    }
+    Ok(())
 }
 
 /// What names a file's content: its path says nothing, somebody may have built it again.
@@ -123,8 +136,15 @@ async fn reading<T: Send + 'static>(
             progress: &progress,
         })
     });
-    let result =
-        reading.await.map_err(|error| Error::new(&BUG, "reading the image crashed").caused_by(&error))??;
+    let stopped = async {
+        app.signals.cancel().cancelled().await;
+        tokio::time::sleep(GRACE).await;
+    };
+    let result = tokio::select! {
+        read = reading => read.map_err(|error| Error::new(&BUG, "reading the image crashed").caused_by(&error))??,
+        // A pipe that nobody writes to cannot be interrupted.
+        () = stopped => return Err(Error::new(&CANCELLED, "reading was stopped")),
+    };
     task.finish();
     Ok(result)
 }

@@ -103,6 +103,24 @@ fn a_link_to_an_image_that_is_gone_is_said_as_such() {
 }
 
 #[test]
+fn a_pipe_cannot_be_loaded_and_does_not_hang() {
+    let dir = tempfile::tempdir().unwrap();
+    let pipe = dir.path().join("pipe");
+    assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    let output = nixoci(dir.path(), &["load", "pipe"]);
+    assert_eq!(output.status.code(), Some(42), "{}", err(&output));
+    assert!(err(&output).contains("can be read only once"), "{}", err(&output));
+    // Nobody writes to it: only a signal ends this.
+    let output = std::process::Command::new("timeout")
+        .args(["--signal=TERM", "--kill-after=10", "0.3", env!("CARGO_BIN_EXE_nixoci"), "inspect", "pipe"])
+        .current_dir(dir.path())
+        .env("HOME", dir.path())
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(124), "it ended before it was killed: {}", err(&output));
+}
+
+#[test]
 fn without_nix_the_error_says_how_to_get_it() {
     let dir = tempfile::tempdir().unwrap();
     let output = nixoci(dir.path(), &["build", ".#x"]);
