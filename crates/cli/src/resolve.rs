@@ -156,7 +156,8 @@ fn installable(app: &App, what: &What, settings: &Settings, named: bool) -> Resu
     match (&what.installable, &settings.image) {
         (Some(typed), _) if !named => {
             reject_bare_word(app, typed)?;
-            anchored(Installable::parse(typed)?, &app.cwd)
+            reject_file(app, typed)?;
+            anchored(Installable::parse(&store_link(app, typed))?, &app.cwd)
         }
         (_, Some(chosen)) => match &chosen.source {
             ImageSource::Flake(text, base) => anchored(Installable::parse(text)?, base),
@@ -188,6 +189,31 @@ fn reject_bare_word(app: &App, typed: &str) -> Result<()> {
     let runtime = LoadTarget::from_name(typed)
         .map(|_| Remedy::command("to load into that runtime", format!("nixoci build --load={typed}")));
     Err(runtime.into_iter().chain(near).chain([attribute]).fold(error, Error::remedy))
+}
+
+/// The link that `nix build` leaves stands for what it points to.
+fn store_link(app: &App, typed: &str) -> String {
+    let target = std::fs::read_link(app.cwd.join(typed)).ok();
+    let target = target.filter(|target| target.starts_with("/nix/store"));
+    target.map_or_else(|| typed.to_owned(), |target| target.display().to_string())
+}
+
+/// `nixoci build default.nix`, `nixoci build ./result`: what the file is, is known.
+fn reject_file(app: &App, typed: &str) -> Result<()> {
+    let path = app.cwd.join(typed);
+    if !path.is_file() || path.file_name().is_some_and(|name| name == "flake.nix") {
+        return Ok(());
+    }
+    let target = path.canonicalize().unwrap_or(path);
+    let error = Error::new(&nixoci_nix::codes::NOT_A_FLAKE, format!("`{typed}` is a file, and no flake"));
+    let remedy = if typed.ends_with(".nix") {
+        Remedy::command("build a Nix file", format!("nixoci build -f {typed}"))
+    } else if target.starts_with("/nix/store") {
+        return Ok(());
+    } else {
+        Remedy::command("if it is an image, load it", format!("nixoci load {typed}"))
+    };
+    Err(error.remedy(remedy))
 }
 
 /// Relative references are relative to where they were written, symlinks resolved: Nix refuses paths that lead

@@ -8,17 +8,17 @@ use nixoci_core::artifact::StorePath;
 use nixoci_core::backend::{Cx, Forecast, Verdict};
 use nixoci_core::request::BuildRequest;
 use nixoci_core::runner::{Command, Exit, GRACE, Process, Stream};
-use nixoci_core::{Error, Result, ResultExt, codes as core_codes};
+use nixoci_core::{Error, Remedy, Result, ResultExt, codes as core_codes};
 use tokio::io::AsyncReadExt;
 
-use crate::cli::{self, Mode};
+use crate::cli::{self, Mode, Target};
 use crate::diagnose::{Subject, diagnose};
 use crate::driver::Nix;
 use crate::lines::{LINE_LIMIT, Lines};
 use crate::log::Log;
 use crate::lookup::{self, Candidate};
 use crate::record::Record;
-use crate::store::{BuildResult, parse_build};
+use crate::store::{BuildResult, parse_build, result_names};
 use crate::{codes, log};
 
 /// What a build made.
@@ -92,6 +92,7 @@ impl Nix {
             let command = cli::build(&self.program, &candidate.target, &request.flags, mode);
             let run = self.run(cx, &command).await?;
             if run.exit.success() {
+                exactly_one(&run.stdout, &candidate.target)?;
                 let result = parse_build(&run.stdout).map_err(|why| self.unexpected(&command, &why))?;
                 return Ok((candidate, result, run.record));
             }
@@ -123,6 +124,33 @@ impl Nix {
         };
         let stdout = String::from_utf8_lossy(&answer).into_owned();
         Ok(Run { exit, stdout, record: log.finish(exit.success()) })
+    }
+}
+
+/// A file may yield several derivations, or none: Nix builds them all, and calls both a success.
+fn exactly_one(answer: &str, target: &Target) -> Result<()> {
+    let (Target::File { file, .. }, Some(names)) = (target, result_names(answer)) else { return Ok(()) };
+    let here = std::env::current_dir().unwrap_or_default();
+    let file = file.strip_prefix(&here).unwrap_or(file);
+    let shown = file.display();
+    let one = Remedy::command("name one", format!("nixoci build -f {shown} ATTRIBUTE"));
+    match names.as_slice() {
+        [_] => Ok(()),
+        [] if file.file_name().is_some_and(|name| name == "flake.nix") => {
+            let dir = file.parent().map(Path::display).map(|dir| dir.to_string()).unwrap_or_default();
+            let dir = if dir.is_empty() { "." } else { &dir };
+            Err(Error::new(&codes::NOT_A_DERIVATION, format!("`{shown}` is a flake, and not for -f"))
+                .remedy(Remedy::command("build it as a flake", format!("nixoci build {dir}#ATTRIBUTE"))))
+        }
+        [] => {
+            Err(Error::new(&codes::NOT_A_DERIVATION, format!("`{shown}` yields nothing that can be built"))
+                .because("there is no derivation in it, at least not at its top")
+                .remedy(one))
+        }
+        several => {
+            let text = format!("`{shown}` yields {} things that can be built", several.len());
+            Err(Error::new(&codes::NOT_A_DERIVATION, text).because(several.join(", ")).remedy(one))
+        }
     }
 }
 

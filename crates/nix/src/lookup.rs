@@ -131,7 +131,9 @@ pub(crate) fn is_missing(record: &Record, target: &Target) -> bool {
 impl Nix {
     /// Says of an attribute that is nowhere which systems the flake has, and what was probably meant.
     pub(crate) async fn explain_missing(&self, cx: &Cx<'_>, request: &BuildRequest, error: Error) -> Error {
-        let Installable::Flake { reference, attribute } = &request.installable else { return error };
+        let Installable::Flake { reference, attribute } = &request.installable else {
+            return without_flakes(error);
+        };
         let Ok(base) = std::env::current_dir() else { return error };
         let Ok(canonical) = canonical_reference(reference, &base) else { return error };
         let parts = split_attribute(attribute.as_str());
@@ -157,6 +159,16 @@ impl Nix {
             }
         }
         Outputs::new()
+    }
+}
+
+/// A file has no outputs to show.
+fn without_flakes(error: Error) -> Error {
+    let shows = |command: &&str| command.starts_with("nix flake show");
+    let command = error.report().remedies.iter().filter_map(|remedy| remedy.command.as_deref()).find(shows);
+    match command.map(str::to_owned) {
+        Some(command) => error.without_remedy(&command),
+        None => error,
     }
 }
 

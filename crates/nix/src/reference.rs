@@ -22,7 +22,23 @@ pub fn canonical_reference(reference: &str, base: &Path) -> Result<String> {
             .because(format!("{}: {error}", path.display()))
             .remedy(Remedy::advice("name a directory with a flake.nix, such as `.#container` for this one"))
     })?;
+    if local.scheme.is_empty() && canonical.to_string_lossy().contains(['#', '?']) {
+        return Ok(as_url(&canonical, local.query));
+    }
     Ok(format!("{}{}{}", local.scheme, local.encode(&canonical), local.query))
+}
+
+/// A directory whose name would end a bare reference. Nix takes one in a repository from Git, any other as it is.
+fn as_url(directory: &Path, query: &str) -> String {
+    let encoded = |path: &Path| percent_encode(&path.to_string_lossy());
+    match directory.ancestors().find(|dir| dir.join(".git").exists()) {
+        Some(root) if root == directory => format!("git+file://{}{query}", encoded(root)),
+        Some(root) if query.is_empty() => {
+            let below = directory.strip_prefix(root).unwrap_or(directory);
+            format!("git+file://{}?dir={}", encoded(root), encoded(below))
+        }
+        _ => format!("path:{}{query}", encoded(directory)),
+    }
 }
 
 /// A reference as one would type it here: a path below the current directory is relative to it.
@@ -131,6 +147,21 @@ mod tests {
         }
         let absolute = format!("git+file://{r}/link");
         assert_eq!(canonical_reference(&absolute, &root).unwrap(), format!("git+file://{r}/a%20b"));
+    }
+
+    #[test]
+    fn a_name_that_would_end_the_reference_is_written_as_a_url() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = dir.path().canonicalize().unwrap();
+        let (r, hash) = (root.display(), root.join("a#b"));
+        std::fs::create_dir_all(hash.join("sub")).unwrap();
+        assert_eq!(canonical_reference(".", &hash).unwrap(), format!("path:{r}/a%23b"));
+        std::fs::create_dir(hash.join(".git")).unwrap();
+        assert_eq!(canonical_reference(".", &hash).unwrap(), format!("git+file://{r}/a%23b"));
+        let sub = canonical_reference("./sub", &hash).unwrap();
+        assert_eq!(sub, format!("git+file://{r}/a%23b?dir=sub"));
+        assert_eq!(canonical_reference(&sub, Path::new("/")).unwrap(), sub, "it stays what it is");
+        assert_eq!(local_dir(&sub).unwrap(), hash.join("sub"));
     }
 
     #[test]

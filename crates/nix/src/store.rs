@@ -98,6 +98,18 @@ pub(crate) struct BuildResult {
     pub(crate) path: Option<StorePath>,
 }
 
+/// What `nix build --json` lists, by name: one thing, unless the expression yields several, or none.
+pub(crate) fn result_names(text: &str) -> Option<Vec<String>> {
+    let value: Value = serde_json::from_str(text).ok()?;
+    let path = |entry: &Value| -> Option<StorePath> {
+        let path = entry.as_str().or_else(|| entry.get("drvPath")?.as_str())?;
+        path.parse().ok()
+    };
+    let name =
+        |entry| path(entry).map_or_else(String::new, |path| path.name().trim_end_matches(".drv").into());
+    Some(value.as_array()?.iter().map(name).collect())
+}
+
 /// Understands `nix build --json`: a list of derivations with outputs, or of plain paths.
 pub(crate) fn parse_build(text: &str) -> Result<BuildResult, String> {
     let value: Value = serde_json::from_str(text).map_err(|error| error.to_string())?;
@@ -186,6 +198,9 @@ mod tests {
         let text = format!(r#"[{{"drvPath":"{drv}","outputs":{{"bin":"{REF}","out":"{PATH}"}}}}]"#);
         assert_eq!(parse_build(&text).unwrap().path.unwrap().as_str(), PATH);
         assert!(parse_build("[]").is_err());
+        assert_eq!(result_names("[]"), Some(Vec::new()));
+        assert_eq!(result_names(&format!(r#"["{PATH}", {{"drvPath":"{REF}.drv"}}]"#)).unwrap(), ["x", "y"]);
+        assert_eq!(result_names("{}"), None);
     }
 
     proptest! {

@@ -65,6 +65,19 @@ fn slips_on_the_command_line_get_a_hint() {
 }
 
 #[test]
+fn a_file_in_place_of_a_flake_gets_the_command_for_files() {
+    let dir = project("");
+    std::fs::write(dir.path().join("image.nix"), "{ }").unwrap();
+    for (typed, hint) in
+        [("nixoci.toml", "nixoci load nixoci.toml"), ("./image.nix", "nixoci build -f ./image.nix")]
+    {
+        let output = nixoci(dir.path(), &["build", typed]);
+        assert_eq!(output.status.code(), Some(41), "{typed}: {}", err(&output));
+        assert!(err(&output).contains(hint), "{typed}: {}", err(&output));
+    }
+}
+
+#[test]
 fn a_reader_that_goes_away_is_no_error_and_a_full_disk_is_one() {
     let dir = tempfile::tempdir().unwrap();
     for args in [&["completions", "bash"][..], &["explain"], &["config", "schema"], &["build", "--help"]] {

@@ -21,6 +21,21 @@ fn not_a_flake() {
 
 #[test]
 #[ignore = "needs the lab: cargo xtask test"]
+fn a_file_has_to_yield_one_thing() {
+    for host in [OLD, NEW] {
+        host.sh("nixoci build -f examples/hello/flake.nix")
+            .fails(41, "nixoci::nix::not_a_derivation")
+            .err("flake");
+        host.sh("cd $(mktemp -d); echo '{ pkgs ? import <nixpkgs> { } }: { inherit (pkgs) hello cowsay; }' > many.nix
+             nixoci build -f many.nix")
+            .fails(41, "nixoci::nix::not_a_derivation")
+            .err("2 things")
+            .err("nixoci build -f many.nix ATTRIBUTE");
+    }
+}
+
+#[test]
+#[ignore = "needs the lab: cargo xtask test"]
 fn a_missing_attribute_suggests_near_names() {
     for host in [OLD, NEW] {
         host.sh("nixoci build ./examples/cowsay#contaner").fails(41, "nixoci::").err("container");

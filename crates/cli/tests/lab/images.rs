@@ -7,7 +7,7 @@ use crate::{ALL, NEW, OLD};
 fn the_cow_says_hello() {
     for host in ALL {
         let run = host.sh(
-            "cd $(mktemp -d) && cp -r $OLDPWD/examples/cowsay . && docker rmi -f cowsay-hello-world:latest >/dev/null 2>&1
+            "cd $(mktemp -d) && cp -r $OLDPWD/examples/cowsay .
              nixoci build ./cowsay#container --format json >doc.json || exit
              docker load < result && docker run --rm cowsay-hello-world:latest && cat doc.json",
         );
@@ -86,10 +86,10 @@ fn files_in_both_formats_load_everywhere() {
     for host in ALL {
         host.sh(
             "cd $(mktemp -d) && cp -r $OLDPWD/examples/cowsay . 
-             nixoci build ./cowsay#container -o archive:a.tar -o docker-archive:d.tar -o plain.tar || exit
+             nixoci build ./cowsay#container -t formats:1 -o archive:a.tar -o docker-archive:d.tar -o plain.tar || exit
              for file in a.tar d.tar plain.tar; do
-               docker rmi -f cowsay-hello-world:latest >/dev/null 2>&1
-               docker load -q -i $file && docker run --rm cowsay-hello-world:latest >/dev/null && nixoci validate $file || exit
+               docker rmi -f formats:1 >/dev/null 2>&1
+               docker load -q -i $file && docker run --rm formats:1 >/dev/null && nixoci validate $file || exit
              done; test ! -e result && nixoci inspect a.tar && ls",
         )
         .code(0)
@@ -105,8 +105,8 @@ fn files_in_both_formats_load_everywhere() {
 fn load_inspect_and_validate_take_what_nix_made() {
     NEW.sh(
         "path=$(nix --extra-experimental-features 'nix-command flakes' build --no-link --print-out-paths path:$PWD/examples/cowsay#packages.x86_64-linux.container)
-         docker rmi -f cowsay-hello-world:latest >/dev/null 2>&1
-         nixoci validate $path && nixoci load $path && docker run --rm cowsay-hello-world:latest && nixoci build $path --no-link && nixoci inspect $path --format json",
+         docker rmi -f loaded:1 >/dev/null 2>&1
+         nixoci validate $path && nixoci load $path -t loaded:1 && docker run --rm loaded:1 && nixoci build $path --no-link && nixoci inspect $path --format json",
     )
     .code(0)
     .out("< hello world >")
@@ -123,7 +123,9 @@ fn installables_in_every_spelling() {
              b .#container; b .#packages.x86_64-linux.container; b path:$PWD#container; b git+file://$PWD#container; b ../p#container
              cd ..; b ./p#container; git init -q outer; cp -r p outer/sub; rm -rf outer/sub/.git; (cd outer; git add .)
              b ./outer/sub#container; b \"git+file://$PWD/outer?dir=sub#container\"
-             ln -s p link; b ./link#container
+             ln -s p link; b ./link#container; ln -s $(nixoci build ./p#container --no-link) store; b ./store
+             cp -r p 'h#a?s h'; (cd 'h#a?s h'; b .#container) || exit
+             mkdir '#'; cp p/flake.nix '#'; (cd '#'; b .#container) || exit
              b -f $src/examples/layered/default.nix --argstr system x86_64-linux
              b -f $src/examples/layered --arg pkgs 'import <nixpkgs> { system = \"x86_64-linux\"; }'
              printf 'p: { a.b = import %s p; }' $src/examples/layered/default.nix > f.nix
