@@ -104,7 +104,7 @@ fn files_in_both_formats_load_everywhere() {
 #[ignore = "needs the lab: cargo xtask test"]
 fn load_inspect_and_validate_take_what_nix_made() {
     NEW.sh(
-        "path=$(nix --extra-experimental-features 'nix-command flakes' build --no-link --print-out-paths path:$PWD/examples/cowsay#packages.x86_64-linux.container)
+        "path=$(nix --extra-experimental-features 'nix-command flakes' build --no-write-lock-file --no-link --print-out-paths path:$PWD/examples/cowsay#packages.x86_64-linux.container)
          docker rmi -f loaded:1 >/dev/null 2>&1
          nixoci validate $path && nixoci load $path -t loaded:1 && docker run --rm loaded:1 && nixoci build $path --no-link && nixoci inspect $path --format json",
     )
