@@ -36,7 +36,7 @@ pub(crate) struct Global {
     /// Say less: once prints digests and no progress, twice only errors.
     #[arg(short, long, global = true, action = clap::ArgAction::Count, conflicts_with = "verbose")]
     pub(crate) quiet: u8,
-    /// Say more: once explains decisions, twice adds every detail.
+    /// Say more: explain decisions, show the builders' logs.
     #[arg(short, long, global = true, action = clap::ArgAction::Count)]
     pub(crate) verbose: u8,
     /// Read this configuration file instead of looking for nixoci.toml.
@@ -270,7 +270,7 @@ pub(crate) struct RunArgs {
     pub(crate) nix: NixArgs,
     /// The global flag without its letter: here `-v` is a volume, as for Docker.
     #[arg(id = "verbose", long = "verbose", global = true, action = clap::ArgAction::Count,
-        help = "Say more: once explains decisions, twice adds every detail", help_heading = "Global options")]
+        help = "Say more: explain decisions, show the builders' logs", help_heading = "Global options")]
     _verbose: u8,
 }
 

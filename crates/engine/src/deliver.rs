@@ -40,6 +40,8 @@ async fn find_runtime(
 ) -> Result<Runtimes> {
     // One runtime is known; `auto` and `docker` differ once there are others.
     let docker = Docker::new(sink.docker_host.clone());
+    let text = "asking docker whether it takes an image".to_owned();
+    engine.cx.observer.observe(Event::Stage { stage: Stage::Prepare, system: None, text });
     let info = docker.ask(&engine.cx).await?;
     engine.cx.observer.debug(format!("docker {} at {}", info.server_version, info.endpoint));
     if let Some(platform) = platform.filter(|platform| !platform.matches(&info.platform)) {

@@ -79,8 +79,8 @@ impl Destination {
             {
                 return Err(fail(&format!("`{scheme}:` is not among those that this version writes")));
             }
-            _ if text.ends_with(".tar") => (Destination::Archive, text),
             _ if text.starts_with("type=") => return Err(fail("`type=…` is not understood by this version")),
+            _ if text.ends_with(".tar") => (Destination::Archive, text),
             _ => return Err(fail("a plain path must end in .tar; archives are not compressed")),
         };
         if file.is_empty() {

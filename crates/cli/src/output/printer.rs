@@ -17,10 +17,8 @@ pub(crate) enum Verbosity {
     Quiet,
     /// What happens.
     Normal,
-    /// Why it happens.
+    /// Why it happens, and the builders' logs.
     Verbose,
-    /// Every detail.
-    Debug,
 }
 
 /// Writes results.
@@ -37,8 +35,7 @@ impl Printer {
             (0, 0) => Verbosity::Normal,
             (1, _) => Verbosity::Quiet,
             (2.., _) => Verbosity::Silent,
-            (_, 1) => Verbosity::Verbose,
-            (_, _) => Verbosity::Debug,
+            (_, _) => Verbosity::Verbose,
         };
         let color = match color {
             Color::Auto => anstream::ColorChoice::Auto,

@@ -6,11 +6,9 @@ use crate::{ALL, NEW, OLD};
 #[ignore = "needs the lab: cargo xtask test"]
 fn the_cow_says_hello() {
     for host in ALL {
-        let run = host.sh(
-            "cd $(mktemp -d) && cp -r $OLDPWD/examples/cowsay .
+        let run = host.sh("cd $(mktemp -d) && cp -r $OLDPWD/examples/cowsay .
              nixoci build ./cowsay#container --format json >doc.json || exit
-             docker load < result && docker run --rm cowsay-hello-world:latest && cat doc.json",
-        );
+             docker load < result && docker run --rm cowsay-hello-world:latest && cat doc.json");
         let run = run.code(0).out("< hello world >").out("Loaded image: cowsay-hello-world:latest");
         let start = run.out.find("\n{").unwrap_or_else(|| panic!("{}: {run:#?}", host.name()));
         let doc: serde_json::Value = serde_json::from_str(&run.out[start..]).unwrap();

@@ -138,7 +138,12 @@ impl Contents {
             Member::Other(compression) => Err(Error::new(
                 &codes::NOT_READ_YET,
                 format!("layer `{shown}` in {} is compressed with {compression}", self.name),
-            )),
+            )
+            .because("this version of nixoci reads layers that are not compressed, as dockerTools makes them")
+            .remedy(Remedy::command(
+                "convert it first",
+                format!("skopeo copy docker-archive:{} docker-archive:plain.tar", self.name),
+            ))),
         }
     }
 }

@@ -88,6 +88,7 @@ fn destinations_as_people_write_them() {
     assert_eq!(parse("z.tar").unwrap(), Destination::Archive("/base/z.tar".into()));
     assert_eq!(parse("z.tar").unwrap().to_string(), "archive:/base/z.tar");
     for text in [
+        "type=docker,dest=y.tar",
         "",
         "x",
         "x.tar.gz",
