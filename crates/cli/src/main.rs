@@ -5,6 +5,7 @@ mod args;
 mod backends;
 mod codes;
 mod commands;
+mod frame;
 mod output;
 mod report;
 mod resolve;
@@ -24,7 +25,7 @@ fn main() -> ExitCode {
         return ExitCode::SUCCESS;
     }
     match args::Cli::try_parse() {
-        Ok(cli) => app::run(cli),
+        Ok(cli) => frame::run(cli),
         Err(error) => report::usage(&error),
     }
 }

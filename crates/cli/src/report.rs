@@ -57,8 +57,8 @@ fn usage_for_programs(error: &clap::Error, typed: &[String], format: Format) {
             .fold(Error::new(&USAGE, message), |error, hint| error.remedy(Remedy::advice(hint))),
     };
     let printer = Printer::new(format, Color::Never, 0, 0);
-    crate::app::hello(printer);
-    crate::app::fail(printer, &error);
+    crate::frame::hello(printer);
+    crate::frame::fail(printer, &error);
 }
 
 /// What `--format` says, where the rest of the command line could not be understood.

@@ -1,0 +1,84 @@
+//! The frame around every command: where it runs, signals, progress, and how its end is reported.
+
+use std::path::Path;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use nixoci_core::{Error, Result, ResultExt};
+
+use crate::app::{App, VERSION};
+use crate::args::{Cli, Command, Format, Global};
+use crate::codes::NO_DIRECTORY;
+use crate::commands;
+use crate::output::{Printer, Ui};
+use crate::report;
+use crate::signal::Signals;
+
+/// Runs the command and says how it ended.
+pub(crate) fn run(cli: Cli) -> ExitCode {
+    let Cli { global, command } = cli;
+    let printer = Printer::new(global.format, global.color, global.quiet, global.verbose);
+    let result = enter(global.directory.as_deref()).and_then(|()| match command {
+        Command::Completions(args) => commands::completions::run(printer, &args),
+        Command::Explain(args) => commands::explain::run(printer, &args),
+        command => threads().and_then(|runtime| {
+            let result = runtime.block_on(with_app(printer, &global, command));
+            // A thread that reads what never comes (a pipe without a writer) is not waited for.
+            runtime.shutdown_background();
+            result
+        }),
+    });
+    match result {
+        Ok(code) => ExitCode::from(code),
+        Err(error) => {
+            fail(printer, &error);
+            ExitCode::from(error.kind().exit_code())
+        }
+    }
+}
+
+pub(crate) fn fail(printer: Printer, error: &Error) {
+    match printer.format {
+        Format::Human => printer.err(&report::human(error)),
+        Format::Json => printer.err(&format!("{}\n", report::json(error))),
+        Format::Jsonl => {
+            printer.out(&format!("{}\n", report::json(error)));
+            printer.err(&format!("{}\n", report::json(error)));
+        }
+    }
+}
+
+/// The first line of the JSON stream.
+pub(crate) fn hello(printer: Printer) {
+    if printer.format == Format::Jsonl {
+        printer.line("hello", &serde_json::json!({ "version": 1, "nixoci": VERSION }));
+    }
+}
+
+fn enter(directory: Option<&Path>) -> Result<()> {
+    directory.map_or(Ok(()), |directory| {
+        std::env::set_current_dir(directory)
+            .or_error(&NO_DIRECTORY, || format!("{} cannot be entered", directory.display()))
+    })
+}
+
+fn threads() -> Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .or_error(&nixoci_core::codes::PROCESS, || "threads cannot be started")
+}
+
+async fn with_app(printer: Printer, global: &Global, command: Command) -> Result<u8> {
+    let ui = Arc::new(Ui::start(printer, command.how().is_some_and(|how| how.print_build_logs)));
+    let signals = Signals::default();
+    signals.listen(ui.clone()).or_error(&nixoci_core::codes::PROCESS, || "signals cannot be received")?;
+    hello(printer);
+    let result = match App::new(printer, global, Arc::clone(&ui), signals.clone()).await {
+        Ok(app) => commands::dispatch(&app, command).await,
+        Err(error) => Err(error),
+    };
+    ui.finish();
+    result.map_err(|error| signals.explain(error))
+}
