@@ -148,7 +148,7 @@ fn no_hosts_and_no_paths_of_one_machine() {
         ("snapshot.", "debian.org"),
         ("archive.", "ubuntu.com"),
         ("registry-1.", "docker.io"),
-        ("index.crates.io", ":443"),
+        ("index.", "crates.io"),
         ("/art", "ifactory/"),
         ("/wo", "rk/main"),
         ("/wo", "rk/shared"),

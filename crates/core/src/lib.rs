@@ -25,5 +25,6 @@ pub mod registry;
 pub mod request;
 pub mod runner;
 pub mod temporary;
+pub mod text;
 
 pub use error::{Code, Error, ErrorKind, Remedy, Result, ResultExt};

@@ -208,35 +208,37 @@ fn wrong_machine(program: &Executable, platform: &OciPlatform) -> Error {
     error.remedy(Remedy::command("take it as it is", "--allow-mismatch"))
 }
 
+/// An image without anything in it, for tests.
+#[cfg(test)]
+pub(crate) fn sample(verdict: Verdict) -> ImageSummary {
+    let digest = Digest::from_bytes([1; 32]);
+    ImageSummary {
+        platform: "linux/amd64".parse().unwrap(),
+        image_id: digest,
+        source_config_digest: digest,
+        source_config: None,
+        manifest_digest: digest,
+        manifest_size: 1,
+        names: Vec::new(),
+        layers: Vec::new(),
+        created: None,
+        entrypoint: Vec::new(),
+        cmd: Vec::new(),
+        env: Vec::new(),
+        working_dir: None,
+        user: None,
+        exposed_ports: Vec::new(),
+        labels: BTreeMap::new(),
+        executables: Vec::new(),
+        warnings: Vec::new(),
+        size: 0,
+        verdict,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn summary(verdict: Verdict) -> ImageSummary {
-        let digest = Digest::from_bytes([1; 32]);
-        ImageSummary {
-            platform: "linux/amd64".parse().unwrap(),
-            image_id: digest,
-            source_config_digest: digest,
-            source_config: None,
-            manifest_digest: digest,
-            manifest_size: 1,
-            names: Vec::new(),
-            layers: Vec::new(),
-            created: None,
-            entrypoint: Vec::new(),
-            cmd: Vec::new(),
-            env: Vec::new(),
-            working_dir: None,
-            user: None,
-            exposed_ports: Vec::new(),
-            labels: BTreeMap::new(),
-            executables: Vec::new(),
-            warnings: Vec::new(),
-            size: 0,
-            verdict,
-        }
-    }
 
     fn mach() -> Verdict {
         let machine = Some(Machine::MachO { cpu: "arm64".into() });
@@ -246,7 +248,7 @@ mod tests {
     #[test]
     fn the_wrong_platform_is_an_error_or_a_warning() {
         let arm64 = "linux/arm64".parse().unwrap();
-        let image = summary(Verdict::Runs);
+        let image = sample(Verdict::Runs);
         assert!(image.accept(Some(&arm64), false).unwrap_err().is(&codes::PLATFORM_MISMATCH));
         assert_eq!(image.accept(Some(&arm64), true).unwrap()[0].code, codes::PLATFORM_MISMATCH.id);
         assert!(image.accept(None, false).unwrap().is_empty());
@@ -255,7 +257,7 @@ mod tests {
     #[test]
     fn macos_programs_are_named_before_the_platform() {
         let arm64 = "linux/arm64".parse().unwrap();
-        let image = summary(mach());
+        let image = sample(mach());
         let error = image.accept(Some(&arm64), false).unwrap_err();
         assert!(error.is(&codes::WRONG_MACHINE));
         assert_eq!(error.report().causes[0], "/bin/hello is for darwin/arm64 (Mach-O)");
@@ -264,7 +266,7 @@ mod tests {
 
     #[test]
     fn a_summary_survives_the_cache() {
-        let image = summary(mach());
+        let image = sample(mach());
         let text = serde_json::to_string(&image).unwrap();
         assert_eq!(serde_json::from_str::<ImageSummary>(&text).unwrap(), image);
     }

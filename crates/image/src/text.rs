@@ -26,18 +26,6 @@ pub(crate) fn show_up_to(bytes: &[u8], limit: usize) -> String {
     shown
 }
 
-/// A number of bytes in the unit that people read.
-pub(crate) fn size(bytes: u64) -> String {
-    const UNITS: [&str; 5] = ["B", "KiB", "MiB", "GiB", "TiB"];
-    let mut value = bytes as f64;
-    let mut unit = 0;
-    while value >= 1024.0 && unit + 1 < UNITS.len() {
-        value /= 1024.0;
-        unit += 1;
-    }
-    if unit == 0 { format!("{bytes} B") } else { format!("{value:.1} {}", UNITS[unit]) }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -47,11 +35,5 @@ mod tests {
         assert_eq!(show(b"a\x1b[31mb\n"), "a\\u{1b}[31mb\\n");
         assert_eq!(show(&[b'x'; 5000]).chars().count(), SHOWN + 1);
         assert_eq!(show(b"\xff"), "\u{fffd}");
-    }
-
-    #[test]
-    fn sizes_read_well() {
-        assert_eq!(size(512), "512 B");
-        assert_eq!(size(1536), "1.5 KiB");
     }
 }

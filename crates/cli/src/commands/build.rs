@@ -1,9 +1,9 @@
 //! `nixoci build`.
 
 use nixoci_core::Result;
+use nixoci_core::text::{bytes, count};
 use nixoci_engine::BuildReport;
 
-use super::{bytes, count};
 use crate::app::App;
 use crate::args::BuildArgs;
 use crate::output::Verbosity;

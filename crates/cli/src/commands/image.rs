@@ -9,11 +9,11 @@ use nixoci_core::digest::Digest;
 use nixoci_core::event::{Task, TaskKind};
 use nixoci_core::platform::OciPlatform;
 use nixoci_core::runner::GRACE;
+use nixoci_core::text::{bytes, count};
 use nixoci_core::{Error, Remedy, Result, ResultExt};
 use nixoci_image::{Cache, CacheKey, CachedImage, ImageSummary, Input, Naming, ReadOptions, import};
 use nixoci_nix::nar::HashingReader;
 
-use super::{bytes, count};
 use crate::app::App;
 use crate::args::{SourceArgs, ValidateArgs};
 use crate::codes::USAGE;

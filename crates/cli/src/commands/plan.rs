@@ -7,9 +7,9 @@ use nixoci_core::artifact::StorePath;
 use nixoci_core::backend::How;
 use nixoci_core::plan::StepState;
 use nixoci_core::request::Installable;
+use nixoci_core::text::{bytes, count};
 use nixoci_engine::PlanReport;
 
-use super::{bytes, count};
 use crate::app::App;
 use crate::args::BuildArgs;
 use crate::resolve;

@@ -6,6 +6,7 @@
 use std::collections::HashMap;
 use std::path::PathBuf;
 
+use nixoci_core::text;
 use nixoci_core::{Error, Result};
 
 use super::layer::{Layer, ReadLayer};
@@ -15,7 +16,7 @@ use crate::detect;
 use crate::hybrid::Placer;
 use crate::pipeline::Write;
 use crate::tar::{BLOCK, Entry, Item, Kind, Reader, looks_like_header};
-use crate::text::{show, size};
+use crate::text::show;
 
 /// The longest JSON member; registries take manifests up to this size.
 pub(crate) const JSON_LIMIT: u64 = 4 << 20;
@@ -118,7 +119,7 @@ impl Archive {
         }
         self.bytes += bytes.len() as u64;
         if self.bytes > IMAGE_LIMIT {
-            let text = format!("{} is larger than {} decompressed", self.name, size(IMAGE_LIMIT));
+            let text = format!("{} is larger than {} decompressed", self.name, text::bytes(IMAGE_LIMIT));
             return Err(Error::new(&codes::TOO_LARGE, text));
         }
         let mut rest = bytes;

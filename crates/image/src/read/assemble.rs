@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 
 use nixoci_core::digest::Digest;
+use nixoci_core::text::bytes;
 use nixoci_core::{Error, Remedy, Result};
 use sha2::{Digest as _, Sha256};
 
@@ -17,7 +18,7 @@ use crate::input::ReadOptions;
 use crate::json::{self, Object};
 use crate::reference::{Naming, Reference};
 use crate::summary::{ImageSummary, LayerSummary, Verdict, Warning};
-use crate::text::{show, size};
+use crate::text::show;
 
 /// How many links lead from a name in the manifest to a member.
 const LINK_LIMIT: usize = 16;
@@ -118,7 +119,7 @@ impl Contents {
             Member::Json(text) => Ok(text),
             Member::HugeJson(length) => {
                 let text =
-                    format!("`{shown}` is {} long, and {} is the limit", size(*length), size(JSON_LIMIT));
+                    format!("`{shown}` is {} long, and {} is the limit", bytes(*length), bytes(JSON_LIMIT));
                 Err(Error::new(&codes::TOO_LARGE, text))
             }
             _ => Err(Error::new(&codes::BAD_JSON, format!("`{shown}` in {} is not JSON", self.name))),
