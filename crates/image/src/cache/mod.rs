@@ -92,7 +92,9 @@ fn cache_error(what: impl Into<String>) -> impl FnOnce(io::Error) -> Error {
     let what = what.into();
     move |error| match error.kind() {
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => crate::write_error(&error, "the cache"),
-        _ => Error::new(&codes::CACHE, what).caused_by(&error),
+        _ => Error::new(&codes::CACHE, what)
+            .caused_by(&error)
+            .remedy(Remedy::command("keep the cache elsewhere", "export XDG_CACHE_HOME=/some/where")),
     }
 }
 
