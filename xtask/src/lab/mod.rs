@@ -191,7 +191,11 @@ fn status() -> Result<i32> {
         println!("docker {}: {}", docker.version(), docker.socket(&state).display());
     }
     for nix in Nix::ALL {
-        println!("nix {}: process {}", nix.version(), state.pid(&format!("host-{}.pid", nix.version()))?);
+        // Without a process the lab is just beginning or ending.
+        match state.pid(&format!("host-{}.pid", nix.version())) {
+            Ok(pid) => println!("nix {}: process {pid}", nix.version()),
+            Err(_) => println!("nix {}: not there at the moment", nix.version()),
+        }
     }
     println!("state: {}", state.dir().display());
     Ok(0)
