@@ -11,7 +11,7 @@ use nixoci_core::platform::OciPlatform;
 use nixoci_core::runner::GRACE;
 use nixoci_core::text::{bytes, count};
 use nixoci_core::{Error, Remedy, Result, ResultExt};
-use nixoci_image::{Cache, CacheKey, CachedImage, ImageSummary, Input, Naming, ReadOptions, import};
+use nixoci_image::{Cache, CacheKey, CachedImage, ImageSummary, Input, Naming, ReadOptions, Verdict, import};
 use nixoci_nix::nar::HashingReader;
 
 use crate::app::App;
@@ -189,9 +189,11 @@ fn human(image: &ImageSummary) -> String {
     row("env", &image.env.join(" "));
     row("user", image.user.as_deref().unwrap_or_default());
     row("workdir", image.working_dir.as_deref().unwrap_or_default());
-    for executable in &image.executables {
+    for (place, executable) in image.executables.iter().enumerate() {
         let machine = executable.machine.as_ref().map_or_else(|| "script".to_owned(), ToString::to_string);
-        row("runs", &format!("{} ({machine})", executable.path));
+        // Where it was found, what the container would start comes first; then what starts that, and a sample.
+        let label = if place == 0 && image.verdict == Verdict::Runs { "starts" } else { "program" };
+        row(label, &format!("{} ({machine})", executable.path));
     }
     for warning in &image.warnings {
         row("warning", &warning.text);

@@ -20,7 +20,7 @@ fn arm64_with_an_emulator_builds_and_runs() {
     for host in [OLD.with(&["--arm64"]), NEW.with(&["--arm64"])] {
         host.sh(
             "cd $(mktemp -d) && cp -r $OLDPWD/examples/cowsay . && nixoci build --platform linux/arm64 ./cowsay#container -t cow:arm64 --load -o archive:a.tar || exit
-             nixoci inspect a.tar | grep -E 'platform|runs'; docker run --rm cow:arm64; docker rmi -f cow:arm64 >/dev/null",
+             nixoci inspect a.tar | grep -E '^(platform|starts|program)'; docker run --rm cow:arm64; docker rmi -f cow:arm64 >/dev/null",
         )
         .code(0)
         .out("linux/arm64")
