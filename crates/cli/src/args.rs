@@ -89,6 +89,8 @@ pub(crate) enum Command {
     Inspect(SourceArgs),
     /// Check an image: digests, platform, the machine of its programs, unsafe paths.
     Validate(ValidateArgs),
+    /// Write a nixoci.toml for what is in this directory, and a flake.nix where there is nothing.
+    Init(InitArgs),
     /// Show or check the configuration.
     Config(ConfigArgs),
     /// Explain an error code or a topic.
@@ -380,6 +382,16 @@ pub(crate) struct LoadArgs {
     pub(crate) allow_mismatch: bool,
     #[command(flatten)]
     pub(crate) docker: DockerArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct InitArgs {
+    /// The image, where it cannot be found out: .#container, or with --file an attribute of that file.
+    #[arg(value_name = "INSTALLABLE")]
+    pub(crate) installable: Option<String>,
+    /// The image is made by this Nix file instead of a flake.
+    #[arg(short, long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) file: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]

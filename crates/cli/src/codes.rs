@@ -22,6 +22,11 @@ nixoci_core::codes! {
     NO_OUTPUT = ("nixoci::no_output", Delivery, "the result cannot be written",
         "The result goes to standard output, and writing there failed: usually it is a file on a disk that is \
          full. What was built, loaded or written to files is kept: the same command again takes seconds.");
+    /// A project without an image.
+    INIT_NOTHING = ("nixoci::init::no_image", Evaluation, "there is no image to write a nixoci.toml for",
+        "`nixoci init` asked Nix what the flake.nix or default.nix here yields, and nothing of it is an image of \
+         nixpkgs' dockerTools or of nix2container. Add one, or, if an attribute is an image that was made in another \
+         way, name it: `nixoci init .#ATTRIBUTE`.");
     /// Nothing with that name to explain.
     NOTHING_TO_EXPLAIN = ("nixoci::usage::nothing_to_explain", Usage, "no such code or topic",
         "`nixoci explain` without an argument lists everything it can explain.");

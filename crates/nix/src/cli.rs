@@ -54,7 +54,7 @@ pub(crate) enum Mode<'a> {
 
 /// `nix build` for one target.
 pub(crate) fn build(program: &Path, target: &Target, flags: &NixFlags, mode: &Mode<'_>) -> Command {
-    let command = nix(program, &["build", "--json", "--log-format", "internal-json"]);
+    let command = logged(nix(program, &["build", "--json"]));
     let command = match mode {
         Mode::DryRun => command.args(["--dry-run", "--no-link"]),
         Mode::Root(root) => command.arg("--out-link").arg(*root),
@@ -62,17 +62,15 @@ pub(crate) fn build(program: &Path, target: &Target, flags: &NixFlags, mode: &Mo
     with_target(with_flags(command, flags, target), target)
 }
 
-/// `nix eval --json` of a function applied to an attribute of a flake.
-pub(crate) fn eval(
-    program: &Path,
-    reference: &str,
-    attribute: &str,
-    flags: &NixFlags,
-    apply: &str,
-) -> Command {
-    let target = Target::Flake { reference: reference.to_owned(), attribute: attribute.to_owned() };
+/// `nix eval --json` of a function applied to a target.
+pub(crate) fn eval(program: &Path, target: &Target, flags: &NixFlags, apply: &str) -> Command {
     let command = nix(program, &["eval", "--json", "--apply", apply]);
-    with_target(with_flags(command, flags, &target), &target)
+    with_target(with_flags(command, flags, target), target)
+}
+
+/// The same command with its log in a form that [`crate::log`] reads.
+pub(crate) fn logged(command: Command) -> Command {
+    command.args(["--log-format", "internal-json"])
 }
 
 fn with_flags(mut command: Command, flags: &NixFlags, target: &Target) -> Command {

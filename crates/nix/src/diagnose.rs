@@ -219,7 +219,9 @@ fn place(text: &str, subject: &Subject<'_>) -> Option<Excerpt> {
     let mut parts = place.rsplitn(3, ':');
     let column: usize = parts.next()?.parse().ok()?;
     let line: usize = parts.next()?.parse().ok()?;
-    let file = source::as_the_user_knows_it(parts.next()?, subject);
+    // Not a place in what nixoci itself asked.
+    let file = parts.next().filter(|file| !file.starts_with('«'))?;
+    let file = source::as_the_user_knows_it(file, subject);
     let text = lines[index + 1..].iter().find_map(|shown| {
         let source = shown.strip_prefix(&line.to_string())?.strip_prefix('|')?;
         Some(source.strip_prefix(' ').unwrap_or(source).to_owned())

@@ -7,6 +7,7 @@ pub(crate) mod config;
 pub(crate) mod doctor;
 pub(crate) mod explain;
 pub(crate) mod image;
+pub(crate) mod init;
 pub(crate) mod load;
 pub(crate) mod plan;
 pub(crate) mod run;
@@ -26,6 +27,7 @@ pub(crate) async fn dispatch(app: &App, command: Command) -> Result<u8> {
         Command::Backends(args) => backends::run(app, &args).await,
         Command::Doctor(args) => doctor::run(app, args).await,
         Command::Load(args) => load::run(app, &args).await,
+        Command::Init(args) => init::run(app, &args).await,
         Command::Inspect(args) => image::inspect(app, &args).await,
         Command::Validate(args) => image::validate(app, &args).await,
         Command::Config(args) => config::run(app, &args),

@@ -3,6 +3,7 @@
 
 mod cli;
 mod config;
+mod init;
 mod memory;
 
 use std::path::Path;

@@ -4,6 +4,7 @@
 
 mod errors;
 mod images;
+mod init;
 mod machine;
 mod memory;
 mod platforms;
