@@ -22,6 +22,11 @@ nixoci_core::codes! {
     NO_OUTPUT = ("nixoci::no_output", Delivery, "the result cannot be written",
         "The result goes to standard output, and writing there failed: usually it is a file on a disk that is \
          full. What was built, loaded or written to files is kept: the same command again takes seconds.");
+    /// A Dockerfile where a Nix file belongs.
+    DOCKERFILE = ("nixoci::usage::dockerfile", Usage, "a Dockerfile is not a Nix expression",
+        "nixoci makes images from Nix expressions: a flake's attribute, or a Nix file with -f. It reads no Dockerfile. \
+         `nixoci init` writes a small flake to begin with; what a Dockerfile installs with a package manager goes into \
+         `contents`, its CMD into `config.Cmd`, its FROM (if it is needed at all) into `fromImage`.");
     /// A project without an image.
     INIT_NOTHING = ("nixoci::init::no_image", Evaluation, "there is no image to write a nixoci.toml for",
         "`nixoci init` asked Nix what the flake.nix or default.nix here yields, and nothing of it is an image of \

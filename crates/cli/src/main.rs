@@ -6,6 +6,7 @@ mod backends;
 mod codes;
 mod commands;
 mod frame;
+mod habits;
 mod output;
 mod report;
 mod resolve;

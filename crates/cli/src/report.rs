@@ -10,6 +10,7 @@ use nixoci_core::{Error, ErrorKind, Remedy};
 
 use crate::args::{Color, Format};
 use crate::codes::USAGE;
+use crate::habits;
 use crate::output::Printer;
 
 const RED: Style = AnsiColor::Red.on_default().bold();
@@ -34,7 +35,7 @@ pub(crate) fn usage(error: &clap::Error) -> ExitCode {
 
 fn usage_for_people(error: &clap::Error, typed: &[String]) {
     let printer = Printer::new(Format::Human, Color::Auto, 0, 0);
-    if let Some(habit) = docker_build_habit(error) {
+    if let Some(habit) = docker_build_habit(error, typed) {
         return printer.err(&format!("{RED}error:{RED:#} {BOLD}{habit}{BOLD:#}\n"));
     }
     let _ = error.print();
@@ -50,7 +51,7 @@ fn usage_for_programs(error: &clap::Error, typed: &[String], format: Format) {
     let message = lines.join(" ");
     let message = message.strip_prefix("error: ").unwrap_or(&message).to_owned();
     let hint = hint(error, typed);
-    let error = match docker_build_habit(error) {
+    let error = match docker_build_habit(error, typed) {
         Some(habit) => Error::new(&USAGE, habit),
         None => hint
             .into_iter()
@@ -69,24 +70,8 @@ fn typed_format(typed: &[String]) -> Format {
     name.and_then(|name| <Format as clap::ValueEnum>::from_str(name, false).ok()).unwrap_or(Format::Human)
 }
 
-/// Flags that people bring from `docker build`, and what to do here instead.
-const DOCKER_BUILD: &[(&str, &str)] = &[
-    (
-        "--no-cache",
-        "Nix knows by itself what is out of date, and --refresh looks for new versions of the inputs",
-    ),
-    ("--build-arg", "a Nix file's function takes arguments, with --argstr NAME VALUE beside --file"),
-    ("--target", "stages are attributes in Nix: name the one to build, as in `nixoci build .#debug-image`"),
-    (
-        "--secret",
-        "a Nix build sees no secrets, and what it needs at run time goes in when the container starts",
-    ),
-];
-
-fn docker_build_habit(error: &clap::Error) -> Option<String> {
-    let flag = unknown(error)?;
-    let (flag, instead) = DOCKER_BUILD.iter().find(|(known, _)| *known == flag)?;
-    Some(format!("{flag} is not needed here: {instead}"))
+fn docker_build_habit(error: &clap::Error, typed: &[String]) -> Option<String> {
+    habits::sentence(unknown(error)?, typed)
 }
 
 /// The argument that clap does not know.

@@ -39,11 +39,36 @@ fn a_bare_word_is_probably_an_attribute() {
 #[test]
 fn habits_of_docker_build_get_an_answer() {
     let dir = tempfile::tempdir().unwrap();
-    for flag in ["--no-cache", "--build-arg=x=1", "--target", "--secret"] {
-        let output = nixoci(dir.path(), &["build", flag]);
-        assert_eq!(output.status.code(), Some(2));
-        assert!(err(&output).contains("is not needed here"), "{}", err(&output));
-        assert_eq!(err(&output).lines().count(), 1, "one sentence: {}", err(&output));
+    for (flag, word) in [
+        ("--no-cache", "--refresh"),
+        ("--build-arg=x=1", "--argstr"),
+        ("--target", ".#debug-image"),
+        ("--secret", "no secrets"),
+        ("--ssh", "SSH agent"),
+        ("--pull", "pullImage"),
+        ("--cache-from", "extra-substituters"),
+        ("--cache-to=type=inline", "extra-substituters"),
+        ("--network=host", "no network"),
+        ("--label", "config.Labels"),
+        ("--builder", "--backend"),
+        ("--provenance=false", "--format json"),
+    ] {
+        for command in ["build", "plan"] {
+            let output = nixoci(dir.path(), &[command, ".", flag]);
+            assert_eq!(output.status.code(), Some(2));
+            assert!(err(&output).contains("is not needed here"), "{}", err(&output));
+            assert!(err(&output).contains(word), "{}", err(&output));
+            assert_eq!(err(&output).lines().count(), 1, "one sentence: {}", err(&output));
+        }
+    }
+    for args in [
+        &["build", "-f", "Dockerfile", "."][..],
+        &["build", ".", "-f", "docker/Dockerfile.dev"],
+        &["run", "./Dockerfile"],
+    ] {
+        let output = nixoci(dir.path(), args);
+        assert_eq!(output.status.code(), Some(2), "{args:?}");
+        assert!(err(&output).contains("is for `docker build`"), "{args:?}: {}", err(&output));
     }
 }
 
