@@ -33,6 +33,12 @@ pub(crate) struct Global {
     /// When to colour what goes to the terminal.
     #[arg(long, global = true, value_enum, default_value_t = Color::Auto, value_name = "WHEN")]
     pub(crate) color: Color,
+    /// How progress is shown on standard error.
+    #[arg(long, global = true, value_enum, default_value_t = Progress::Auto, value_name = "HOW")]
+    pub(crate) progress: Progress,
+    /// Write events and the result as lines of JSON to this open file descriptor (3 or above), too.
+    #[arg(long, global = true, value_name = "N", value_parser = clap::value_parser!(i32).range(3..))]
+    pub(crate) progress_fd: Option<i32>,
     /// Say less: once prints digests and no progress, twice only errors.
     #[arg(short, long, global = true, action = clap::ArgAction::Count, conflicts_with = "verbose")]
     pub(crate) quiet: u8,
@@ -69,6 +75,18 @@ pub(crate) enum Color {
     Always,
     /// Never.
     Never,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Progress {
+    /// Bars on a terminal, unless TERM=dumb or CI say otherwise; else plain lines.
+    Auto,
+    /// Bars also where CI is set; plain lines where no terminal can draw them.
+    Tty,
+    /// Plain lines.
+    Plain,
+    /// No progress; warnings and errors only.
+    None,
 }
 
 #[derive(Debug, Subcommand)]

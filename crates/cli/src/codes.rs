@@ -18,6 +18,11 @@ nixoci_core::codes! {
     /// `-C` names no directory.
     NO_DIRECTORY = ("nixoci::usage::no_directory", Usage, "the directory does not exist",
         "-C names a directory to run in, and it is not there or cannot be entered.");
+    /// `--progress-fd` names no open file descriptor.
+    NO_DESCRIPTOR = ("nixoci::usage::no_descriptor", Usage, "the file descriptor is not open",
+        "--progress-fd takes the number of a file descriptor that the shell or the program that starts nixoci has \
+         opened for it, such as 3 in `nixoci build --progress-fd 3 3> events.jsonl`. Nothing is open under the number \
+         that was given.");
     /// Standard output cannot be written.
     NO_OUTPUT = ("nixoci::no_output", Delivery, "the result cannot be written",
         "The result goes to standard output, and writing there failed: usually it is a file on a disk that is \

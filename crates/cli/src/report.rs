@@ -11,7 +11,7 @@ use nixoci_core::{Error, ErrorKind, Remedy};
 use crate::args::{Color, Format};
 use crate::codes::USAGE;
 use crate::habits;
-use crate::output::Printer;
+use crate::output::{Printer, Stream};
 
 const RED: Style = AnsiColor::Red.on_default().bold();
 const BLUE: Style = AnsiColor::Blue.on_default().bold();
@@ -25,16 +25,18 @@ pub(crate) fn usage(error: &clap::Error) -> ExitCode {
         let _ = error.print();
         return ExitCode::SUCCESS;
     }
-    let typed: Vec<String> = std::env::args().collect();
-    match typed_format(&typed) {
-        Format::Human => usage_for_people(error, &typed),
-        format => usage_for_programs(error, &typed, format),
+    let typed: Vec<String> = std::env::args_os().map(|arg| arg.to_string_lossy().into_owned()).collect();
+    let format = typed_format(&typed);
+    let printer = Printer { stream: typed_stream(&typed), ..Printer::new(format, Color::Auto, 0, 0) };
+    crate::frame::hello(&printer);
+    if format == Format::Human {
+        usage_for_people(&printer, error, &typed);
     }
+    usage_for_programs(&printer, error, &typed);
     ExitCode::from(ErrorKind::Usage.exit_code())
 }
 
-fn usage_for_people(error: &clap::Error, typed: &[String]) {
-    let printer = Printer::new(Format::Human, Color::Auto, 0, 0);
+fn usage_for_people(printer: &Printer, error: &clap::Error, typed: &[String]) {
     if let Some(habit) = docker_build_habit(error, typed) {
         return printer.err(&format!("{RED}error:{RED:#} {BOLD}{habit}{BOLD:#}\n"));
     }
@@ -45,7 +47,7 @@ fn usage_for_people(error: &clap::Error, typed: &[String]) {
 }
 
 /// The frame of [`crate::app`], for whoever reads JSON and misspelt another flag.
-fn usage_for_programs(error: &clap::Error, typed: &[String], format: Format) {
+fn usage_for_programs(printer: &Printer, error: &clap::Error, typed: &[String]) {
     let text = error.to_string();
     let lines: Vec<&str> = text.lines().take_while(|line| !line.is_empty()).map(str::trim).collect();
     let message = lines.join(" ");
@@ -57,17 +59,25 @@ fn usage_for_programs(error: &clap::Error, typed: &[String], format: Format) {
             .into_iter()
             .fold(Error::new(&USAGE, message), |error, hint| error.remedy(Remedy::advice(hint))),
     };
-    let printer = Printer::new(format, Color::Never, 0, 0);
-    crate::frame::hello(printer);
-    crate::frame::fail(printer, &error);
+    crate::frame::fail_for_programs(printer, &error);
 }
 
 /// What `--format` says, where the rest of the command line could not be understood.
 fn typed_format(typed: &[String]) -> Format {
-    let flags = || typed.iter().take_while(|arg| *arg != "--");
-    let after = flags().zip(flags().skip(1)).find(|(flag, _)| *flag == "--format").map(|(_, name)| &**name);
-    let name = flags().find_map(|arg| arg.strip_prefix("--format=")).or(after);
+    let name = typed_value(typed, "--format");
     name.and_then(|name| <Format as clap::ValueEnum>::from_str(name, false).ok()).unwrap_or(Format::Human)
+}
+
+/// Who is named by `--progress-fd`, if anybody is.
+fn typed_stream(typed: &[String]) -> Option<Stream> {
+    let number = typed_value(typed, "--progress-fd")?.parse().ok().filter(|number| *number > 2)?;
+    Stream::open(number).ok()
+}
+
+fn typed_value<'a>(typed: &'a [String], name: &str) -> Option<&'a str> {
+    let flags = || typed.iter().take_while(|arg| *arg != "--");
+    let after = flags().zip(flags().skip(1)).find(|(flag, _)| *flag == name).map(|(_, value)| &**value);
+    flags().find_map(|arg| arg.strip_prefix(name)?.strip_prefix('=')).or(after)
 }
 
 fn docker_build_habit(error: &clap::Error, typed: &[String]) -> Option<String> {

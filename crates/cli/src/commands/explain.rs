@@ -13,7 +13,7 @@ use crate::output::Printer;
 const PREFIX: &str = "nixoci::";
 const EXIT_CODES: &str = "exit-codes";
 
-pub(crate) fn run(printer: Printer, args: &ExplainArgs) -> Result<u8> {
+pub(crate) fn run(printer: &Printer, args: &ExplainArgs) -> Result<u8> {
     let text = match args.subject.as_deref() {
         None => index(),
         Some(EXIT_CODES) => exit_codes(),

@@ -6,6 +6,7 @@ pub(crate) mod completions;
 pub(crate) mod config;
 pub(crate) mod doctor;
 pub(crate) mod explain;
+mod foreground;
 pub(crate) mod image;
 pub(crate) mod init;
 pub(crate) mod load;

@@ -2,6 +2,8 @@
 
 mod printer;
 mod progress;
+mod stream;
 
 pub(crate) use printer::{Printer, Verbosity};
 pub(crate) use progress::Ui;
+pub(crate) use stream::Stream;

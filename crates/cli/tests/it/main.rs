@@ -5,6 +5,7 @@ mod cli;
 mod config;
 mod init;
 mod memory;
+mod progress;
 
 use std::path::Path;
 use std::process::{Command, Output};
