@@ -101,6 +101,8 @@ pub(crate) enum Command {
     Backends(BackendsArgs),
     /// Look for everything that could stand in the way, and say how to fix it.
     Doctor(DoctorArgs),
+    /// Open a shell where something would be built.
+    Shell(ShellArgs),
     /// Load an image file into a container runtime.
     Load(LoadArgs),
     /// Show what is in an image and what it weighs.
@@ -361,6 +363,25 @@ pub(crate) enum BackendsCommand {
         /// Its name.
         name: String,
     },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ShellArgs {
+    /// On this backend; repeat for an order of preference.
+    #[arg(long, value_name = "NAME", value_delimiter = ',')]
+    pub(crate) backend: Vec<String>,
+    /// Use this profile of nixoci.toml.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) profile: Option<String>,
+    /// Where something for this platform would be built.
+    #[arg(long, value_name = "PLATFORM")]
+    pub(crate) platform: Option<String>,
+    /// Fail rather than make a backend ready.
+    #[arg(long)]
+    pub(crate) no_provision: bool,
+    /// Run this there instead of a shell.
+    #[arg(last = true, value_name = "COMMAND")]
+    pub(crate) command: Vec<OsString>,
 }
 
 #[derive(Debug, Args)]

@@ -1,6 +1,7 @@
 //! The trait everything hangs on: a place where Linux derivations can be realised.
 
 use std::borrow::Cow;
+use std::ffi::OsString;
 use std::fmt;
 use std::sync::Arc;
 
@@ -94,8 +95,9 @@ pub trait Backend: Send + Sync + fmt::Debug {
     /// Lets go of an artifact, or puts the backend away.
     async fn release(&self, cx: &Cx<'_>, how: Release) -> Result<()>;
 
-    /// The command that opens a shell where this backend builds.
-    async fn shell(&self, cx: &Cx<'_>) -> Result<Command>;
+    /// The command that opens a shell where this backend builds, or that runs `command` there if it is not empty.
+    /// It is [interactive](Command::interactive).
+    async fn shell(&self, cx: &Cx<'_>, command: &[OsString]) -> Result<Command>;
 }
 
 /// What is known about a backend without having one.

@@ -12,6 +12,7 @@ pub(crate) mod init;
 pub(crate) mod load;
 pub(crate) mod plan;
 pub(crate) mod run;
+pub(crate) mod shell;
 
 use nixoci_core::{Error, Result};
 
@@ -25,6 +26,7 @@ pub(crate) async fn dispatch(app: &App, command: Command) -> Result<u8> {
         Command::Build(command) => build::run(app, &command.args).await,
         Command::Run(args) => run::run(app, args).await,
         Command::Plan(args) => plan::run(app, &args).await,
+        Command::Shell(args) => shell::run(app, args).await,
         Command::Backends(args) => backends::run(app, &args).await,
         Command::Doctor(args) => doctor::run(app, args).await,
         Command::Load(args) => load::run(app, &args).await,

@@ -23,6 +23,8 @@ fn usage_errors_exit_with_2() {
         &["build", "--platform", "linux/amd64,linux/arm64"],
         &["-C", "/no/such/dir", "backends"],
         &["inspect", "oci:x"],
+        &["shell", "ls"],
+        &["shell", "--platform", "windows/amd64"],
     ] {
         let output = nixoci(dir.path(), args);
         assert_eq!(output.status.code(), Some(2), "{args:?}: {}", err(&output));
