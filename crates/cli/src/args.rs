@@ -113,6 +113,8 @@ pub(crate) enum Command {
     Init(InitArgs),
     /// Show or check the configuration.
     Config(ConfigArgs),
+    /// Show the images that are kept between runs, or let go of them.
+    Cache(CacheArgs),
     /// Explain an error code or a topic.
     Explain(ExplainArgs),
     /// Print a completion script for a shell.
@@ -454,6 +456,30 @@ pub(crate) enum ConfigCommand {
     Check,
     /// Print the JSON Schema of nixoci.toml.
     Schema,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct CacheArgs {
+    #[command(subcommand)]
+    pub(crate) command: CacheCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum CacheCommand {
+    /// List the images: size, last use, and which links keep them.
+    Show,
+    /// Delete the images that were not used for longest. What a link keeps, or somebody works with, stays.
+    Gc(GcArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct GcArgs {
+    /// Keep at most so much, such as 5G; what is kept anyway if absent.
+    #[arg(long, value_name = "SIZE", value_parser = crate::commands::cache::size)]
+    pub(crate) max_size: Option<u64>,
+    /// Delete everything that may go.
+    #[arg(long, conflicts_with = "max_size")]
+    pub(crate) all: bool,
 }
 
 #[derive(Debug, Args)]

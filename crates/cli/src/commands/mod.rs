@@ -2,6 +2,7 @@
 
 pub(crate) mod backends;
 pub(crate) mod build;
+pub(crate) mod cache;
 pub(crate) mod completions;
 pub(crate) mod config;
 pub(crate) mod doctor;
@@ -33,6 +34,7 @@ pub(crate) async fn dispatch(app: &App, command: Command) -> Result<u8> {
         Command::Init(args) => init::run(app, &args).await,
         Command::Inspect(args) => image::inspect(app, &args).await,
         Command::Validate(args) => image::validate(app, &args).await,
+        Command::Cache(args) => cache::run(app, &args),
         Command::Config(args) => config::run(app, &args),
         Command::Completions(_) | Command::Explain(_) | Command::Watchdog => {
             Err(Error::new(&nixoci_core::codes::BUG, "this command needs no application"))

@@ -1,6 +1,7 @@
 //! The binary as users start it, where neither Nix nor Docker is needed.
 #![expect(clippy::unwrap_used, reason = "a test that cannot start has failed")]
 
+mod cache;
 mod cli;
 mod config;
 mod init;

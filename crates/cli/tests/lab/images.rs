@@ -69,6 +69,25 @@ fn an_unchanged_image_comes_from_the_cache() {
 
 #[test]
 #[ignore = "needs the lab: cargo xtask test"]
+fn the_cache_says_what_keeps_an_image_and_lets_go_of_the_rest() {
+    for host in [OLD, NEW] {
+        host.sh(
+            "cd $(mktemp -d) && cp -r $OLDPWD/examples/hello $OLDPWD/examples/cowsay .
+             nixoci build -q ./hello#container >/dev/null && nixoci build -q ./cowsay#container --no-link >/dev/null
+             nixoci cache show && nixoci cache gc --all && nixoci cache show && docker load -q < result
+             rm result; nixoci cache gc --all",
+        )
+        .code(0)
+        .out("./result\n")
+        .out("cowsay-hello-world:latest")
+        .out("1 image kept by a link, or in use")
+        .out("Loaded image: hello:latest")
+        .out("1 image deleted");
+    }
+}
+
+#[test]
+#[ignore = "needs the lab: cargo xtask test"]
 fn tags_replace_the_name_or_only_the_tag() {
     NEW.sh("nixoci build ./examples/hello#container -t :dev --load; docker run --rm hello:dev")
         .code(0)
