@@ -250,10 +250,27 @@ pub(crate) struct DockerArgs {
     pub(crate) docker_host: Option<String>,
 }
 
+/// Files about the build, for CI.
+#[derive(Debug, Default, Args)]
+#[command(next_help_heading = "Files about the build")]
+pub(crate) struct FileArgs {
+    /// Write what --format json prints, with the keys of buildx's file of this name.
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) metadata_file: Option<PathBuf>,
+    /// Write the image's id; the digest of the index, if there are several platforms.
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) iidfile: Option<PathBuf>,
+    /// Write the digest of the image's manifest, or of the index, if there are several platforms.
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) digestfile: Option<PathBuf>,
+}
+
 #[derive(Debug, Args)]
 pub(crate) struct BuildCommand {
     #[command(flatten)]
     pub(crate) args: BuildArgs,
+    #[command(flatten)]
+    pub(crate) files: FileArgs,
     /// Only show what would be done: the same as `nixoci plan`.
     #[arg(long, help_heading = "How to build")]
     pub(crate) dry_run: bool,
@@ -474,7 +491,7 @@ pub(crate) enum CacheCommand {
 
 #[derive(Debug, Args)]
 pub(crate) struct GcArgs {
-    /// Keep at most so much, such as 5G; what is kept anyway if absent.
+    /// Keep at most so much, such as 5G; the limit that `cache show` names if absent.
     #[arg(long, value_name = "SIZE", value_parser = crate::commands::cache::size)]
     pub(crate) max_size: Option<u64>,
     /// Delete everything that may go.

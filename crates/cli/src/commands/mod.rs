@@ -24,7 +24,7 @@ use crate::args::Command;
 pub(crate) async fn dispatch(app: &App, command: Command) -> Result<u8> {
     match command {
         Command::Build(command) if command.dry_run => plan::run(app, &command.args).await,
-        Command::Build(command) => build::run(app, &command.args).await,
+        Command::Build(command) => build::run(app, &command).await,
         Command::Run(args) => run::run(app, args).await,
         Command::Plan(args) => plan::run(app, &args).await,
         Command::Shell(args) => shell::run(app, args).await,

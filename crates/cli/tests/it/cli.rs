@@ -202,6 +202,18 @@ fn every_shell_gets_completions() {
 }
 
 #[test]
+fn files_about_a_build_are_asked_for_before_anything_else() {
+    let dir = tempfile::tempdir().unwrap();
+    for flag in ["--metadata-file", "--iidfile", "--digestfile"] {
+        let output = nixoci(dir.path(), &["build", ".#x", flag, "no/such/dir/file"]);
+        assert_eq!(output.status.code(), Some(60), "{flag}: {}", err(&output));
+        assert!(err(&output).contains("mkdir -p"), "{flag}: {}", err(&output));
+    }
+    let output = nixoci(dir.path(), &["build", ".#x", "--no-link", "--digestfile", "d"]);
+    assert_eq!(output.status.code(), Some(2), "{}", err(&output));
+}
+
+#[test]
 fn explain_knows_codes_and_exit_codes() {
     let dir = tempfile::tempdir().unwrap();
     assert!(out(&nixoci(dir.path(), &["explain", "backend::none"])).contains("exit code 20"));
