@@ -200,6 +200,12 @@ pub(crate) struct NixArgs {
     /// Show where evaluation failed.
     #[arg(long)]
     pub(crate) show_trace: bool,
+    /// After a failure, build everything else that can be built.
+    #[arg(long)]
+    pub(crate) keep_going: bool,
+    /// Keep the directory of a build that failed, for a look at it.
+    #[arg(long)]
+    pub(crate) keep_failed: bool,
     /// How many derivations to build at once.
     #[arg(short = 'j', long, value_name = "N|auto", value_parser = max_jobs)]
     pub(crate) max_jobs: Option<String>,

@@ -299,6 +299,8 @@ fn nix_flags(args: &NixArgs) -> NixFlags {
         accept_flake_config: args.accept_flake_config,
         refresh: args.refresh,
         show_trace: args.show_trace,
+        keep_going: args.keep_going,
+        keep_failed: args.keep_failed,
         override_inputs: pairs(&args.override_input),
         max_jobs: args.max_jobs.clone(),
         cores: args.cores,

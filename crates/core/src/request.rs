@@ -156,6 +156,10 @@ pub struct NixFlags {
     pub refresh: bool,
     /// `--show-trace`.
     pub show_trace: bool,
+    /// `--keep-going`.
+    pub keep_going: bool,
+    /// `--keep-failed`.
+    pub keep_failed: bool,
     /// `--override-input INPUT REF`.
     pub override_inputs: Vec<(String, String)>,
     /// `--max-jobs N|auto`.

@@ -79,6 +79,8 @@ fn with_flags(mut command: Command, flags: &NixFlags, target: &Target) -> Comman
         (flags.accept_flake_config, "--accept-flake-config"),
         (flags.refresh, "--refresh"),
         (flags.show_trace, "--show-trace"),
+        (flags.keep_going, "--keep-going"),
+        (flags.keep_failed, "--keep-failed"),
     ] {
         if set {
             command = command.arg(name);
@@ -221,6 +223,8 @@ mod tests {
             accept_flake_config: true,
             refresh: true,
             show_trace: true,
+            keep_going: true,
+            keep_failed: true,
             override_inputs: vec![("nixpkgs".into(), "path:/x".into())],
             max_jobs: Some("auto".into()),
             cores: Some(2),
@@ -229,8 +233,8 @@ mod tests {
         let target = Target::Flake { reference: ".".into(), attribute: "a".into() };
         let command = words(&build(Path::new(NIX), &target, &flags, &Mode::DryRun));
         assert!(command.contains(
-            "--impure --accept-flake-config --refresh --show-trace --max-jobs auto --cores 2 \
-             --override-input nixpkgs path:/x --option warn-dirty false"
+            "--impure --accept-flake-config --refresh --show-trace --keep-going --keep-failed \
+             --max-jobs auto --cores 2 --override-input nixpkgs path:/x --option warn-dirty false"
         ));
         let store: StorePath = "/nix/store/0mixbwv945yr64jsc6jla0384mdn9l4z-x.drv".parse().unwrap();
         let command = words(&build(Path::new(NIX), &Target::Store(store), &flags, &Mode::DryRun));
