@@ -119,6 +119,9 @@ pub(crate) enum Command {
     Explain(ExplainArgs),
     /// Print a completion script for a shell.
     Completions(CompletionsArgs),
+    /// Write the manual pages. For packages.
+    #[command(hide = true)]
+    Man(ManArgs),
     /// Ends what a killed nixoci left behind. Started by nixoci itself.
     #[command(name = crate::WATCHDOG, hide = true)]
     Watchdog,
@@ -510,6 +513,13 @@ pub(crate) struct ExplainArgs {
     /// An error code, an exit code, or a topic. Lists everything if absent.
     #[arg(value_name = "CODE|TOPIC")]
     pub(crate) subject: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ManArgs {
+    /// The directory for them, which is made if need be.
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub(crate) out: PathBuf,
 }
 
 #[derive(Debug, Args)]

@@ -39,6 +39,10 @@ fn command_in_place(printer: &Printer, global: &Global, command: Command) -> Res
     enter(global.directory.as_deref())?;
     match command {
         Command::Completions(args) => commands::completions::run(printer, &args),
+        Command::Man(args) => {
+            hello(printer);
+            commands::man::run(printer, &args)
+        }
         Command::Explain(args) => {
             hello(printer);
             commands::explain::run(printer, &args)

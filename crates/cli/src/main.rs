@@ -8,6 +8,8 @@ mod commands;
 mod frame;
 mod habits;
 mod output;
+#[cfg(test)]
+mod reference;
 mod report;
 mod resolve;
 mod signal;

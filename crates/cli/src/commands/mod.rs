@@ -11,6 +11,7 @@ mod foreground;
 pub(crate) mod image;
 pub(crate) mod init;
 pub(crate) mod load;
+pub(crate) mod man;
 pub(crate) mod plan;
 pub(crate) mod run;
 pub(crate) mod shell;
@@ -36,7 +37,7 @@ pub(crate) async fn dispatch(app: &App, command: Command) -> Result<u8> {
         Command::Validate(args) => image::validate(app, &args).await,
         Command::Cache(args) => cache::run(app, &args),
         Command::Config(args) => config::run(app, &args),
-        Command::Completions(_) | Command::Explain(_) | Command::Watchdog => {
+        Command::Completions(_) | Command::Man(_) | Command::Explain(_) | Command::Watchdog => {
             Err(Error::new(&nixoci_core::codes::BUG, "this command needs no application"))
         }
     }

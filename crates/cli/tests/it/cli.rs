@@ -214,6 +214,18 @@ fn files_about_a_build_are_asked_for_before_anything_else() {
 }
 
 #[test]
+fn packages_get_manual_pages() {
+    let dir = tempfile::tempdir().unwrap();
+    let output = nixoci(dir.path(), &["man", "--out", "share/man/man1"]);
+    assert!(output.status.success(), "{}", err(&output));
+    let page = |name: &str| std::fs::read_to_string(dir.path().join("share/man/man1").join(name)).unwrap();
+    assert!(page("nixoci.1").contains("nixoci\\-build"), "{}", page("nixoci.1"));
+    assert!(page("nixoci-build.1").contains("\\-\\-platform"));
+    assert!(page("nixoci-cache-gc.1").contains("\\-\\-max\\-size"));
+    assert!(!out(&output).contains("watchdog") && !out(&nixoci(dir.path(), &["help"])).contains(" man "));
+}
+
+#[test]
 fn explain_knows_codes_and_exit_codes() {
     let dir = tempfile::tempdir().unwrap();
     assert!(out(&nixoci(dir.path(), &["explain", "backend::none"])).contains("exit code 20"));
