@@ -117,6 +117,8 @@ pub(crate) enum Command {
     Cache(CacheArgs),
     /// Explain an error code or a topic.
     Explain(ExplainArgs),
+    /// Print the JSON Schema of what nixoci prints as JSON.
+    Schema(SchemaArgs),
     /// Print a completion script for a shell.
     Completions(CompletionsArgs),
     /// Write the manual pages. For packages.
@@ -513,6 +515,13 @@ pub(crate) struct ExplainArgs {
     /// An error code, an exit code, or a topic. Lists everything if absent.
     #[arg(value_name = "CODE|TOPIC")]
     pub(crate) subject: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct SchemaArgs {
+    /// Of which output. Lists them if absent.
+    #[arg(value_name = "NAME")]
+    pub(crate) name: Option<String>,
 }
 
 #[derive(Debug, Args)]

@@ -5,6 +5,8 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use nixoci_core::{Error, Result, ResultExt};
+use schemars::JsonSchema;
+use serde::Serialize;
 
 use crate::app::{App, VERSION};
 use crate::args::{Cli, Command, Format, Global};
@@ -39,6 +41,10 @@ fn command_in_place(printer: &Printer, global: &Global, command: Command) -> Res
     enter(global.directory.as_deref())?;
     match command {
         Command::Completions(args) => commands::completions::run(printer, &args),
+        Command::Schema(args) => {
+            hello(printer);
+            commands::schema::run(printer, &args)
+        }
         Command::Man(args) => {
             hello(printer);
             commands::man::run(printer, &args)
@@ -74,8 +80,17 @@ pub(crate) fn fail_for_programs(printer: &Printer, error: &Error) {
 }
 
 /// The first line of the JSON stream.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(crate) struct Hello {
+    /// The version of the stream: another number, and a reader of this one would be wrong.
+    version: u32,
+    /// The version of nixoci.
+    nixoci: &'static str,
+}
+
+/// Greets whoever reads JSON lines.
 pub(crate) fn hello(printer: &Printer) {
-    printer.line("hello", &serde_json::json!({ "version": 1, "nixoci": VERSION }));
+    printer.line("hello", &Hello { version: 1, nixoci: VERSION });
 }
 
 fn enter(directory: Option<&Path>) -> Result<()> {

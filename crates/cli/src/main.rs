@@ -12,6 +12,7 @@ mod output;
 mod reference;
 mod report;
 mod resolve;
+mod schemas;
 mod signal;
 
 use std::process::ExitCode;

@@ -1,5 +1,6 @@
 //! How errors look: for people on standard error, and as JSON for programs.
 
+use std::borrow::Cow;
 use std::fmt::Write as _;
 use std::process::ExitCode;
 
@@ -7,6 +8,8 @@ use anstyle::{AnsiColor, Style};
 use nixoci_core::config::LoadTarget;
 use nixoci_core::error::Report;
 use nixoci_core::{Error, ErrorKind, Remedy};
+use schemars::JsonSchema;
+use serde::Serialize;
 
 use crate::args::{Color, Format};
 use crate::codes::USAGE;
@@ -186,9 +189,32 @@ fn log(text: &mut String, report: &Report) {
     }
 }
 
+/// What went wrong.
+#[derive(Debug, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct ErrorReport<'a> {
+    #[serde(rename = "type")]
+    kind: ErrorTag,
+    /// The exit code of the program.
+    exit_code: u8,
+    /// The error itself.
+    error: Cow<'a, Error>,
+}
+
+#[derive(Debug, Serialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+enum ErrorTag {
+    Error,
+}
+
 /// The same as one line of JSON, with the exit code.
-pub(crate) fn json(error: &Error) -> serde_json::Value {
-    serde_json::json!({ "type": "error", "exitCode": error.kind().exit_code(), "error": error })
+pub(crate) fn json(error: &Error) -> String {
+    let report = ErrorReport {
+        kind: ErrorTag::Error,
+        exit_code: error.kind().exit_code(),
+        error: Cow::Borrowed(error),
+    };
+    serde_json::to_string(&report).unwrap_or_default()
 }
 
 #[cfg(test)]

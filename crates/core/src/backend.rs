@@ -6,6 +6,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tokio::io::AsyncWrite;
 use tokio_util::sync::CancellationToken;
@@ -101,7 +102,7 @@ pub trait Backend: Send + Sync + fmt::Debug {
 }
 
 /// What is known about a backend without having one.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Descriptor {
     /// The name that `--backend` takes: lower-case words with dashes.
@@ -118,7 +119,7 @@ pub struct Descriptor {
 }
 
 /// How a backend would build for a system.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum How {
     /// The machine's own CPU runs the builders.
@@ -130,7 +131,7 @@ pub enum How {
 }
 
 /// How near an offer is to being taken up. Ordered: the readiest first.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "state", rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum Readiness {
@@ -163,12 +164,12 @@ impl Readiness {
 }
 
 /// Names one physical builder, so that two backends that reach the same machine are one row.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(transparent)]
 pub struct BuilderId(pub String);
 
 /// What a backend could do for one system.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Offer {
     /// For which system.
@@ -182,7 +183,7 @@ pub struct Offer {
 }
 
 /// One finding of `doctor`.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Check {
     /// What was looked at: `Nix version`.
@@ -197,7 +198,7 @@ pub struct Check {
 }
 
 /// Whether a finding is as it should be.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum CheckVerdict {
     /// As it should be.
@@ -218,7 +219,7 @@ pub enum Depth {
 }
 
 /// What a build would do.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Forecast {
     /// The derivation, once evaluated.
@@ -253,7 +254,7 @@ impl Forecast {
 }
 
 /// Whether a backend takes a build.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "verdict", rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum Verdict {
@@ -269,7 +270,7 @@ pub enum Verdict {
 }
 
 /// What to let go of.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "release", rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum Release {

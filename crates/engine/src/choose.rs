@@ -12,6 +12,7 @@ use nixoci_core::event::{Event, Stage};
 use nixoci_core::platform::NixSystem;
 use nixoci_core::registry::{Candidate, Registry, Rejection, nobody, select};
 use nixoci_core::{Error, Remedy, Result};
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::Engine;
@@ -54,7 +55,7 @@ pub(crate) struct Choices {
 }
 
 /// What `nixoci backends` shows of one backend.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct BackendStatus {
     /// What is known without asking it.

@@ -7,13 +7,14 @@ use std::time::SystemTime;
 use nixoci_core::Result;
 use nixoci_core::text::{ago, bytes, count};
 use nixoci_image::{Cache, CacheEntry, Collected};
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::app::App;
 use crate::args::{CacheArgs, CacheCommand, GcArgs};
 
 /// What is in the cache.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct CacheReport {
     /// The version of this document.
@@ -29,7 +30,7 @@ pub(crate) struct CacheReport {
 }
 
 /// An image in the cache.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct CachedReport {
     /// Its names.
@@ -49,7 +50,7 @@ pub(crate) struct CachedReport {
 }
 
 /// What was let go of.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct GcReport {
     /// The version of this document.

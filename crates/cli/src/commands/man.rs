@@ -5,9 +5,20 @@ use std::path::PathBuf;
 use clap::CommandFactory;
 use nixoci_core::{Error, Result};
 use nixoci_image::codes::WRITE_FAILED;
+use schemars::JsonSchema;
+use serde::Serialize;
 
 use crate::args::{Cli, ManArgs};
 use crate::output::Printer;
+
+/// The manual pages that were written.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(crate) struct ManReport {
+    /// The version of this document.
+    version: u32,
+    /// The files.
+    pages: Vec<PathBuf>,
+}
 
 pub(crate) fn run(printer: &Printer, args: &ManArgs) -> Result<u8> {
     let failed = |error: &std::io::Error| {
@@ -24,6 +35,6 @@ pub(crate) fn run(printer: &Printer, args: &ManArgs) -> Result<u8> {
         .collect();
     pages.sort();
     let text: String = pages.iter().map(|page| format!("{}\n", page.display())).collect();
-    printer.result(&serde_json::json!({ "version": 1, "pages": pages }), &text)?;
+    printer.result(&ManReport { version: 1, pages }, &text)?;
     Ok(0)
 }

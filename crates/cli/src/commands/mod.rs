@@ -14,6 +14,7 @@ pub(crate) mod load;
 pub(crate) mod man;
 pub(crate) mod plan;
 pub(crate) mod run;
+pub(crate) mod schema;
 pub(crate) mod shell;
 
 use nixoci_core::{Error, Result};
@@ -37,8 +38,10 @@ pub(crate) async fn dispatch(app: &App, command: Command) -> Result<u8> {
         Command::Validate(args) => image::validate(app, &args).await,
         Command::Cache(args) => cache::run(app, &args),
         Command::Config(args) => config::run(app, &args),
-        Command::Completions(_) | Command::Man(_) | Command::Explain(_) | Command::Watchdog => {
-            Err(Error::new(&nixoci_core::codes::BUG, "this command needs no application"))
-        }
+        Command::Completions(_)
+        | Command::Man(_)
+        | Command::Schema(_)
+        | Command::Explain(_)
+        | Command::Watchdog => Err(Error::new(&nixoci_core::codes::BUG, "this command needs no application")),
     }
 }

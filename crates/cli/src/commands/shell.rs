@@ -4,12 +4,23 @@ use nixoci_core::config::{Origin, Setting, Sources, Wishes, resolve};
 use nixoci_core::platform::OciPlatform;
 use nixoci_core::{Error, Remedy, Result};
 use nixoci_engine::ShellJob;
+use schemars::JsonSchema;
+use serde::Serialize;
 
 use super::foreground;
 use crate::app::App;
 use crate::args::{Format, ShellArgs};
 use crate::codes::USAGE;
 use crate::resolve::parse_platform;
+
+/// The shell that was started, for whoever watches.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(crate) struct ShellReport {
+    /// The version of this document.
+    version: u32,
+    /// What was started, as one would type it.
+    command: String,
+}
 
 pub(crate) async fn run(app: &App, args: ShellArgs) -> Result<u8> {
     if app.printer.format != Format::Human {
@@ -21,7 +32,7 @@ pub(crate) async fn run(app: &App, args: ShellArgs) -> Result<u8> {
     let cache = app.cache()?;
     let command = nixoci_engine::shell(&app.engine(&cache), &job(app, args)?).await?;
     let process = foreground::start(app, &command).await?;
-    app.printer.tell(&serde_json::json!({ "version": 1, "command": command.to_string() }));
+    app.printer.tell(&ShellReport { version: 1, command: command.to_string() });
     foreground::wait(app, process).await
 }
 

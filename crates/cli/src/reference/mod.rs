@@ -45,12 +45,15 @@ fn pretty(schema: &serde_json::Value) -> String {
 #[test]
 fn the_reference_is_current() {
     let config = nixoci_core::config::config_schema(&crate::backends::registry());
-    let files = [
+    let schemas = crate::schemas::FORMS.iter();
+    let schemas = schemas.map(|form| (format!("schema/{}.json", form.name), pretty(&form.schema())));
+    let pages = [
         ("cli.md", commands::page()),
         ("exit-codes.md", errors::exit_codes()),
         ("errors.md", errors::codes()),
         ("nixoci.schema.json", pretty(&config)),
     ];
-    let stale: Vec<String> = files.iter().filter_map(|(name, text)| check(name, text).err()).collect();
+    let files = pages.map(|(name, text)| (name.to_owned(), text)).into_iter().chain(schemas);
+    let stale: Vec<String> = files.filter_map(|(name, text)| check(&name, &text).err()).collect();
     assert!(stale.is_empty(), "not current in docs/reference: {stale:?}; run: cargo xtask codegen");
 }

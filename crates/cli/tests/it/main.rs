@@ -7,6 +7,7 @@ mod config;
 mod init;
 mod memory;
 mod progress;
+mod schemas;
 
 use std::path::Path;
 use std::process::{Command, Output};

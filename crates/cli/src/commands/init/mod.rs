@@ -14,6 +14,7 @@ use nixoci_core::runner::quote;
 use nixoci_core::{Error, Remedy, Result};
 use nixoci_image::codes::WRITE_FAILED;
 use nixoci_nix::{Images, Nix};
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use self::project::{FILE, FLAKE, Kind, Project};
@@ -28,7 +29,7 @@ const USUAL: &[&str] = &["container", "image", "docker", "oci", "docker-image", 
 const NEXT: &str = "nixoci build --load";
 
 /// What `init` did.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct InitReport {
     /// The version of this document.
