@@ -8,7 +8,7 @@ use schemars::generate::SchemaSettings;
 use schemars::{JsonSchema, SchemaGenerator};
 use serde_json::{Value, json};
 
-use crate::commands::{backends, cache, config, explain, init, man, schema, shell};
+use crate::commands::{backends, cache, config, explain, image, init, load, man, schema, shell};
 use crate::frame::Hello;
 use crate::report::ErrorReport;
 
@@ -23,45 +23,30 @@ pub(crate) struct Form {
 
 /// Every form there is. That of nixoci.toml is `nixoci config schema`.
 pub(crate) const FORMS: &[Form] = &[
-    Form { name: "backends", title: "nixoci backends --format json", make: of::<backends::BackendsReport> },
-    Form {
-        name: "backends-show",
-        title: "nixoci backends show NAME --format json",
-        make: of::<backends::BackendReport>,
-    },
-    Form { name: "cache-gc", title: "nixoci cache gc --format json", make: of::<cache::GcReport> },
-    Form { name: "cache-show", title: "nixoci cache show --format json", make: of::<cache::CacheReport> },
-    Form {
-        name: "config-check",
-        title: "nixoci config check --format json",
-        make: of::<config::CheckReport>,
-    },
-    Form {
-        name: "config-show",
-        title: "nixoci config show --format json",
-        make: of::<config::SettingsReport>,
-    },
-    Form { name: "doctor", title: "nixoci doctor --format json", make: of::<nixoci_engine::Doctor> },
-    Form {
-        name: "error",
-        title: "standard error of a command that failed, with --format json",
-        make: of::<ErrorReport<'_>>,
-    },
-    Form { name: "explain", title: "nixoci explain --format json", make: of::<explain::ExplainReport> },
-    Form { name: "init", title: "nixoci init --format json", make: of::<init::InitReport> },
-    Form { name: "line", title: "a line of --format jsonl, or of --progress-fd", make: line },
-    Form { name: "man", title: "nixoci man --format json", make: of::<man::ManReport> },
-    Form {
-        name: "schema",
-        title: "nixoci schema --format json, without a name",
-        make: of::<schema::SchemasReport>,
-    },
-    Form {
-        name: "shell",
-        title: "the result of nixoci shell, for --progress-fd",
-        make: of::<shell::ShellReport>,
-    },
+    form("backends", "nixoci backends --format json", of::<backends::BackendsReport>),
+    form("backends-show", "nixoci backends show NAME --format json", of::<backends::BackendReport>),
+    form("build", "nixoci build --format json, and --metadata-file", of::<nixoci_engine::BuildReport>),
+    form("cache-gc", "nixoci cache gc --format json", of::<cache::GcReport>),
+    form("cache-show", "nixoci cache show --format json", of::<cache::CacheReport>),
+    form("config-check", "nixoci config check --format json", of::<config::CheckReport>),
+    form("config-show", "nixoci config show --format json", of::<config::SettingsReport>),
+    form("doctor", "nixoci doctor --format json", of::<nixoci_engine::Doctor>),
+    form("error", "standard error of a command that failed, with --format json", of::<ErrorReport<'_>>),
+    form("explain", "nixoci explain --format json", of::<explain::ExplainReport>),
+    form("init", "nixoci init --format json", of::<init::InitReport>),
+    form("inspect", "nixoci inspect --format json", of::<image::InspectReport>),
+    form("line", "a line of --format jsonl, or of --progress-fd", line),
+    form("load", "nixoci load --format json", of::<load::LoadReport>),
+    form("man", "nixoci man --format json", of::<man::ManReport>),
+    form("plan", "nixoci plan --format json", of::<nixoci_engine::PlanReport>),
+    form("schema", "nixoci schema --format json, without a name", of::<schema::SchemasReport>),
+    form("shell", "the result of nixoci shell, for --progress-fd", of::<shell::ShellReport>),
+    form("validate", "nixoci validate --format json", of::<image::ValidateReport>),
 ];
+
+const fn form(name: &'static str, title: &'static str, make: fn(SchemaGenerator) -> Value) -> Form {
+    Form { name, title, make }
+}
 
 impl Form {
     /// The schema.

@@ -4,6 +4,8 @@
 mod cache;
 mod cli;
 mod config;
+#[path = "../shared/conforms.rs"]
+mod conforms;
 mod init;
 mod memory;
 mod progress;

@@ -4,18 +4,8 @@ use std::path::Path;
 
 use serde_json::Value;
 
+use crate::conforms::conforms;
 use crate::{err, nixoci, out, project};
-
-/// Says what in `document` is not as the schema of this name has it.
-#[track_caller]
-fn conforms(name: &str, document: &Value) {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("../../docs/reference/schema/{name}.json"));
-    let schema: Value = serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
-    let validator = jsonschema::validator_for(&schema).unwrap();
-    let wrong: Vec<String> =
-        validator.iter_errors(document).map(|error| format!("{}: {error}", error.instance_path())).collect();
-    assert!(wrong.is_empty(), "{name}: {wrong:#?} in {document:#}");
-}
 
 #[test]
 fn results_have_the_form_that_is_documented() {
@@ -41,6 +31,21 @@ fn results_have_the_form_that_is_documented() {
         for line in out(&lines).lines() {
             conforms("line", &serde_json::from_str(line).unwrap());
         }
+    }
+}
+
+#[test]
+fn what_is_said_of_an_image_has_it() {
+    let dir = tempfile::tempdir().unwrap();
+    crate::memory::small_image(dir.path());
+    for name in ["inspect", "validate"] {
+        let output = nixoci(dir.path(), &[name, "image.tar", "--format", "json"]);
+        assert!(output.status.success(), "{}", err(&output));
+        conforms(name, &serde_json::from_str(&out(&output)).unwrap());
+        let lines = nixoci(dir.path(), &[name, "image.tar", "--format", "jsonl"]);
+        let lines: Vec<Value> = out(&lines).lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        assert!(lines.len() > 2, "there are events: {lines:?}");
+        lines.iter().for_each(|line| conforms("line", line));
     }
 }
 
