@@ -33,13 +33,14 @@ pub struct Images {
 const IS_IMAGE: &str = "image = p: let t = builtins.tryEval (builtins.isAttrs p && (p ? imageName || p ? imageTag)); \
     in t.success && t.value; of = set: builtins.filter (n: image set.${n}) (builtins.attrNames set);";
 
-/// The packages for one system, the wanted one if there are any. `Images` as JSON.
-fn of_packages(system: &NixSystem) -> String {
+/// The packages for one system: the wanted one, or else the first Linux that there is. Some projects keep their Linux
+/// images in a Mac's own set, as [`lookup`] knows, too. `Images` as JSON.
+fn of_packages(system: &NixSystem, host: &NixSystem) -> String {
     format!(
         "packages: let {IS_IMAGE} \
          systems = builtins.filter (s: builtins.match \".*-linux\" s != null) (builtins.attrNames packages); \
-         system = if builtins.elem \"{system}\" systems then \"{system}\" else builtins.head systems; \
-         set = if systems == [ ] then {{ }} else packages.${{system}}; \
+         set = packages.\"{system}\" or (if systems != [ ] then packages.${{builtins.head systems}} \
+           else packages.\"{host}\" or {{ }}); \
          in {{ inherit systems; images = of set; names = builtins.attrNames set; }}"
     )
 }
@@ -68,7 +69,7 @@ impl Nix {
             return Ok(Images::default());
         };
         let apply = match target {
-            Target::Flake { .. } => of_packages(&request.system),
+            Target::Flake { .. } => of_packages(&request.system, &cx.host.system),
             _ => of_value(&request.system),
         };
         let command = cli::logged(cli::eval(&self.program, &target, &request.flags, &apply));
@@ -92,5 +93,27 @@ fn whole(installable: &Installable) -> Installable {
             attribute: Attribute::Full("packages".to_owned()),
         },
         other => other.clone(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn answers_of_every_kind_are_understood() {
+        let parse = |text: &str| serde_json::from_str::<Images>(text).unwrap();
+        let flake = parse(r#"{"systems":["x86_64-linux"],"images":["a"],"names":["a","b"]}"#);
+        assert_eq!((flake.systems.len(), flake.images.len(), flake.itself), (1, 1, false));
+        assert!(parse(r#"{"itself":true}"#).itself);
+    }
+
+    #[test]
+    fn a_mac_s_own_set_is_the_last_place_to_look() {
+        let question = of_packages(&"aarch64-linux".parse().unwrap(), &"aarch64-darwin".parse().unwrap());
+        let places =
+            ["packages.\"aarch64-linux\" or", "builtins.head systems", "packages.\"aarch64-darwin\" or { }"];
+        let found: Vec<usize> = places.iter().map(|place| question.find(place).unwrap()).collect();
+        assert!(found.is_sorted(), "{question}");
     }
 }
