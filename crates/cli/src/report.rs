@@ -84,7 +84,10 @@ fn typed_value<'a>(typed: &'a [String], name: &str) -> Option<&'a str> {
 }
 
 fn docker_build_habit(error: &clap::Error, typed: &[String]) -> Option<String> {
-    habits::sentence(unknown(error)?, typed)
+    let word = unknown(error)?;
+    // `build . Dockerfile`: the word after the context.
+    let dockerfile = habits::no_dockerfile(std::path::Path::new(word)).err().map(|error| error.to_string());
+    habits::sentence(word, typed).or(dockerfile)
 }
 
 /// The argument that clap does not know.

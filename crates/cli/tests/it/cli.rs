@@ -67,6 +67,7 @@ fn habits_of_docker_build_get_an_answer() {
         &["build", "-f", "Dockerfile", "."][..],
         &["build", ".", "-f", "docker/Dockerfile.dev"],
         &["run", "./Dockerfile"],
+        &["build", ".", "Dockerfile"],
     ] {
         let output = nixoci(dir.path(), args);
         assert_eq!(output.status.code(), Some(2), "{args:?}");
