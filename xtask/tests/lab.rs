@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 const NIX: [&str; 2] = ["2.26", "2.34"];
 const DOCKER: [&str; 2] = ["20.10", "28"];
+const CONTAINERD: [&str; 2] = ["1.6", "2"];
 /// A build without flakes' lock file, quiet unless it fails.
 const BUILD: &str = "nix --extra-experimental-features nix-command build --no-write-lock-file --quiet";
 
@@ -134,11 +135,73 @@ fn arm64_is_refused_or_emulated() {
          docker run --rm --platform linux/arm64 hello:latest",
         checkout().display()
     );
-    let refused = sh(&["--nix", "2.26", "--docker", "20.10"], &script);
+    // Not the image: a host that has it already need not build it.
+    let refused = sh(
+        &["--nix", "2.26", "--docker", "20.10"],
+        "nix-build --no-out-link -E \"(import <nixpkgs> { system = \\\"aarch64-linux\\\"; }).writeText \
+         \\\"new-$(date +%s%N)\\\" \\\"\\\"\"",
+    );
     assert!(!refused.status.success());
     let text = String::from_utf8_lossy(&refused.stderr);
     assert!(text.contains("aarch64-linux") && text.contains("x86_64-linux"), "{text}");
     assert_eq!(out(&["--nix", "2.26", "--docker", "20.10", "--arm64"], &script), "Hello, world!\n");
+}
+
+/// A directory of the caller's own with `hello.tar` and `arm64.tar`, images for either CPU.
+fn hellos() -> String {
+    let image = |system: &str, file: &str| {
+        format!(
+            "{BUILD} --out-link r {}/examples/hello#packages.{system}.container 2>/dev/null; gzip -dc r > {file}; rm r; ",
+            checkout().display()
+        )
+    };
+    format!("cd $(mktemp -d); {}{}", image("x86_64-linux", "hello.tar"), image("aarch64-linux", "arm64.tar"))
+}
+
+#[test]
+#[ignore = "needs the lab: cargo xtask test"]
+fn podman_loads_and_runs_as_people_type_it() {
+    for nix in NIX {
+        let script = format!(
+            "{}podman load -q -i hello.tar; podman run --rm localhost/hello:latest; podman load -q -i arm64.tar; \
+             podman run --rm --arch arm64 localhost/hello:latest",
+            hellos()
+        );
+        let said = out(&["--nix", nix, "--arm64"], &script);
+        assert_eq!(said.matches("Hello, world!\n").count(), 2, "{said}");
+    }
+    let alice = out(&["--user", "alice", "--arm64"], &format!("{}podman load -i hello.tar", hellos()));
+    assert!(alice.contains("localhost/hello:latest"), "{alice}");
+}
+
+#[test]
+#[ignore = "needs the lab: cargo xtask test"]
+fn containerd_imports_and_runs() {
+    for containerd in CONTAINERD {
+        for nix in NIX {
+            // A namespace of its own: daemons belong to every host.
+            let script = format!(
+                "{}n=hello$$; export CONTAINERD_NAMESPACE=$n-{nix}; ctr images import hello.tar >&2; \
+                 ctr run --rm docker.io/library/hello:latest $n < /dev/null; \
+                 ctr images import --platform linux/arm64 arm64.tar >&2; \
+                 ctr run --rm --platform linux/arm64 docker.io/library/hello:latest $n < /dev/null; \
+                 ctr version | grep Version",
+                hellos()
+            );
+            let said = out(&["--nix", nix, "--containerd", containerd, "--arm64"], &script);
+            assert_eq!(said.matches("Hello, world!\n").count(), 2, "{said}");
+            let versions: Vec<&str> =
+                said.lines().filter_map(|line| line.trim().strip_prefix("Version:")).collect();
+            let right = versions.iter().filter(|text| text.trim().starts_with(&format!("{containerd}.")));
+            assert_eq!(right.count(), 2, "client and server: {said}");
+        }
+    }
+}
+
+#[test]
+#[ignore = "needs the lab: cargo xtask test"]
+fn image_tools_are_at_hand() {
+    out(&[], "for tool in skopeo umoci crane; do command -v $tool > /dev/null; done; umoci --version");
 }
 
 #[test]
@@ -158,6 +221,10 @@ fn users_and_missing_parts_fail_as_in_life() {
     fails(&["--without", "nix"], "nix --version", "not found");
     fails(&["--without", "docker"], "docker ps", "not found");
     fails(&["--without", "docker-daemon"], "docker ps", "Is the docker daemon running?");
+    fails(&["--user", "alice"], "ctr images ls", "permission denied");
+    fails(&["--without", "podman"], "podman ps", "not found");
+    fails(&["--without", "containerd"], "ctr images ls", "not found");
+    fails(&["--without", "containerd-daemon"], "ctr --timeout 2s images ls", "containerd.sock");
     fails(&["--without", "flakes"], &format!("{BUILD} ./examples/hello#x"), "'flakes' is disabled");
     fails(&[], "nix store info", "'nix-command' is disabled");
     fails(
