@@ -198,6 +198,90 @@ fn containerd_imports_and_runs() {
     }
 }
 
+/// Commands that turn `hello.tar` into `oci.tar`, an OCI archive with a name, and that into `torn.tar`, without a blob.
+const OCI: &str = "skopeo copy -q docker-archive:hello.tar oci:layout:hello >/dev/null; \
+    jq -c '.manifests[0].annotations[\"io.containerd.image.name\"] = \"docker.io/library/hello:latest\"' \
+    layout/index.json > index && mv index layout/index.json; tar -C layout -cf oci.tar .; \
+    rm layout/blobs/sha256/$(jq -r '.manifests[0].digest[7:]' layout/index.json); tar -C layout -cf torn.tar .; ";
+
+#[test]
+#[ignore = "needs the lab: cargo xtask test"]
+fn apples_double_takes_what_the_importer_takes() {
+    let script = |body: &str| format!("{}{OCI}export LAB_APPLE_STORE=$PWD/store; {body}", hellos());
+    let flags = ["--with", "apple", "--arm64"];
+    let said = out(
+        &flags,
+        &script(
+            "container system status | grep -c running; container image load --input oci.tar; container image list -q; \
+             container image inspect hello | jq -r '.[0].variants[0].platform.architecture'; container image load < oci.tar",
+        ),
+    );
+    let name = "docker.io/library/hello:latest";
+    assert_eq!(said, format!("1\nLoaded images:\n{name}\nhello:latest\namd64\nLoaded images:\n{name}\n"));
+    for (archive, why) in
+        [("hello.tar", "oci-layout"), ("torn.tar", "not found"), ("/dev/null", "unable to open")]
+    {
+        let output = sh(&flags, &script(&format!("container image load -i {archive}")));
+        let text = String::from_utf8_lossy(&output.stderr);
+        assert!(!output.status.success() && text.contains(why), "{archive}: {text}");
+    }
+    let stopped = sh(&["--with", "apple", "--env", "LAB_APPLE=stopped"], "container image list");
+    assert!(String::from_utf8_lossy(&stopped.stderr).contains("container system start"));
+    assert!(
+        !sh(&["--with", "apple", "--env", "LAB_APPLE=unregistered"], "container system status")
+            .status
+            .success()
+    );
+}
+
+#[test]
+#[ignore = "needs the lab: cargo xtask test"]
+fn kind_is_real_and_its_node_is_containerd() {
+    let script = format!(
+        "{}{OCI}n=lab$$; trap 'kind-node delete $n >/dev/null' EXIT; kind-node create $n >&2; \
+         kind get clusters | grep -c \"^$n$\"; kind load image-archive hello.tar --name $n; \
+         docker exec $n-control-plane ctr -n k8s.io images ls -q; ! kind load image-archive torn.tar --name $n",
+        hellos()
+    );
+    let said = out(&["--with", "kind", "--arm64"], &script);
+    assert!(said.starts_with("1\n") && said.contains("docker.io/library/hello:latest"), "{said}");
+    let none = sh(&["--with", "kind", "--without", "docker-daemon"], "kind get clusters");
+    assert!(!none.status.success());
+}
+
+#[test]
+#[ignore = "needs the lab: cargo xtask test"]
+fn k3d_and_minikube_load_as_in_life() {
+    let k3d = ["--with", "k3d", "--arm64"];
+    let script = |body: &str| format!("{}{OCI}{body}", hellos());
+    let said = out(
+        &k3d,
+        &script(
+            "k3d cluster list -o json | jq -r '.[].name'; k3d image import hello.tar -c k3s-default 2>&1",
+        ),
+    );
+    assert!(said.starts_with("k3s-default\n") && !said.contains("ERRO"), "{said}");
+    let torn = out(&k3d, &script("k3d image import torn.tar 2>&1"));
+    assert!(torn.contains("ERRO[0000] failed to import images in node"), "{torn}");
+    assert!(!sh(&k3d, &script("k3d image import -m direct torn.tar")).status.success());
+    assert_eq!(out(&["--with", "k3d", "--env", "LAB_K3D="], "k3d cluster list --no-headers"), "");
+
+    for runtime in ["docker", "containerd"] {
+        let knob = format!("LAB_MINIKUBE_RUNTIME={runtime}");
+        let flags = ["--with", "minikube", "--arm64", "--env", &knob];
+        let said = out(
+            &flags,
+            &script("minikube image load hello.tar; minikube image ls; minikube image load torn.tar"),
+        );
+        assert!(said.contains("docker.io/library/hello:latest"), "{said}");
+    }
+    let stopped = ["--with", "minikube", "--env", "LAB_MINIKUBE=minikube=Stopped"];
+    assert_eq!(sh(&stopped, "minikube status -o json").status.code(), Some(7));
+    let none = ["--with", "minikube", "--env", "LAB_MINIKUBE="];
+    assert_eq!(sh(&none, "minikube status").status.code(), Some(85));
+    assert_eq!(out(&none, "minikube profile list -o json").trim(), "{\"invalid\":[],\"valid\":[]}");
+}
+
 #[test]
 #[ignore = "needs the lab: cargo xtask test"]
 fn image_tools_are_at_hand() {

@@ -51,6 +51,31 @@ pub(crate) enum Without {
     ContainerdDaemon,
 }
 
+/// Something a host does not have by default. See `lab/doubles`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum With {
+    /// A double of Apple's `container`
+    Apple,
+    /// kind, and `kind-node create` for a node of it
+    Kind,
+    /// A double of k3d
+    K3d,
+    /// A double of minikube
+    Minikube,
+}
+
+impl With {
+    /// Its directory on PATH.
+    fn dir(self) -> &'static str {
+        match self {
+            Self::Apple => "/lab/doubles/apple",
+            Self::Kind => "/lab/doubles/kind",
+            Self::K3d => "/lab/doubles/k3d",
+            Self::Minikube => "/lab/doubles/minikube",
+        }
+    }
+}
+
 /// The flags of `lab exec`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Exec {
@@ -72,6 +97,9 @@ pub(crate) struct Exec {
     /// What the host is without (repeatable)
     #[arg(long, value_enum)]
     pub(crate) without: Vec<Without>,
+    /// What the host has besides (repeatable)
+    #[arg(long, value_enum)]
+    pub(crate) with: Vec<With>,
     /// Who runs it: root, alice (may use Nix and Docker, is not trusted), mallory (may use neither)
     #[arg(long, default_value = "root")]
     pub(crate) user: String,
@@ -176,7 +204,8 @@ fn command(args: &Exec, program: Option<&str>, here: Option<&Path>) -> Result<Co
     } else {
         "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
     };
-    let path: Vec<&str> = program.into_iter().chain([system]).collect();
+    let with = args.with.iter().map(|with| with.dir());
+    let path: Vec<&str> = program.into_iter().chain(with).chain([system]).collect();
     command.env("PATH", path.join(":"));
     let home = if args.user == "root" { PathBuf::from("/root") } else { Path::new("/home").join(&args.user) };
     command.env("HOME", home).env("USER", &args.user).env("LOGNAME", &args.user).env("LANG", "C.UTF-8");
