@@ -18,8 +18,8 @@ let
     debs = map toString (
       map (name: sources.${name}) [
         "bash" "coreutils" "diffutils" "findutils" "grep" "gzip" "jq" "libacl1" "libattr1" "libbz2-1.0" "libc6"
-        "libexpat1" "libgcc-s1" "libgmp10" "libjq1" "liblzma5" "libonig5" "libpcre2-8-0"
-        "libpython3.13-minimal" "libpython3.13-stdlib" "libselinux1" "libssl3t64" "libstdc++6" "libtinfo6" "libzstd1"
+        "libexpat1" "libgcc-s1" "libgmp10" "libjq1" "liblz4-1" "liblzma5" "libonig5" "libpcre2-8-0"
+        "libpython3.13-minimal" "libpython3.13-stdlib" "libselinux1" "libssl3t64" "libstdc++6" "libtinfo6" "libxxhash0" "libzstd1"
         "mawk" "patchelf" "pigz" "python3.13-minimal" "sed" "tar" "xz-utils" "zlib1g" "zstd"
       ]
     );

@@ -4,7 +4,7 @@
 
 #![expect(clippy::expect_used, reason = "tests may, also in their helpers")]
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
@@ -280,6 +280,53 @@ fn k3d_and_minikube_load_as_in_life() {
     let none = ["--with", "minikube", "--env", "LAB_MINIKUBE="];
     assert_eq!(sh(&none, "minikube status").status.code(), Some(85));
     assert_eq!(out(&none, "minikube profile list -o json").trim(), "{\"invalid\":[],\"valid\":[]}");
+}
+
+/// The rows of what `lab produce` made: file, producer, shape, images, platforms.
+fn produced() -> (PathBuf, Vec<[String; 5]>) {
+    let dir = PathBuf::from(
+        std::env::var_os("NIXOCI_LAB_PRODUCED").expect("NIXOCI_LAB_PRODUCED is set by `cargo xtask test`"),
+    );
+    let text = std::fs::read_to_string(dir.join("manifest.tsv")).expect("a manifest");
+    let rows = text.lines().skip(1).map(|line| {
+        let fields: Vec<String> = line.split('\t').map(str::to_owned).collect();
+        fields.try_into().expect("five fields")
+    });
+    (dir, rows.collect())
+}
+
+#[test]
+#[ignore = "needs the lab: cargo xtask test"]
+fn every_producers_image_is_what_the_manifest_says() {
+    let (dir, rows) = produced();
+    let mut script = format!("cd {}\n", dir.display());
+    let mut images = 0;
+    for [file, _, shape, _, platforms] in &rows {
+        assert!(dir.join(file).exists(), "{file}");
+        let transport = match shape.as_str() {
+            "oci-archive" => "oci-archive",
+            "oci-dir" => "oci",
+            "dir" => "dir",
+            shape if shape.starts_with("docker-archive") || shape == "hybrid" => "docker-archive",
+            _ => continue,
+        };
+        images += 1;
+        // Of those that hold several, the first one.
+        let which = if matches!(transport, "oci" | "docker-archive") { ":@0" } else { "" };
+        let arch = if platforms.starts_with("linux/amd64") { "amd64" } else { "arm64" };
+        script.push_str(&format!(
+            "skopeo --override-arch {arch} inspect --config {transport}:{file}{which} | jq -r '\"{file} \\(.architecture)\"'\n"
+        ));
+    }
+    let said = out(&[], &script);
+    assert_eq!(said.lines().count(), images, "{said}");
+    assert!(images > 40, "{images}");
+    for [file, _, _, _, platforms] in rows.iter().filter(|row| !row[4].is_empty()) {
+        if let Some(line) = said.lines().find(|line| line.starts_with(&format!("{file} "))) {
+            let arch = line.rsplit(' ').next().unwrap_or_default();
+            assert!(platforms.starts_with(&format!("linux/{arch}")), "{line}");
+        }
+    }
 }
 
 #[test]

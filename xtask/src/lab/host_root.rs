@@ -116,6 +116,8 @@ fn put_together(state: &State, nix: Nix, work: &Path) -> Result<()> {
     root.bind_read_only(&spec.parts.sources, "/lab/sources")?;
     root.bind_read_only(&workspace().join("lab/enter.sh"), "/lab/enter.sh")?;
     root.bind_read_only(&workspace().join("lab/doubles"), "/lab/doubles")?;
+    // Old tools: some of Debian 12's programs run from here.
+    root.bind_read_only(&spec.parts.bookworm, "/lab/roots/bookworm")?;
     let programs = state.path("programs");
     fs::create_dir_all(&programs)?;
     root.bind(&programs, "/lab/programs")?;

@@ -13,6 +13,7 @@ mod mounts;
 mod nixconf;
 pub(crate) mod parts;
 mod podman;
+pub(crate) mod produce;
 mod state;
 
 use std::fs::{self, File};
@@ -42,6 +43,11 @@ pub(crate) enum Lab {
     Status,
     /// Runs a command on an emulated host; its exit status is ours
     Exec(exec::Exec),
+    /// Puts one small image in every shape that people meet into a directory, made by the real tools
+    Produce {
+        /// The directory; `manifest.tsv` in it lists what there is
+        dir: PathBuf,
+    },
     /// The process that watches over a lab
     #[command(hide = true)]
     Guard { state: PathBuf },
@@ -73,6 +79,10 @@ pub(crate) fn run(command: &Lab) -> Result<i32> {
         Lab::Down => down()?,
         Lab::Status => return status(),
         Lab::Exec(args) => return exec::run(args),
+        Lab::Produce { dir } => {
+            let _lease = up()?;
+            produce::copy(dir)?;
+        }
         Lab::Guard { state } => guard::run(&State::at(state.clone()))?,
         Lab::Init { state } => init::run(&State::at(state.clone()))?,
         Lab::Host { state, version } => host_root::run(&State::at(state.clone()), Nix::parse(version)?)?,
@@ -100,7 +110,9 @@ pub(crate) fn up() -> Result<Lease> {
     let parts = Parts::ensure(&cache)?;
     let target = target_dir()?;
     let checkout = workspace();
-    let mut shared = vec![target];
+    let produced = cache.path(produce::ENTRIES);
+    fs::create_dir_all(&produced)?;
+    let mut shared = vec![target, produced];
     shared.extend(git_dir(&checkout));
     shared.retain(|dir| !dir.starts_with(&checkout));
     let program = stamp(&std::env::current_exe()?)?;
