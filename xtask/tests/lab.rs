@@ -364,3 +364,30 @@ fn users_and_missing_parts_fail_as_in_life() {
         "No space left on device",
     );
 }
+
+#[test]
+#[ignore = "needs the lab: cargo xtask test"]
+fn nixocis_own_flake_evaluates_for_every_system() {
+    // The lab cannot redirect an unlocked `github:`; people's Nix fetches it.
+    const INPUT: &str = "--no-write-lock-file --override-input nixpkgs path:/lab/nixpkgs";
+    let nix = "nix --quiet --extra-experimental-features nix-command";
+    for version in NIX {
+        let mut script = format!("{nix} flake check {INPUT} --no-build --all-systems . >&2\n");
+        for system in ["aarch64-darwin", "aarch64-linux", "x86_64-linux"] {
+            for attr in ["packages", "devShells"] {
+                script
+                    .push_str(&format!("{nix} eval {INPUT} --raw .#{attr}.{system}.default.drvPath; echo\n"));
+            }
+            script.push_str(&format!("{nix} eval {INPUT} --raw .#apps.{system}.default.program; echo\n"));
+        }
+        script.push_str(&format!(
+            "{nix} eval {INPUT} --impure --raw .#overlays.default --apply \
+             'overlay: (import /lab/nixpkgs {{ overlays = [ overlay ]; }}).nixoci.meta.mainProgram'"
+        ));
+        let said = out(&["--nix", version], &script);
+        let lines: Vec<&str> = said.lines().collect();
+        assert_eq!(lines.len(), 10, "{said}");
+        assert!(lines[..9].iter().all(|line| line.starts_with("/nix/store/")), "{said}");
+        assert_eq!(lines[9], "nixoci");
+    }
+}
