@@ -1,17 +1,18 @@
 #!/bin/sh
 # The last step of `lab exec`, inside the host: puts in place what this command is to find, then becomes the command.
 #
-# enter.sh DOCKER NIX-CONF NIX-SOCKET USER CWD COMMAND...; `-` leaves a thing out. We are in a mount namespace of our
-# own, so two commands with different wishes do not see each other's.
+# enter.sh BINDS USER CWD COMMAND... BINDS is `SOURCE:TARGET,...`. We are in a mount namespace of our own, so two commands
+# with different wishes do not see each other's.
 set -eu
-docker=$1 conf=$2 socket=$3 user=$4 cwd=$5
-shift 5
-if [ "$docker" != - ]; then
-    mount --bind "/lab/docker/$docker/sock" /lab/now/docker/sock
-    mount --rbind "/lab/docker/$docker/bin" /lab/now/docker/bin
-fi
-[ "$conf" = - ] || mount --bind "/lab/nix-conf/$conf" /etc/nix
-[ "$socket" = - ] || mount --bind "/lab/nix-daemon/$socket" /nix/var/nix/daemon-socket
+binds=$1 user=$2 cwd=$3
+shift 3
+IFS=,
+for bind in $binds; do
+    mount --rbind "${bind%%:*}" "${bind#*:}"
+done
+unset IFS
+# As everywhere with systemd: Podman warns where it is not so.
+mount --make-rshared /
 cd "$cwd"
 if [ "$user" = root ]; then
     exec setpriv --pdeathsig KILL -- "$@"

@@ -44,5 +44,6 @@ find "$out/lib" -type f -name '*.so*' | while read -r file; do
     run_patchelf --set-rpath "$out/lib" "$file"
 done
 
+"$out/bin/zstd" --version
 "$out/bin/python3" -c 'import hashlib, json, tarfile, zlib'
 echo "build tools are in $out"

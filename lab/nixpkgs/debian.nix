@@ -53,7 +53,7 @@ in
   libcap = fromDebian { pname = "libcap"; debs = [ "libcap2" ]; };
   libxcrypt = fromDebian { pname = "libxcrypt"; debs = [ "libcrypt1" ]; };
   zlib = fromDebian { pname = "zlib"; debs = [ "zlib1g" ]; };
-  zstd = fromDebian { pname = "zstd"; debs = [ "zstd" "libzstd1" ]; inputs = [ pkgs.zlib pkgs.xz pkgs.libgcc ]; };
+  zstd = fromDebian { pname = "zstd"; debs = [ "zstd" "libzstd1" "liblz4-1" "libxxhash0" ]; inputs = [ pkgs.zlib pkgs.xz pkgs.libgcc ]; };
   xz = fromDebian { pname = "xz"; debs = [ "xz-utils" "liblzma5" ]; };
   libsystemd = fromDebian { pname = "libsystemd"; debs = [ "libsystemd0" ]; inputs = [ pkgs.libcap ]; };
   openssl = fromDebian {

@@ -48,6 +48,7 @@ let
     (self: _: import ./stdenv.nix { pkgs = self; })
     (self: _: import ./trivial.nix { pkgs = self; })
     (self: _: import ./debian.nix { pkgs = self; })
+    (self: _: import ./rust.nix { pkgs = self; })
     (self: _: { dockerTools = import ./docker { pkgs = self; }; })
   ]
   ++ overlays;

@@ -87,6 +87,7 @@ let
     lower = [ "a" "b" "c" "d" "e" "f" "g" "h" "i" "j" "k" "l" "m" "n" "o" "p" "q" "r" "s" "t" "u" "v" "w" "x" "y" "z" ];
 
     importJSON = path: builtins.fromJSON (builtins.readFile path);
+    importTOML = path: builtins.fromTOML (builtins.readFile path);
     cleanSourceFilter =
       path: type:
       let
@@ -102,6 +103,28 @@ let
         || type == "unknown"
       );
     cleanSource = src: builtins.path { path = src; filter = cleanSourceFilter; name = "source"; };
+
+    # File sets are lists of paths here: a file is in one if it is named, or lies below a directory that is.
+    fileset = {
+      unions = flatten;
+      union = a: b: flatten [ a b ];
+      maybeMissing = path: optional (builtins.pathExists path) path;
+      toSource =
+        { root, fileset }:
+        let
+          named = map (
+            path: if builtins.pathExists path then toString path else throw "lib.fileset: ${toString path} does not exist"
+          ) (flatten fileset);
+        in
+        {
+          outPath = builtins.path {
+            path = root;
+            name = "source";
+            filter =
+              path: _: builtins.any (name: path == name || hasPrefix "${name}/" path || hasPrefix "${path}/" name) named;
+          };
+        };
+    };
 
     makeBinPath = paths: concatMapStringsSep ":" (path: "${path}/bin") paths;
     makeLibraryPath = paths: concatMapStringsSep ":" (path: "${path}/lib") paths;
@@ -126,6 +149,12 @@ let
       makeOverridable f (builtins.intersectAttrs (builtins.functionArgs f) set // args);
 
     systems.flakeExposed = [ "x86_64-linux" "aarch64-linux" "x86_64-darwin" "aarch64-darwin" ];
+    licenses = {
+      asl20.spdxId = "Apache-2.0";
+      mit.spdxId = "MIT";
+    };
+    platforms.darwin = [ "x86_64-darwin" "aarch64-darwin" ];
+    platforms.unix = platforms.linux ++ platforms.darwin;
     platforms.linux = [ "x86_64-linux" "aarch64-linux" ];
     platforms.all = systems.flakeExposed;
     fakeHash = "sha256-AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=";

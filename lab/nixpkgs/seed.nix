@@ -3,7 +3,7 @@
 let
   pkgs = import ./. { inherit system; };
 in
-builtins.filter (value: (value.type or null) == "derivation") (
+builtins.filter (value: (value.type or null) == "derivation" && !(value.evaluatesOnly or false)) (
   builtins.attrValues (builtins.removeAttrs pkgs [ "pkgs" "lib" "sources" ])
   ++ builtins.attrValues pkgs.pkgsStatic
   ++ builtins.attrValues pkgs.perlPackages

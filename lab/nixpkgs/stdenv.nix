@@ -4,12 +4,14 @@ let
   inherit (pkgs) lib system sources;
 
   cpu = builtins.head (lib.splitString "-" system);
+  # Nothing is ever built for a Mac: what an expression for one asks of its packages is what can be tried here.
+  isDarwin = lib.hasSuffix "-darwin" system;
   triplet = "${cpu}-linux-gnu";
   loader = { x86_64 = "ld-linux-x86-64.so.2"; aarch64 = "ld-linux-aarch64.so.1"; }.${cpu};
 
   # Stage one: a static busybox lays Debian's files out in one directory and a patchelf that runs through its own loader
   # makes them live there. Only builds see this path; nothing in an image may refer to it.
-  tools = derivation {
+  tools = if isDarwin then "/no-tools-for-a-mac" else derivation {
     name = "lab-build-tools";
     inherit system;
     builder = "${sources.busybox-static}/usr/bin/busybox";
@@ -18,8 +20,8 @@ let
     debs = map toString (
       map (name: sources.${name}) [
         "bash" "coreutils" "diffutils" "findutils" "grep" "gzip" "jq" "libacl1" "libattr1" "libbz2-1.0" "libc6"
-        "libexpat1" "libgcc-s1" "libgmp10" "libjq1" "liblzma5" "libonig5" "libpcre2-8-0"
-        "libpython3.13-minimal" "libpython3.13-stdlib" "libselinux1" "libssl3t64" "libstdc++6" "libtinfo6" "libzstd1"
+        "libexpat1" "libgcc-s1" "libgmp10" "libjq1" "liblz4-1" "liblzma5" "libonig5" "libpcre2-8-0"
+        "libpython3.13-minimal" "libpython3.13-stdlib" "libselinux1" "libssl3t64" "libstdc++6" "libtinfo6" "libxxhash0" "libzstd1"
         "mawk" "patchelf" "pigz" "python3.13-minimal" "sed" "tar" "xz-utils" "zlib1g" "zstd"
       ]
     );
@@ -76,9 +78,10 @@ let
 
   platform = {
     inherit system;
-    config = "${cpu}-unknown-linux-gnu";
-    isLinux = true;
-    isDarwin = false;
+    config = if isDarwin then "${cpu}-apple-darwin" else "${cpu}-unknown-linux-gnu";
+    isLinux = !isDarwin;
+    inherit isDarwin;
+    canExecute = other: other.system == system;
     isx86_64 = cpu == "x86_64";
     isAarch64 = cpu == "aarch64";
     parsed.cpu.name = cpu;
@@ -96,8 +99,8 @@ in
     hostPlatform = platform;
     buildPlatform = platform;
     targetPlatform = platform;
-    isLinux = true;
-    isDarwin = false;
+    isLinux = !isDarwin;
+    inherit isDarwin;
     shell = "${tools}/bin/bash";
   };
   stdenvNoCC = pkgs.stdenv;

@@ -40,8 +40,11 @@ chroot "$dir" apt-get -q -y install $(sed 's/#.*//' "$packages")
 chroot "$dir" apt-get clean
 rm -f "$dir/etc/resolv.conf"
 
-# The lab puts the wanted Docker CLI in place itself, so that any version goes with any root.
-[ ! -e "$dir/usr/bin/docker" ] || { mkdir -p "$dir/opt/lab" && mv "$dir/usr/bin/docker" "$dir/opt/lab/docker"; }
+# The lab puts these in place itself, so that any version goes with any root, and a host can be without.
+mkdir -p "$dir/opt/lab"
+for program in docker ctr podman kind; do
+    [ ! -e "$dir/usr/bin/$program" ] || mv "$dir/usr/bin/$program" "$dir/opt/lab/$program"
+done
 
 # Build users: Nix kills every process of a build user's uid, so no two roots may share one.
 users=
@@ -50,6 +53,8 @@ for n in 0 1 2 3 4 5 6 7; do
     echo "nixbld$n:x:$((build_uid + n)):30000:Nix build user $n:/var/empty:/usr/sbin/nologin" >> "$dir/etc/passwd"
 done
 sed -i '/^nixbld:/d; /^docker:/d' "$dir/etc/group"
+# Ids for the containers of an ordinary user.
+for file in subuid subgid; do echo "alice:100000:65536" > "$dir/etc/$file"; done
 # alice is an ordinary user who may use Nix and Docker; mallory may use neither.
 cat >> "$dir/etc/group" <<GROUP
 nixbld:x:30000:$users

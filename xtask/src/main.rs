@@ -9,6 +9,7 @@ mod bench;
 mod codegen;
 mod darwin;
 mod demo;
+mod fuzz;
 mod lab;
 mod sh;
 mod test;
@@ -50,6 +51,8 @@ enum Task {
     },
     /// Times nixoci beside the commands people type today, in the lab; writes docs/benchmarks.md
     Bench,
+    /// Builds the fuzz targets and runs each for a while
+    Fuzz(fuzz::Fuzz),
     /// The part of `bench` that runs on an emulated host
     #[command(hide = true)]
     BenchInside,
@@ -75,6 +78,7 @@ fn run(args: &Args) -> Result<i32> {
         Task::Codegen { check } => codegen::run(*check),
         Task::CheckDarwin => darwin::run(),
         Task::Bench => bench::run(),
+        Task::Fuzz(args) => fuzz::run(args),
         Task::BenchInside => bench::run_inside(),
         Task::Lab(command) => lab::run(command),
     }

@@ -41,7 +41,9 @@ pub(crate) fn run(skip: &[Part]) -> Result<i32> {
     let mut tests = Command::new(cargo());
     tests.args(["test", "--workspace", "--no-fail-fast", "--lib", "--bins", "--tests", "--examples"]);
     if with_lab {
-        tests.env("NIXOCI_LAB", std::env::current_exe()?).args(["--", "--include-ignored"]);
+        tests.env("NIXOCI_LAB", std::env::current_exe()?);
+        tests.env(lab::produce::VARIABLE, lab::produce::ensure()?);
+        tests.args(["--", "--include-ignored"]);
     }
     total.add(count(&mut tests)?);
     if skip.contains(&Part::Doc) {

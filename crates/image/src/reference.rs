@@ -118,7 +118,9 @@ impl Reference {
         }
         // `library/` goes only where nothing but a single component is left.
         let short = self.path.strip_prefix(OFFICIAL_PREFIX).filter(|rest| !rest.contains('/'));
-        format!("{}:{}", short.unwrap_or(&self.path), self.tag)
+        let short = format!("{}:{}", short.unwrap_or(&self.path), self.tag);
+        // `docker.io/example.org/app` without its registry would be another one's, and 64 digits an image's id.
+        if Self::parse(&short).is_ok_and(|again| again == *self) { short } else { self.full() }
     }
 
     /// The whole name: `docker.io/library/hello:latest`. containerd and Apple's container want it.
@@ -239,6 +241,8 @@ mod tests {
             ("localhost:5000/app:dev", "localhost:5000/app:dev", "localhost:5000/app:dev"),
             ("[::1]:5000/app", "[::1]:5000/app:latest", "[::1]:5000/app:latest"),
             ("a__b--c.d_e", "a__b--c.d_e:latest", "docker.io/library/a__b--c.d_e:latest"),
+            // Shortened, this would be another registry's.
+            ("docker.io/a.b/app", "docker.io/a.b/app:latest", "docker.io/a.b/app:latest"),
         ];
         for (text, familiar, full) in cases {
             assert_eq!(both(text), (familiar.to_owned(), full.to_owned()), "{text}");

@@ -11,6 +11,29 @@ let
   };
   compressorFor = name: compressors.${name} or (throw "compressor ${name} is not one of gz, none, zstd");
 
+  # Functions in shell for archives that are compressed in whatever way.
+  open = ''
+    codec() {
+      case $(od -A n -N 4 -t x1 "$1" | tr -d " ") in
+        1f8b*) echo gz ;;
+        28b52ffd) echo zstd ;;
+        *) echo none ;;
+      esac
+    }
+    open() {
+      case $(codec "$1") in
+        gz) pigz -dc "$1" ;;
+        zstd) zstd -dc "$1" ;;
+        none) cat "$1" ;;
+      esac
+    }
+    shut() {
+      case $1 in
+        ${lib.concatStringsSep "\n    " (lib.mapAttrsToList (name: value: "${name}) ${value.command} ;;") compressors)}
+      esac
+    }
+  '';
+
   # The first part of a store path's name: nixpkgs uses it as the tag of an image that has none.
   hashOf = drv: builtins.head (lib.splitString "-" (baseNameOf drv.outPath));
   baseName = name: baseNameOf name;
@@ -206,6 +229,48 @@ let
 in
 {
   inherit buildImage buildLayeredImage streamLayeredImage;
+
+  # Several archives in one, compressed like the last of them.
+  mergeImages = images: runCommand "merge-docker-images" { inherit images; } ''
+    ${open}
+    mkdir image inputs
+    manifests= repositories= last=
+    number=0
+    for image in $images; do
+      number=$((number + 1))
+      last=$(codec "$image")
+      mkdir "inputs/$number"
+      open "$image" | tar -C "inputs/$number" -x
+      chmod -R u+w "inputs/$number"
+      manifests="$manifests inputs/$number/manifest.json"
+      [ ! -e "inputs/$number/repositories" ] || repositories="$repositories inputs/$number/repositories"
+    done
+    # Layers that several have are the same file; what is not is made below.
+    for input in inputs/*; do cp -R --update=none "$input/." image/; done
+    jq -s add $manifests > manifest.json
+    mv manifest.json image/
+    [ -z "$repositories" ] || { jq -s add $repositories > merged; mv merged image/repositories; }
+    tar -C image --hard-dereference --sort=name --xform s:'^./':: --owner=0 --group=0 --mtime=@1 -c . | shut "$last" > "$out"
+  '';
+
+  # The root file system alone: no image any more. Without a virtual machine, so nothing is mounted, and files that a
+  # layer takes away are not known.
+  exportImage =
+    {
+      fromImage,
+      name ? fromImage.name,
+      ...
+    }:
+    runCommand name { inherit fromImage; } ''
+      ${open}
+      mkdir image root
+      open "$fromImage" | tar -C image -x
+      for layer in $(jq -r '.[0].Layers[]' image/manifest.json); do
+        tar -C root --delay-directory-restore -xf "image/$layer"
+        chmod -R u+w root
+      done
+      tar -C root --sort=name --owner=0 --group=0 --numeric-owner --mtime=@1 -c . > "$out"
+    '';
 
   binSh = runCommand "bin-sh" { } ''mkdir -p "$out/bin"; ln -s ${pkgs.bash}/bin/bash "$out/bin/sh"'';
   usrBinEnv = runCommand "usr-bin-env" { } ''mkdir -p "$out/usr/bin"; ln -s ${pkgs.coreutils}/bin/env "$out/usr/bin"'';

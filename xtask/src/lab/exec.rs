@@ -16,6 +16,7 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM};
 use signal_hook::iterator::Signals;
 
 use super::cache::{Cache, recipe};
+use super::containerd::{self, Containerd};
 use super::docker::Docker;
 use super::host_root::Nix;
 use super::nixconf::Flavour;
@@ -42,6 +43,37 @@ pub(crate) enum Without {
     Docker,
     /// Docker's command, but no daemon behind the socket
     DockerDaemon,
+    /// No Podman on PATH
+    Podman,
+    /// No containerd: neither `ctr` nor the socket
+    Containerd,
+    /// `ctr`, but no daemon to talk to
+    ContainerdDaemon,
+}
+
+/// Something a host does not have by default. See `lab/doubles`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum With {
+    /// A double of Apple's `container`
+    Apple,
+    /// kind, and `kind-node create` for a node of it
+    Kind,
+    /// A double of k3d
+    K3d,
+    /// A double of minikube
+    Minikube,
+}
+
+impl With {
+    /// Its directory on PATH.
+    fn dir(self) -> &'static str {
+        match self {
+            Self::Apple => "/lab/doubles/apple",
+            Self::Kind => "/lab/doubles/kind",
+            Self::K3d => "/lab/doubles/k3d",
+            Self::Minikube => "/lab/doubles/minikube",
+        }
+    }
 }
 
 /// The flags of `lab exec`.
@@ -56,12 +88,18 @@ pub(crate) struct Exec {
     /// Which Docker the host has
     #[arg(long, value_enum, default_value = "28")]
     pub(crate) docker: Docker,
+    /// Which containerd the host has
+    #[arg(long, value_enum, default_value = "2")]
+    pub(crate) containerd: Containerd,
     /// The host's Nix also builds for arm64 (`extra-platforms`; the emulator is there either way)
     #[arg(long)]
     pub(crate) arm64: bool,
     /// What the host is without (repeatable)
     #[arg(long, value_enum)]
     pub(crate) without: Vec<Without>,
+    /// What the host has besides (repeatable)
+    #[arg(long, value_enum)]
+    pub(crate) with: Vec<With>,
     /// Who runs it: root, alice (may use Nix and Docker, is not trusted), mallory (may use neither)
     #[arg(long, default_value = "root")]
     pub(crate) user: String,
@@ -148,37 +186,26 @@ fn join(pid: i32) -> Result<()> {
 
 fn command(args: &Exec, program: Option<&str>, here: Option<&Path>) -> Result<Command> {
     let lacks = |what: Without| args.without.contains(&what);
-    let flavour = Flavour { arm64: args.arm64, flakes: !lacks(Without::Flakes) };
     let cwd = match (&args.cwd, here) {
         (Some(cwd), _) => cwd.clone(),
         // We are inside by now: what exists here exists for the command.
         (None, Some(here)) if here.is_dir() => here.to_owned(),
         _ => workspace(),
     };
-    let docker = if lacks(Without::Docker) { "-" } else { args.docker.version() };
-    let socket = if lacks(Without::NixDaemon) || lacks(Without::Nix) {
-        "-"
-    } else {
-        Flavour { flakes: true, ..flavour }.name()
-    };
-
     let mut command = Command::new("/usr/bin/unshare");
     command.args(["--mount", "--propagation", "private", "--", "/bin/sh", "/lab/enter.sh"]);
-    command.args([docker, flavour.name(), socket, &args.user]).arg(&cwd).args(&args.command);
+    command.args([&binds(args), &args.user]).arg(&cwd).args(&args.command);
     command.current_dir("/");
 
     command.env_clear();
     command.envs(std::env::vars_os().filter(|(name, _)| name.to_str().is_some_and(goes_along)));
     let system = if lacks(Without::Nix) {
-        "/lab/without-nix"
+        "/usr/local/bin:/lab/without-nix"
     } else {
         "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
     };
-    let mut path: Vec<&str> = program.into_iter().collect();
-    if lacks(Without::Nix) && !lacks(Without::Docker) {
-        path.push("/usr/local/bin");
-    }
-    path.push(system);
+    let with = args.with.iter().map(|with| with.dir());
+    let path: Vec<&str> = program.into_iter().chain(with).chain([system]).collect();
     command.env("PATH", path.join(":"));
     let home = if args.user == "root" { PathBuf::from("/root") } else { Path::new("/home").join(&args.user) };
     command.env("HOME", home).env("USER", &args.user).env("LOGNAME", &args.user).env("LANG", "C.UTF-8");
@@ -190,6 +217,33 @@ fn command(args: &Exec, program: Option<&str>, here: Option<&Path>) -> Result<Co
         command.env(name, value);
     }
     Ok(command)
+}
+
+/// What `enter.sh` is to bind where: `SOURCE:TARGET,...`.
+fn binds(args: &Exec) -> String {
+    let has = |what: Without| !args.without.contains(&what);
+    let flavour = Flavour { arm64: args.arm64, flakes: has(Without::Flakes) };
+    let mut binds = vec![format!("{}:/etc/nix", flavour.conf_dir().display())];
+    if has(Without::NixDaemon) && has(Without::Nix) {
+        binds.push(format!("{}:/nix/var/nix/daemon-socket", flavour.socket_dir().display()));
+    }
+    if has(Without::Docker) {
+        let lab = format!("/lab/docker/{}", args.docker.version());
+        binds.push(format!("{lab}/sock:/lab/now/docker/sock"));
+        binds.push(format!("{lab}/bin:/lab/now/docker/bin"));
+    }
+    if has(Without::Containerd) {
+        let lab = format!("/lab/containerd/{}", args.containerd.version());
+        binds.push(format!("{lab}/bin:/lab/now/containerd/bin"));
+        if has(Without::ContainerdDaemon) {
+            binds.push(format!("{lab}/run:{}", containerd::RUN));
+            binds.push(format!("{lab}/data:{}", containerd::DATA));
+        }
+    }
+    if has(Without::Podman) {
+        binds.push("/lab/podman/bin:/lab/now/podman/bin".to_owned());
+    }
+    binds.join(",")
 }
 
 /// The directory, as the host sees it, that holds nixoci: a link to the wanted build, so that a host keeps what it got

@@ -35,7 +35,7 @@ pub(crate) fn check() -> Result<()> {
     bail!("this runs in the lab, which needs\n  - {}", needs.join("\n  - "))
 }
 
-/// Installs the packages whose program is not there.
+/// Installs what making roots takes.
 pub(crate) fn ensure_tools(log: &Path) -> Result<()> {
     // util-linux and mount are essential on Debian; a slim container image may still lack one.
     let wanted = [
@@ -45,6 +45,11 @@ pub(crate) fn ensure_tools(log: &Path) -> Result<()> {
         ("mount", "mount"),
         ("gpgv", "gpgv"),
     ];
+    ensure_programs(&wanted, log)
+}
+
+/// Installs the packages whose program is not there: (program, package).
+pub(crate) fn ensure_programs(wanted: &[(&str, &str)], log: &Path) -> Result<()> {
     let mut packages: Vec<&str> =
         wanted.iter().filter(|(program, _)| !on_path(program)).map(|(_, package)| *package).collect();
     if packages.is_empty() {

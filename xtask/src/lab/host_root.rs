@@ -14,10 +14,12 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 
+use super::containerd::{self, Containerd};
 use super::docker::Docker;
 use super::mounts::Root;
 use super::nixconf::{self, Flavour};
 use super::parts::Parts;
+use super::podman;
 use super::state::State;
 use crate::workspace;
 
@@ -113,22 +115,15 @@ fn put_together(state: &State, nix: Nix, work: &Path) -> Result<()> {
     root.bind_read_only(&spec.parts.nixpkgs, "/lab/nixpkgs")?;
     root.bind_read_only(&spec.parts.sources, "/lab/sources")?;
     root.bind_read_only(&workspace().join("lab/enter.sh"), "/lab/enter.sh")?;
+    root.bind_read_only(&workspace().join("lab/doubles"), "/lab/doubles")?;
+    // Old tools: some of Debian 12's programs run from here.
+    root.bind_read_only(&spec.parts.bookworm, "/lab/roots/bookworm")?;
     let programs = state.path("programs");
     fs::create_dir_all(&programs)?;
     root.bind(&programs, "/lab/programs")?;
     nixconf::write(&root)?;
-    for docker in Docker::ALL {
-        let sockets = docker.socket_dir(state);
-        fs::create_dir_all(&sockets)?;
-        root.bind(&sockets, Path::new("/lab/docker").join(docker.version()).join("sock"))?;
-        let client = docker.client(&spec.parts);
-        root.bind_read_only(&client, Path::new("/lab/docker").join(docker.version()).join("bin/docker"))?;
-    }
-    // Where a command finds Docker; empty until `enter.sh` binds one of the above.
-    root.directory("/lab/now/docker/sock")?;
-    root.directory("/lab/now/docker/bin")?;
-    symlink("/lab/now/docker/sock/docker.sock", root.outside("/run/docker.sock"))?;
-    symlink("/lab/now/docker/bin/docker", root.outside("/usr/local/bin/docker"))?;
+    runtimes(&root, state, &spec.parts)?;
+    podman::prepare(&root, state, &format!("host-{}", nix.version()))?;
     root.directory("/etc/nix")?;
     root.directory("/nix/var/nix/daemon-socket")?;
 
@@ -138,6 +133,39 @@ fn put_together(state: &State, nix: Nix, work: &Path) -> Result<()> {
     }
     root.enter()?;
     without_nix()
+}
+
+/// Everything that commands may find of container runtimes, below `/lab`, and links to where they find it: those lead
+/// nowhere until `enter.sh` binds something there.
+fn runtimes(root: &Root, state: &State, parts: &Parts) -> Result<()> {
+    for docker in Docker::ALL {
+        let sockets = docker.socket_dir(state);
+        fs::create_dir_all(&sockets)?;
+        let lab = Path::new("/lab/docker").join(docker.version());
+        root.bind(&sockets, lab.join("sock"))?;
+        root.bind_read_only(&docker.client(parts), lab.join("bin/docker"))?;
+    }
+    for containerd in Containerd::ALL {
+        let lab = Path::new("/lab/containerd").join(containerd.version());
+        for (dir, name) in [(containerd.run_dir(state), "run"), (containerd.data_dir(state), "data")] {
+            fs::create_dir_all(&dir)?;
+            root.bind(&dir, lab.join(name))?;
+        }
+        root.bind_read_only(&containerd.client(parts), lab.join("bin/ctr"))?;
+    }
+    // Each root has a Podman of its own.
+    root.directory("/lab/podman/bin")?;
+    symlink("/opt/lab/podman", root.outside("/lab/podman/bin/podman"))?;
+    root.directory("/lab/now/docker/sock")?;
+    symlink("/lab/now/docker/sock/docker.sock", root.outside("/run/docker.sock"))?;
+    root.directory(containerd::RUN)?;
+    root.directory(containerd::DATA)?;
+    for (runtime, program) in [("docker", "docker"), ("containerd", "ctr"), ("podman", "podman")] {
+        let now = format!("/lab/now/{runtime}/bin");
+        root.directory(&now)?;
+        symlink(format!("{now}/{program}"), root.outside(format!("/usr/local/bin/{program}")))?;
+    }
+    Ok(())
 }
 
 /// A directory with every program but Nix: PATH for commands that are to find none.

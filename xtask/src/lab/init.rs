@@ -1,6 +1,6 @@
 //! The lab's init: process 1 of its PID namespace, inside a network namespace of its own.
 //!
-//! It starts one process for every root (see [`super::host_root`] and [`super::docker`]) and reaps whatever is left to it.
+//! It starts one process for every root (see [`super::host_root`], [`super::docker`] and [`super::containerd`]) and reaps whatever is left to it.
 //! When its pipe ends (the guard is gone), or when one of its processes ends, it ends, and the kernel kills the rest.
 
 use std::collections::HashMap;
@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 
 use super::binfmt::Arm64;
+use super::containerd::Containerd;
 use super::docker::Docker;
 use super::host_root::Nix;
 use super::state::State;
@@ -37,6 +38,10 @@ pub(crate) fn run(state: &State) -> Result<()> {
     let mut own = HashMap::new();
     for docker in Docker::ALL {
         own.insert(start(state, "docker", docker.version())?, format!("docker-{}", docker.version()));
+    }
+    for containerd in Containerd::ALL {
+        let version = containerd.version();
+        own.insert(start(state, "containerd", version)?, format!("containerd-{version}"));
     }
     for nix in Nix::ALL {
         own.insert(start(state, "host", nix.version())?, format!("host-{}", nix.version()));
@@ -77,6 +82,11 @@ fn wait_until_ready(state: &State) -> Result<()> {
     for docker in Docker::ALL {
         let socket = docker.socket(state);
         waiting.push((format!("docker-{}", docker.version()), Box::new(move || answers(&socket))));
+    }
+    for containerd in Containerd::ALL {
+        let socket = containerd.socket(state);
+        let ready = move || UnixStream::connect(&socket).is_ok();
+        waiting.push((format!("containerd-{}", containerd.version()), Box::new(ready)));
     }
     for nix in Nix::ALL {
         let pid = state.live(&format!("host-{}.pid", nix.version()));

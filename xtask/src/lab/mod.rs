@@ -2,6 +2,7 @@
 
 mod binfmt;
 pub(crate) mod cache;
+mod containerd;
 mod docker;
 mod exec;
 mod guard;
@@ -11,6 +12,8 @@ mod init;
 mod mounts;
 mod nixconf;
 pub(crate) mod parts;
+mod podman;
+pub(crate) mod produce;
 mod state;
 
 use std::fs::{self, File};
@@ -22,6 +25,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 
 use self::cache::Cache;
+use self::containerd::Containerd;
 use self::docker::Docker;
 use self::host_root::Nix;
 use self::parts::Parts;
@@ -39,6 +43,11 @@ pub(crate) enum Lab {
     Status,
     /// Runs a command on an emulated host; its exit status is ours
     Exec(exec::Exec),
+    /// Puts one small image in every shape that people meet into a directory, made by the real tools
+    Produce {
+        /// The directory; `manifest.tsv` in it lists what there is
+        dir: PathBuf,
+    },
     /// The process that watches over a lab
     #[command(hide = true)]
     Guard { state: PathBuf },
@@ -51,6 +60,9 @@ pub(crate) enum Lab {
     /// The process of one Docker daemon
     #[command(hide = true)]
     Docker { state: PathBuf, version: String },
+    /// The process of one containerd
+    #[command(hide = true)]
+    Containerd { state: PathBuf, version: String },
 }
 
 /// Runs a subcommand; the number is our exit status.
@@ -67,10 +79,17 @@ pub(crate) fn run(command: &Lab) -> Result<i32> {
         Lab::Down => down()?,
         Lab::Status => return status(),
         Lab::Exec(args) => return exec::run(args),
+        Lab::Produce { dir } => {
+            let _lease = up()?;
+            produce::copy(dir)?;
+        }
         Lab::Guard { state } => guard::run(&State::at(state.clone()))?,
         Lab::Init { state } => init::run(&State::at(state.clone()))?,
         Lab::Host { state, version } => host_root::run(&State::at(state.clone()), Nix::parse(version)?)?,
         Lab::Docker { state, version } => docker::run(&State::at(state.clone()), Docker::parse(version)?)?,
+        Lab::Containerd { state, version } => {
+            containerd::run(&State::at(state.clone()), Containerd::parse(version)?)?;
+        }
     }
     Ok(0)
 }
@@ -91,7 +110,11 @@ pub(crate) fn up() -> Result<Lease> {
     let parts = Parts::ensure(&cache)?;
     let target = target_dir()?;
     let checkout = workspace();
-    let shared = if target.starts_with(&checkout) { Vec::new() } else { vec![target] };
+    let produced = cache.path(produce::ENTRIES);
+    fs::create_dir_all(&produced)?;
+    let mut shared = vec![target, produced];
+    shared.extend(git_dir(&checkout));
+    shared.retain(|dir| !dir.starts_with(&checkout));
     let program = stamp(&std::env::current_exe()?)?;
     let spec = Spec { parts, checkout, shared, program };
 
@@ -190,6 +213,9 @@ fn status() -> Result<i32> {
     for docker in Docker::ALL {
         println!("docker {}: {}", docker.version(), docker.socket(&state).display());
     }
+    for containerd in Containerd::ALL {
+        println!("containerd {}: {}", containerd.version(), containerd.socket(&state).display());
+    }
     for nix in Nix::ALL {
         // Without a process the lab is just beginning or ending.
         match state.pid(&format!("host-{}.pid", nix.version())) {
@@ -205,6 +231,13 @@ fn status() -> Result<i32> {
 fn stamp(program: &Path) -> Result<String> {
     let file = fs::metadata(program)?;
     Ok(format!("{:?} {}", file.modified()?, file.len()))
+}
+
+/// Where git keeps the repository: elsewhere, if the checkout is one of several work trees.
+fn git_dir(checkout: &Path) -> Option<PathBuf> {
+    let mut git = Command::new("git");
+    git.args(["rev-parse", "--path-format=absolute", "--git-common-dir"]).current_dir(checkout);
+    sh::quiet(&mut git).ok().map(|dir| PathBuf::from(dir.trim_end()))
 }
 
 /// Where cargo puts what it builds.

@@ -2,7 +2,7 @@
 
 use std::ffi::CString;
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
@@ -10,6 +10,9 @@ use rustix::mount::{
     MountFlags, MountPropagationFlags, UnmountFlags, mount, mount_bind, mount_bind_recursive, mount_change,
     mount_remount, unmount,
 };
+
+use super::guard;
+use super::state::State;
 
 /// A root file system while it is put together: paths are given as they will be inside.
 #[derive(Debug)]
@@ -39,6 +42,40 @@ impl Root {
         self.bind_all(Path::new("/dev"), "/dev")?;
         self.fresh("tmpfs", "/dev/shm", "mode=1777")?;
         self.fresh("tmpfs", "/run", "mode=755")
+    }
+
+    /// A corner of the machine's control groups as if it were all of them, so that what containers are put into is found
+    /// and removed with the lab.
+    pub(crate) fn control_groups(&self, state: &State) -> Result<()> {
+        let all = Path::new("/sys/fs/cgroup");
+        let name = guard::cgroup(state);
+        if all.join("cgroup.controllers").exists() {
+            let corner = all.join(name);
+            fs::create_dir_all(&corner)?;
+            // Somebody else may have handed the controllers down, or some may not be there to be had.
+            for controller in fs::read_to_string(all.join("cgroup.controllers"))?.split_whitespace() {
+                let _ = fs::write(all.join("cgroup.subtree_control"), format!("+{controller}"));
+            }
+            return self.bind_all(&corner, all);
+        }
+        self.fresh("tmpfs", "/sys/fs/cgroup", "mode=755")?;
+        for entry in fs::read_dir(all)? {
+            let path = entry?.path();
+            if path.is_symlink() {
+                symlink(fs::read_link(&path)?, self.outside(&path))?;
+                continue;
+            }
+            let corner = path.join(&name);
+            fs::create_dir_all(&corner)?;
+            // A group without processors and memory takes no process.
+            for file in
+                ["cpuset.cpus", "cpuset.mems"].map(|file| path.join(file)).iter().filter(|file| file.exists())
+            {
+                fs::write(corner.join(file.file_name().unwrap_or_default()), fs::read(file)?)?;
+            }
+            self.bind_all(&corner, &path)?;
+        }
+        Ok(())
     }
 
     /// A new file system of this type.

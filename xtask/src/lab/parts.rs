@@ -139,9 +139,7 @@ fn sources(cache: &Cache, trixie: &Path) -> Result<PathBuf> {
 /// The stand-in as builds see it: our expressions next to the list of sources.
 fn nixpkgs(cache: &Cache, sources: &Path) -> Result<PathBuf> {
     let from = workspace().join("lab/nixpkgs");
-    let mut files = Vec::new();
-    collect(&from, Path::new(""), &mut files)?;
-    files.sort();
+    let files = files_below(&from)?;
     let mut parts: Vec<Vec<u8>> = vec![name_of(sources).to_vec()];
     for file in &files {
         parts.push(file.as_os_str().as_encoded_bytes().to_vec());
@@ -258,8 +256,9 @@ fn prune(cache: &Cache, parts: &Parts) -> Result<()> {
         fs::File::open(part)?.set_modified(now)?;
     }
     let Some(_alone) = cache.try_lock("locks/in-use", false)? else { return Ok(()) };
-    for kind in ["roots", "sources", "nixpkgs", "seeds"] {
-        for entry in fs::read_dir(cache.path(kind))? {
+    for kind in ["roots", "sources", "nixpkgs", "seeds", "produced"] {
+        let Ok(entries) = fs::read_dir(cache.path(kind)) else { continue };
+        for entry in entries {
             let path = entry?.path();
             let unused = now.duration_since(path.metadata()?.modified()?).unwrap_or_default();
             if unused > KEEP {
@@ -275,6 +274,14 @@ pub(crate) fn in_use(cache: &Cache) -> Result<Option<Lock>> {
     cache.try_lock("locks/in-use", true)
 }
 
+/// The files below a directory, by their paths there, in order.
+pub(crate) fn files_below(base: &Path) -> Result<Vec<PathBuf>> {
+    let mut files = Vec::new();
+    collect(base, Path::new(""), &mut files)?;
+    files.sort();
+    Ok(files)
+}
+
 fn collect(base: &Path, below: &Path, files: &mut Vec<PathBuf>) -> Result<()> {
     for entry in fs::read_dir(base.join(below))? {
         let entry = entry?;
@@ -288,7 +295,7 @@ fn collect(base: &Path, below: &Path, files: &mut Vec<PathBuf>) -> Result<()> {
     Ok(())
 }
 
-fn name_of(path: &Path) -> &[u8] {
+pub(crate) fn name_of(path: &Path) -> &[u8] {
     path.file_name().map(|name| name.as_encoded_bytes()).unwrap_or_default()
 }
 

@@ -25,7 +25,8 @@ pub(crate) struct State {
 pub(crate) struct Spec {
     pub(crate) parts: Parts,
     pub(crate) checkout: PathBuf,
-    /// Directories outside the checkout that hosts see at their own path: cargo's target directory, if it lies elsewhere.
+    /// Directories outside the checkout that hosts see at their own path: what `lab produce` made, and
+    /// cargo's target directory and git's where they lie elsewhere.
     pub(crate) shared: Vec<PathBuf>,
     /// Which build of this program made it.
     pub(crate) program: String,
