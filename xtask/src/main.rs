@@ -6,6 +6,7 @@
 )]
 
 mod bench;
+mod codegen;
 mod darwin;
 mod demo;
 mod fuzz;
@@ -42,6 +43,12 @@ enum Task {
     },
     /// Checks that the product compiles for macOS
     CheckDarwin,
+    /// Writes docs/reference from what the program knows: commands, flags, codes, schemas
+    Codegen {
+        /// Only say whether it is current
+        #[arg(long)]
+        check: bool,
+    },
     /// Times nixoci beside the commands people type today, in the lab; writes docs/benchmarks.md
     Bench,
     /// Builds the fuzz targets and runs each for a while
@@ -68,6 +75,7 @@ fn run(args: &Args) -> Result<i32> {
     match &args.command {
         Task::Demo => demo::run(),
         Task::Test { skip } => test::run(skip),
+        Task::Codegen { check } => codegen::run(*check),
         Task::CheckDarwin => darwin::run(),
         Task::Bench => bench::run(),
         Task::Fuzz(args) => fuzz::run(args),

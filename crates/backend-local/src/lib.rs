@@ -11,6 +11,7 @@ mod roots;
 mod settings;
 
 use std::borrow::Cow;
+use std::ffi::OsString;
 
 use async_trait::async_trait;
 use nixoci_core::artifact::{Artifact, ArtifactId, PathInfo, Role, StorePath};
@@ -170,8 +171,11 @@ impl Backend for Local {
         }
     }
 
-    async fn shell(&self, cx: &Cx<'_>) -> Result<Command> {
+    async fn shell(&self, cx: &Cx<'_>, command: &[OsString]) -> Result<Command> {
         offers::require_linux(cx.host)?;
-        Ok(Command::new(cx.host.var("SHELL").unwrap_or("/bin/sh")).interactive())
+        let shell = || Command::new(cx.host.var("SHELL").unwrap_or("/bin/sh"));
+        let command = command.split_first();
+        let command = command.map_or_else(shell, |(program, args)| Command::new(program).args(args));
+        Ok(command.interactive())
     }
 }

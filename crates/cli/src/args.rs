@@ -33,6 +33,12 @@ pub(crate) struct Global {
     /// When to colour what goes to the terminal.
     #[arg(long, global = true, value_enum, default_value_t = Color::Auto, value_name = "WHEN")]
     pub(crate) color: Color,
+    /// How progress is shown on standard error.
+    #[arg(long, global = true, value_enum, default_value_t = Progress::Auto, value_name = "HOW")]
+    pub(crate) progress: Progress,
+    /// Write events and the result as lines of JSON to this open file descriptor (3 or above), too.
+    #[arg(long, global = true, value_name = "N", value_parser = clap::value_parser!(i32).range(3..))]
+    pub(crate) progress_fd: Option<i32>,
     /// Say less: once prints digests and no progress, twice only errors.
     #[arg(short, long, global = true, action = clap::ArgAction::Count, conflicts_with = "verbose")]
     pub(crate) quiet: u8,
@@ -71,6 +77,18 @@ pub(crate) enum Color {
     Never,
 }
 
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Progress {
+    /// Bars on a terminal, unless TERM=dumb or CI say otherwise; else plain lines.
+    Auto,
+    /// Bars also where CI is set; plain lines where no terminal can draw them.
+    Tty,
+    /// Plain lines.
+    Plain,
+    /// No progress; warnings and errors only.
+    None,
+}
+
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Build an image, check it, and load it, write it or link ./result to it.
@@ -83,18 +101,29 @@ pub(crate) enum Command {
     Backends(BackendsArgs),
     /// Look for everything that could stand in the way, and say how to fix it.
     Doctor(DoctorArgs),
+    /// Open a shell where something would be built.
+    Shell(ShellArgs),
     /// Load an image file into a container runtime.
     Load(LoadArgs),
     /// Show what is in an image and what it weighs.
     Inspect(SourceArgs),
     /// Check an image: digests, platform, the machine of its programs, unsafe paths.
     Validate(ValidateArgs),
+    /// Write a nixoci.toml for what is in this directory, and a flake.nix where there is nothing.
+    Init(InitArgs),
     /// Show or check the configuration.
     Config(ConfigArgs),
+    /// Show the images that are kept between runs, or let go of them.
+    Cache(CacheArgs),
     /// Explain an error code or a topic.
     Explain(ExplainArgs),
+    /// Print the JSON Schema of what nixoci prints as JSON.
+    Schema(SchemaArgs),
     /// Print a completion script for a shell.
     Completions(CompletionsArgs),
+    /// Write the manual pages. For packages.
+    #[command(hide = true)]
+    Man(ManArgs),
     /// Ends what a killed nixoci left behind. Started by nixoci itself.
     #[command(name = crate::WATCHDOG, hide = true)]
     Watchdog,
@@ -176,6 +205,12 @@ pub(crate) struct NixArgs {
     /// Show where evaluation failed.
     #[arg(long)]
     pub(crate) show_trace: bool,
+    /// After a failure, build everything else that can be built.
+    #[arg(long)]
+    pub(crate) keep_going: bool,
+    /// Keep the directory of a build that failed, for a look at it.
+    #[arg(long)]
+    pub(crate) keep_failed: bool,
     /// How many derivations to build at once.
     #[arg(short = 'j', long, value_name = "N|auto", value_parser = max_jobs)]
     pub(crate) max_jobs: Option<String>,
@@ -226,10 +261,27 @@ pub(crate) struct DockerArgs {
     pub(crate) docker_host: Option<String>,
 }
 
+/// Files about the build, for CI.
+#[derive(Debug, Default, Args)]
+#[command(next_help_heading = "Files about the build")]
+pub(crate) struct FileArgs {
+    /// Write what --format json prints, with the keys of buildx's file of this name.
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) metadata_file: Option<PathBuf>,
+    /// Write the image's id; the digest of the index, if there are several platforms.
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) iidfile: Option<PathBuf>,
+    /// Write the digest of the image's manifest, or of the index, if there are several platforms.
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) digestfile: Option<PathBuf>,
+}
+
 #[derive(Debug, Args)]
 pub(crate) struct BuildCommand {
     #[command(flatten)]
     pub(crate) args: BuildArgs,
+    #[command(flatten)]
+    pub(crate) files: FileArgs,
     /// Only show what would be done: the same as `nixoci plan`.
     #[arg(long, help_heading = "How to build")]
     pub(crate) dry_run: bool,
@@ -344,6 +396,25 @@ pub(crate) enum BackendsCommand {
 }
 
 #[derive(Debug, Args)]
+pub(crate) struct ShellArgs {
+    /// On this backend; repeat for an order of preference.
+    #[arg(long, value_name = "NAME", value_delimiter = ',')]
+    pub(crate) backend: Vec<String>,
+    /// Use this profile of nixoci.toml.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) profile: Option<String>,
+    /// Where something for this platform would be built.
+    #[arg(long, value_name = "PLATFORM")]
+    pub(crate) platform: Option<String>,
+    /// Fail rather than make a backend ready.
+    #[arg(long)]
+    pub(crate) no_provision: bool,
+    /// Run this there instead of a shell.
+    #[arg(last = true, value_name = "COMMAND")]
+    pub(crate) command: Vec<OsString>,
+}
+
+#[derive(Debug, Args)]
 pub(crate) struct DoctorArgs {
     #[command(flatten)]
     pub(crate) docker: DockerArgs,
@@ -383,6 +454,16 @@ pub(crate) struct LoadArgs {
 }
 
 #[derive(Debug, Args)]
+pub(crate) struct InitArgs {
+    /// The image, where it cannot be found out: .#container, or with --file an attribute of that file.
+    #[arg(value_name = "INSTALLABLE")]
+    pub(crate) installable: Option<String>,
+    /// The image is made by this Nix file instead of a flake.
+    #[arg(short, long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) file: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
 pub(crate) struct ConfigArgs {
     #[command(subcommand)]
     pub(crate) command: ConfigCommand,
@@ -406,10 +487,48 @@ pub(crate) enum ConfigCommand {
 }
 
 #[derive(Debug, Args)]
+pub(crate) struct CacheArgs {
+    #[command(subcommand)]
+    pub(crate) command: CacheCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum CacheCommand {
+    /// List the images: size, last use, and which links keep them.
+    Show,
+    /// Delete the images that were not used for longest. What a link keeps, or somebody works with, stays.
+    Gc(GcArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct GcArgs {
+    /// Keep at most so much, such as 5G; the limit that `cache show` names if absent.
+    #[arg(long, value_name = "SIZE", value_parser = crate::commands::cache::size)]
+    pub(crate) max_size: Option<u64>,
+    /// Delete everything that may go.
+    #[arg(long, conflicts_with = "max_size")]
+    pub(crate) all: bool,
+}
+
+#[derive(Debug, Args)]
 pub(crate) struct ExplainArgs {
     /// An error code, an exit code, or a topic. Lists everything if absent.
     #[arg(value_name = "CODE|TOPIC")]
     pub(crate) subject: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct SchemaArgs {
+    /// Of which output. Lists them if absent.
+    #[arg(value_name = "NAME")]
+    pub(crate) name: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ManArgs {
+    /// The directory for them, which is made if need be.
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub(crate) out: PathBuf,
 }
 
 #[derive(Debug, Args)]

@@ -18,10 +18,25 @@ nixoci_core::codes! {
     /// `-C` names no directory.
     NO_DIRECTORY = ("nixoci::usage::no_directory", Usage, "the directory does not exist",
         "-C names a directory to run in, and it is not there or cannot be entered.");
+    /// `--progress-fd` names no open file descriptor.
+    NO_DESCRIPTOR = ("nixoci::usage::no_descriptor", Usage, "the file descriptor is not open",
+        "--progress-fd takes the number of a file descriptor that the shell or the program that starts nixoci has \
+         opened for it, such as 3 in `nixoci build --progress-fd 3 3> events.jsonl`. Nothing is open under the number \
+         that was given.");
     /// Standard output cannot be written.
     NO_OUTPUT = ("nixoci::no_output", Delivery, "the result cannot be written",
         "The result goes to standard output, and writing there failed: usually it is a file on a disk that is \
          full. What was built, loaded or written to files is kept: the same command again takes seconds.");
+    /// A Dockerfile where a Nix file belongs.
+    DOCKERFILE = ("nixoci::usage::dockerfile", Usage, "a Dockerfile is not a Nix expression",
+        "nixoci makes images from Nix expressions: a flake's attribute, or a Nix file with -f. It reads no Dockerfile. \
+         `nixoci init` writes a small flake to begin with; what a Dockerfile installs with a package manager goes into \
+         `contents`, its CMD into `config.Cmd`, its FROM (if it is needed at all) into `fromImage`.");
+    /// A project without an image.
+    INIT_NOTHING = ("nixoci::init::no_image", Evaluation, "there is no image to write a nixoci.toml for",
+        "`nixoci init` asked Nix what the flake.nix or default.nix here yields, and nothing of it is an image of \
+         nixpkgs' dockerTools or of nix2container. Add one, or, if an attribute is an image that was made in another \
+         way, name it: `nixoci init .#ATTRIBUTE`.");
     /// Nothing with that name to explain.
     NOTHING_TO_EXPLAIN = ("nixoci::usage::nothing_to_explain", Usage, "no such code or topic",
         "`nixoci explain` without an argument lists everything it can explain.");

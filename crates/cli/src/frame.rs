@@ -5,12 +5,14 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use nixoci_core::{Error, Result, ResultExt};
+use schemars::JsonSchema;
+use serde::Serialize;
 
 use crate::app::{App, VERSION};
 use crate::args::{Cli, Command, Format, Global};
 use crate::codes::NO_DIRECTORY;
 use crate::commands;
-use crate::output::{Printer, Ui};
+use crate::output::{Printer, Stream, Ui};
 use crate::report;
 use crate::signal::Signals;
 
@@ -18,41 +20,77 @@ use crate::signal::Signals;
 pub(crate) fn run(cli: Cli) -> ExitCode {
     let Cli { global, command } = cli;
     let printer = Printer::new(global.format, global.color, global.quiet, global.verbose);
-    let result = enter(global.directory.as_deref()).and_then(|()| match command {
-        Command::Completions(args) => commands::completions::run(printer, &args),
-        Command::Explain(args) => commands::explain::run(printer, &args),
-        command => threads().and_then(|runtime| {
-            let result = runtime.block_on(with_app(printer, &global, command));
-            // A thread that reads what never comes (a pipe without a writer) is not waited for.
-            runtime.shutdown_background();
-            result
-        }),
-    });
+    let (printer, result) = match global.progress_fd.map(Stream::open).transpose() {
+        Ok(stream) => {
+            let printer = Printer { stream, ..printer };
+            let result = command_in_place(&printer, &global, command);
+            (printer, result)
+        }
+        Err(error) => (printer, Err(error)),
+    };
     match result {
         Ok(code) => ExitCode::from(code),
         Err(error) => {
-            fail(printer, &error);
+            fail(&printer, &error);
             ExitCode::from(error.kind().exit_code())
         }
     }
 }
 
-pub(crate) fn fail(printer: Printer, error: &Error) {
-    match printer.format {
-        Format::Human => printer.err(&report::human(error)),
-        Format::Json => printer.err(&format!("{}\n", report::json(error))),
-        Format::Jsonl => {
-            printer.out(&format!("{}\n", report::json(error)));
-            printer.err(&format!("{}\n", report::json(error)));
+fn command_in_place(printer: &Printer, global: &Global, command: Command) -> Result<u8> {
+    enter(global.directory.as_deref())?;
+    match command {
+        Command::Completions(args) => commands::completions::run(printer, &args),
+        Command::Schema(args) => {
+            hello(printer);
+            commands::schema::run(printer, &args)
         }
+        Command::Man(args) => {
+            hello(printer);
+            commands::man::run(printer, &args)
+        }
+        Command::Explain(args) => {
+            hello(printer);
+            commands::explain::run(printer, &args)
+        }
+        command => threads().and_then(|runtime| {
+            let result = runtime.block_on(with_app(printer, global, command));
+            // A thread that reads what never comes (a pipe without a writer) is not waited for.
+            runtime.shutdown_background();
+            result
+        }),
     }
 }
 
-/// The first line of the JSON stream.
-pub(crate) fn hello(printer: Printer) {
-    if printer.format == Format::Jsonl {
-        printer.line("hello", &serde_json::json!({ "version": 1, "nixoci": VERSION }));
+/// Tells an error to everybody who listens, each in their own form.
+pub(crate) fn fail(printer: &Printer, error: &Error) {
+    if printer.format == Format::Human {
+        printer.err(&report::human(error));
     }
+    fail_for_programs(printer, error);
+}
+
+/// Tells an error to whoever reads JSON.
+pub(crate) fn fail_for_programs(printer: &Printer, error: &Error) {
+    let line = format!("{}\n", report::json(error));
+    if printer.format != Format::Human {
+        printer.err(&line);
+    }
+    printer.event(&line);
+}
+
+/// The first line of the JSON stream.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(crate) struct Hello {
+    /// The version of the stream: another number, and a reader of this one would be wrong.
+    version: u32,
+    /// The version of nixoci.
+    nixoci: &'static str,
+}
+
+/// Greets whoever reads JSON lines.
+pub(crate) fn hello(printer: &Printer) {
+    printer.line("hello", &Hello { version: 1, nixoci: VERSION });
 }
 
 fn enter(directory: Option<&Path>) -> Result<()> {
@@ -70,12 +108,13 @@ fn threads() -> Result<tokio::runtime::Runtime> {
         .or_error(&nixoci_core::codes::PROCESS, || "threads cannot be started")
 }
 
-async fn with_app(printer: Printer, global: &Global, command: Command) -> Result<u8> {
-    let ui = Arc::new(Ui::start(printer, command.how().is_some_and(|how| how.print_build_logs)));
+async fn with_app(printer: &Printer, global: &Global, command: Command) -> Result<u8> {
+    let logs = command.how().is_some_and(|how| how.print_build_logs);
+    let ui = Arc::new(Ui::start(printer.clone(), global.progress, logs));
     let signals = Signals::default();
     signals.listen(ui.clone()).or_error(&nixoci_core::codes::PROCESS, || "signals cannot be received")?;
     hello(printer);
-    let result = match App::new(printer, global, Arc::clone(&ui), signals.clone()).await {
+    let result = match App::new(printer.clone(), global, Arc::clone(&ui), signals.clone()).await {
         Ok(app) => commands::dispatch(&app, command).await,
         Err(error) => Err(error),
     };

@@ -6,9 +6,13 @@ mod backends;
 mod codes;
 mod commands;
 mod frame;
+mod habits;
 mod output;
+#[cfg(test)]
+mod reference;
 mod report;
 mod resolve;
+mod schemas;
 mod signal;
 
 use std::process::ExitCode;

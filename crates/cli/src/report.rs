@@ -1,5 +1,6 @@
 //! How errors look: for people on standard error, and as JSON for programs.
 
+use std::borrow::Cow;
 use std::fmt::Write as _;
 use std::process::ExitCode;
 
@@ -7,10 +8,13 @@ use anstyle::{AnsiColor, Style};
 use nixoci_core::config::LoadTarget;
 use nixoci_core::error::Report;
 use nixoci_core::{Error, ErrorKind, Remedy};
+use schemars::JsonSchema;
+use serde::Serialize;
 
 use crate::args::{Color, Format};
 use crate::codes::USAGE;
-use crate::output::Printer;
+use crate::habits;
+use crate::output::{Printer, Stream};
 
 const RED: Style = AnsiColor::Red.on_default().bold();
 const BLUE: Style = AnsiColor::Blue.on_default().bold();
@@ -24,17 +28,19 @@ pub(crate) fn usage(error: &clap::Error) -> ExitCode {
         let _ = error.print();
         return ExitCode::SUCCESS;
     }
-    let typed: Vec<String> = std::env::args().collect();
-    match typed_format(&typed) {
-        Format::Human => usage_for_people(error, &typed),
-        format => usage_for_programs(error, &typed, format),
+    let typed: Vec<String> = std::env::args_os().map(|arg| arg.to_string_lossy().into_owned()).collect();
+    let format = typed_format(&typed);
+    let printer = Printer { stream: typed_stream(&typed), ..Printer::new(format, Color::Auto, 0, 0) };
+    crate::frame::hello(&printer);
+    if format == Format::Human {
+        usage_for_people(&printer, error, &typed);
     }
+    usage_for_programs(&printer, error, &typed);
     ExitCode::from(ErrorKind::Usage.exit_code())
 }
 
-fn usage_for_people(error: &clap::Error, typed: &[String]) {
-    let printer = Printer::new(Format::Human, Color::Auto, 0, 0);
-    if let Some(habit) = docker_build_habit(error) {
+fn usage_for_people(printer: &Printer, error: &clap::Error, typed: &[String]) {
+    if let Some(habit) = docker_build_habit(error, typed) {
         return printer.err(&format!("{RED}error:{RED:#} {BOLD}{habit}{BOLD:#}\n"));
     }
     let _ = error.print();
@@ -44,49 +50,41 @@ fn usage_for_people(error: &clap::Error, typed: &[String]) {
 }
 
 /// The frame of [`crate::app`], for whoever reads JSON and misspelt another flag.
-fn usage_for_programs(error: &clap::Error, typed: &[String], format: Format) {
+fn usage_for_programs(printer: &Printer, error: &clap::Error, typed: &[String]) {
     let text = error.to_string();
     let lines: Vec<&str> = text.lines().take_while(|line| !line.is_empty()).map(str::trim).collect();
     let message = lines.join(" ");
     let message = message.strip_prefix("error: ").unwrap_or(&message).to_owned();
     let hint = hint(error, typed);
-    let error = match docker_build_habit(error) {
+    let error = match docker_build_habit(error, typed) {
         Some(habit) => Error::new(&USAGE, habit),
         None => hint
             .into_iter()
             .fold(Error::new(&USAGE, message), |error, hint| error.remedy(Remedy::advice(hint))),
     };
-    let printer = Printer::new(format, Color::Never, 0, 0);
-    crate::frame::hello(printer);
-    crate::frame::fail(printer, &error);
+    crate::frame::fail_for_programs(printer, &error);
 }
 
 /// What `--format` says, where the rest of the command line could not be understood.
 fn typed_format(typed: &[String]) -> Format {
-    let flags = || typed.iter().take_while(|arg| *arg != "--");
-    let after = flags().zip(flags().skip(1)).find(|(flag, _)| *flag == "--format").map(|(_, name)| &**name);
-    let name = flags().find_map(|arg| arg.strip_prefix("--format=")).or(after);
+    let name = typed_value(typed, "--format");
     name.and_then(|name| <Format as clap::ValueEnum>::from_str(name, false).ok()).unwrap_or(Format::Human)
 }
 
-/// Flags that people bring from `docker build`, and what to do here instead.
-const DOCKER_BUILD: &[(&str, &str)] = &[
-    (
-        "--no-cache",
-        "Nix knows by itself what is out of date, and --refresh looks for new versions of the inputs",
-    ),
-    ("--build-arg", "a Nix file's function takes arguments, with --argstr NAME VALUE beside --file"),
-    ("--target", "stages are attributes in Nix: name the one to build, as in `nixoci build .#debug-image`"),
-    (
-        "--secret",
-        "a Nix build sees no secrets, and what it needs at run time goes in when the container starts",
-    ),
-];
+/// Who is named by `--progress-fd`, if anybody is.
+fn typed_stream(typed: &[String]) -> Option<Stream> {
+    let number = typed_value(typed, "--progress-fd")?.parse().ok().filter(|number| *number > 2)?;
+    Stream::open(number).ok()
+}
 
-fn docker_build_habit(error: &clap::Error) -> Option<String> {
-    let flag = unknown(error)?;
-    let (flag, instead) = DOCKER_BUILD.iter().find(|(known, _)| *known == flag)?;
-    Some(format!("{flag} is not needed here: {instead}"))
+fn typed_value<'a>(typed: &'a [String], name: &str) -> Option<&'a str> {
+    let flags = || typed.iter().take_while(|arg| *arg != "--");
+    let after = flags().zip(flags().skip(1)).find(|(flag, _)| *flag == name).map(|(_, value)| &**value);
+    flags().find_map(|arg| arg.strip_prefix(name)?.strip_prefix('=')).or(after)
+}
+
+fn docker_build_habit(error: &clap::Error, typed: &[String]) -> Option<String> {
+    habits::sentence(unknown(error)?, typed)
 }
 
 /// The argument that clap does not know.
@@ -191,9 +189,32 @@ fn log(text: &mut String, report: &Report) {
     }
 }
 
+/// What went wrong.
+#[derive(Debug, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct ErrorReport<'a> {
+    #[serde(rename = "type")]
+    kind: ErrorTag,
+    /// The exit code of the program.
+    exit_code: u8,
+    /// The error itself.
+    error: Cow<'a, Error>,
+}
+
+#[derive(Debug, Serialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+enum ErrorTag {
+    Error,
+}
+
 /// The same as one line of JSON, with the exit code.
-pub(crate) fn json(error: &Error) -> serde_json::Value {
-    serde_json::json!({ "type": "error", "exitCode": error.kind().exit_code(), "error": error })
+pub(crate) fn json(error: &Error) -> String {
+    let report = ErrorReport {
+        kind: ErrorTag::Error,
+        exit_code: error.kind().exit_code(),
+        error: Cow::Borrowed(error),
+    };
+    serde_json::to_string(&report).unwrap_or_default()
 }
 
 #[cfg(test)]

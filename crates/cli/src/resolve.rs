@@ -1,7 +1,7 @@
 //! From flags and configuration to a [`Job`]: the last place where anything is looked up.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use nixoci_core::codes::{BAD_INSTALLABLE, BAD_PLATFORM, CONFIG_VALUE};
 use nixoci_core::config::{
@@ -17,6 +17,7 @@ use nixoci_image::{Destination, Naming};
 use crate::app::App;
 use crate::args::{BuildArgs, How, NixArgs, What};
 use crate::codes::{ONE_PLATFORM, USAGE};
+use crate::habits;
 
 /// The link that `nixoci build` leaves, as `nix build` does: `docker load < result` works as in every article.
 const RESULT: &str = "result";
@@ -46,6 +47,11 @@ pub(crate) fn job(app: &App, args: &BuildArgs) -> Result<Job> {
 }
 
 fn settle(app: &App, args: &BuildArgs) -> Result<(Settings, Installable)> {
+    for typed in
+        args.what.file.iter().map(PathBuf::as_path).chain(args.what.installable.as_deref().map(Path::new))
+    {
+        habits::no_dockerfile(typed)?;
+    }
     let image = image_name(app, &args.what);
     let flags = Wishes {
         outputs: flag("--output", &args.place.output),
@@ -293,6 +299,8 @@ fn nix_flags(args: &NixArgs) -> NixFlags {
         accept_flake_config: args.accept_flake_config,
         refresh: args.refresh,
         show_trace: args.show_trace,
+        keep_going: args.keep_going,
+        keep_failed: args.keep_failed,
         override_inputs: pairs(&args.override_input),
         max_jobs: args.max_jobs.clone(),
         cores: args.cores,

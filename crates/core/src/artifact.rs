@@ -1,9 +1,11 @@
 //! Store paths and what a build leaves in them.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::digest::Digest;
@@ -103,6 +105,16 @@ impl fmt::Debug for StorePath {
     }
 }
 
+impl JsonSchema for StorePath {
+    fn schema_name() -> Cow<'static, str> {
+        "StorePath".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": "string", "pattern": "^/.+/[0-9a-z]{32}-.+$", "description": "A store path." })
+    }
+}
+
 impl Serialize for StorePath {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_str(&self.text)
@@ -116,7 +128,7 @@ impl<'de> Deserialize<'de> for StorePath {
 }
 
 /// What Nix knows about a valid store path.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct PathInfo {
     /// The path.
@@ -136,7 +148,7 @@ pub struct PathInfo {
 }
 
 /// What sort of thing a build made, as far as its backend can tell.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum Role {
@@ -149,12 +161,12 @@ pub enum Role {
 }
 
 /// Names an artifact within its backend until it is released.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(transparent)]
 pub struct ArtifactId(pub String);
 
 /// What a build left in a store, held by a garbage collector root until it is released.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Artifact {
     /// Where it is, in the backend's store.

@@ -1,10 +1,12 @@
 //! The trait everything hangs on: a place where Linux derivations can be realised.
 
 use std::borrow::Cow;
+use std::ffi::OsString;
 use std::fmt;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tokio::io::AsyncWrite;
 use tokio_util::sync::CancellationToken;
@@ -94,12 +96,13 @@ pub trait Backend: Send + Sync + fmt::Debug {
     /// Lets go of an artifact, or puts the backend away.
     async fn release(&self, cx: &Cx<'_>, how: Release) -> Result<()>;
 
-    /// The command that opens a shell where this backend builds.
-    async fn shell(&self, cx: &Cx<'_>) -> Result<Command>;
+    /// The command that opens a shell where this backend builds, or that runs `command` there if it is not empty.
+    /// It is [interactive](Command::interactive).
+    async fn shell(&self, cx: &Cx<'_>, command: &[OsString]) -> Result<Command>;
 }
 
 /// What is known about a backend without having one.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Descriptor {
     /// The name that `--backend` takes: lower-case words with dashes.
@@ -116,7 +119,7 @@ pub struct Descriptor {
 }
 
 /// How a backend would build for a system.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum How {
     /// The machine's own CPU runs the builders.
@@ -128,7 +131,7 @@ pub enum How {
 }
 
 /// How near an offer is to being taken up. Ordered: the readiest first.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "state", rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum Readiness {
@@ -161,12 +164,12 @@ impl Readiness {
 }
 
 /// Names one physical builder, so that two backends that reach the same machine are one row.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(transparent)]
 pub struct BuilderId(pub String);
 
 /// What a backend could do for one system.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Offer {
     /// For which system.
@@ -180,7 +183,7 @@ pub struct Offer {
 }
 
 /// One finding of `doctor`.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Check {
     /// What was looked at: `Nix version`.
@@ -195,7 +198,7 @@ pub struct Check {
 }
 
 /// Whether a finding is as it should be.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum CheckVerdict {
     /// As it should be.
@@ -216,7 +219,7 @@ pub enum Depth {
 }
 
 /// What a build would do.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Forecast {
     /// The derivation, once evaluated.
@@ -251,7 +254,7 @@ impl Forecast {
 }
 
 /// Whether a backend takes a build.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "verdict", rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum Verdict {
@@ -267,7 +270,7 @@ pub enum Verdict {
 }
 
 /// What to let go of.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "release", rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum Release {

@@ -3,9 +3,11 @@
 //! OCI writes `sha256:<64 hex digits>`; Nix writes SRI (`sha256-<base64>`) in JSON and its own base 32
 //! (`sha256:<52 characters>`) in older texts.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::str::FromStr;
 
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// A SHA-256 digest. Displays, parses and serialises as OCI writes it: `sha256:<hex>`.
@@ -149,6 +151,16 @@ impl fmt::Display for Digest {
 impl fmt::Debug for Digest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(self, f)
+    }
+}
+
+impl JsonSchema for Digest {
+    fn schema_name() -> Cow<'static, str> {
+        "Digest".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": "string", "pattern": "^sha256:[0-9a-f]{64}$", "description": "A SHA-256 digest, as OCI writes it." })
     }
 }
 

@@ -7,13 +7,14 @@ use std::borrow::Cow;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// The result of every fallible function of nixoci.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// The class of an error. Each class has one exit code, which is part of the command line contract.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum ErrorKind {
@@ -164,7 +165,7 @@ macro_rules! codes {
 }
 
 /// Something the user can do about an error: a sentence, and usually a command to copy.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Remedy {
     /// A lower-case sentence without a full stop, such as `install Nix`.
     pub text: String,
@@ -186,7 +187,7 @@ impl Remedy {
 }
 
 /// A place in a text file that an error points at.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Excerpt {
     /// The file, as the user would name it.
     pub file: PathBuf,
@@ -228,12 +229,12 @@ fn floor_boundary(text: &str, index: usize) -> usize {
 /// What went wrong, why, and what to do about it.
 ///
 /// Cheap to return (one pointer), serialisable, and complete: nothing the user needs is lost on the way.
-#[derive(Clone, Serialize, Deserialize)]
+#[derive(Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(transparent)]
 pub struct Error(Box<Report>);
 
 /// The content of an [`Error`].
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Report {
     /// The class; decides the exit code.

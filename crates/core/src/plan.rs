@@ -1,12 +1,13 @@
 //! What it takes to make a backend ready, as data: shown before anything happens, checked after.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::error::Error;
 
 /// The steps that make a backend ready, in order. A plan changes nothing by itself, and making one wakes
 /// nothing up.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ProvisionPlan {
     /// In the order they are carried out.
@@ -14,7 +15,7 @@ pub struct ProvisionPlan {
 }
 
 /// One step of a plan.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Step {
     /// Stable, unique within the plan.
@@ -36,7 +37,7 @@ pub struct Step {
 }
 
 /// How things stand with a step.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "state", rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum StepState {

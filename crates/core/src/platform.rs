@@ -3,9 +3,11 @@
 //! Nix says `aarch64-linux`; OCI says `linux/arm64`. The table follows the OCI image specification's use of
 //! Go's `GOARCH` values and nixpkgs' `lib/systems`.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::str::FromStr;
 
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// A Nix system double such as `x86_64-linux` or `aarch64-darwin`.
@@ -175,7 +177,16 @@ impl fmt::Display for OciPlatform {
 }
 
 macro_rules! serde_as_text {
-    ($($name:ty),*) => {$(
+    ($($name:ident: $about:literal),*) => {$(
+        impl JsonSchema for $name {
+            fn schema_name() -> Cow<'static, str> {
+                stringify!($name).into()
+            }
+
+            fn json_schema(_: &mut SchemaGenerator) -> Schema {
+                json_schema!({ "type": "string", "description": $about })
+            }
+        }
         impl Serialize for $name {
             fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
                 serializer.collect_str(self)
@@ -188,7 +199,10 @@ macro_rules! serde_as_text {
         }
     )*};
 }
-serde_as_text!(NixSystem, OciPlatform);
+serde_as_text!(
+    NixSystem: "A Nix system, such as x86_64-linux.",
+    OciPlatform: "A platform, such as linux/amd64."
+);
 
 #[cfg(test)]
 mod tests {

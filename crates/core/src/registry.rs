@@ -3,6 +3,7 @@
 //! Selection is a pure function over offers: the same offers always give the same choice, and everyone who was
 //! not chosen keeps the reason.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::backend::{Descriptor, Offer, Readiness};
@@ -83,7 +84,7 @@ pub struct Candidate {
 }
 
 /// Why a backend was not chosen.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Rejection {
     /// Which backend.
     pub backend: String,

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::artifact::StorePath;
@@ -11,7 +12,7 @@ use crate::error::{Error, Remedy, Result};
 use crate::platform::NixSystem;
 
 /// Something that Nix can realise.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "kind", rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum Installable {
@@ -36,7 +37,7 @@ pub enum Installable {
 }
 
 /// Which attribute of a flake is meant.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Attribute {
     /// A short name (`container`; `default` when none was typed), looked up per system.
@@ -46,7 +47,7 @@ pub enum Attribute {
 }
 
 /// The value of a function argument.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum NixArg {
     /// `--arg`: a Nix expression.
@@ -145,7 +146,7 @@ pub fn split_attribute(path: &str) -> Vec<String> {
 }
 
 /// Nix's own flags that users may pass, in a form that every backend can honour or refuse.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct NixFlags {
     /// `--impure`.
@@ -156,6 +157,10 @@ pub struct NixFlags {
     pub refresh: bool,
     /// `--show-trace`.
     pub show_trace: bool,
+    /// `--keep-going`.
+    pub keep_going: bool,
+    /// `--keep-failed`.
+    pub keep_failed: bool,
     /// `--override-input INPUT REF`.
     pub override_inputs: Vec<(String, String)>,
     /// `--max-jobs N|auto`.
@@ -167,7 +172,7 @@ pub struct NixFlags {
 }
 
 /// One thing to build, for one platform.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct BuildRequest {
     /// What.

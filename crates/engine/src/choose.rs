@@ -12,6 +12,7 @@ use nixoci_core::event::{Event, Stage};
 use nixoci_core::platform::NixSystem;
 use nixoci_core::registry::{Candidate, Registry, Rejection, nobody, select};
 use nixoci_core::{Error, Remedy, Result};
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::Engine;
@@ -54,7 +55,7 @@ pub(crate) struct Choices {
 }
 
 /// What `nixoci backends` shows of one backend.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct BackendStatus {
     /// What is known without asking it.
@@ -127,10 +128,20 @@ async fn ask(
 /// # Errors
 /// [`nixoci_core::codes::NO_BACKEND`] with every reason.
 pub(crate) async fn choose(engine: &Engine<'_>, job: &Job, system: &NixSystem) -> Result<Choices> {
-    let explicit = !job.backends.is_empty();
-    let names = if explicit { job.backends.clone() } else { automatic(engine.registry) };
+    choose_among(engine, &job.backends, &job.backend_tables, system).await
+}
+
+/// As [`choose`], for whatever is done there. No names means by readiness.
+pub(crate) async fn choose_among(
+    engine: &Engine<'_>,
+    names: &[String],
+    tables: &BTreeMap<String, Vec<BackendTable>>,
+    system: &NixSystem,
+) -> Result<Choices> {
+    let explicit = !names.is_empty();
+    let names = if explicit { names.to_vec() } else { automatic(engine.registry) };
     let question = Question { want: Some(system), explicit };
-    let mut asked = ask(&engine.cx, engine.registry, &names, &job.backend_tables, question).await?;
+    let mut asked = ask(&engine.cx, engine.registry, &names, tables, question).await?;
     // Ctrl-C while asking makes backends answer "cancelled": that is no reason to name.
     if engine.cx.cancel.is_cancelled() {
         return Err(Error::new(&nixoci_core::codes::CANCELLED, "stopped"));

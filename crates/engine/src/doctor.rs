@@ -8,12 +8,13 @@ use nixoci_core::config::BackendTable;
 use nixoci_core::registry::Registry;
 use nixoci_core::{Error, Result};
 use nixoci_image::runtime::docker::{Docker, Store};
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::choose::survey;
 
 /// The findings.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Doctor {
     /// The version of this document.

@@ -17,6 +17,7 @@ mod job;
 mod plan;
 mod progress;
 mod report;
+mod shell;
 
 pub use build::build;
 pub use choose::{BackendStatus, Choice, survey};
@@ -28,6 +29,7 @@ pub use plan::{PlanReport, plan};
 pub use report::{
     BuildReport, ImageReport, LayerReport, LoadOutcome, OutputReport, PlatformReport, Transfer,
 };
+pub use shell::{ShellJob, shell};
 
 use nixoci_core::backend::Cx;
 use nixoci_core::registry::Registry;

@@ -8,6 +8,7 @@ use nixoci_core::platform::{NixSystem, OciPlatform};
 use nixoci_core::registry::Rejection;
 use nixoci_core::request::Installable;
 use nixoci_core::{Error, Result};
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::Engine;
@@ -15,7 +16,7 @@ use crate::choose::{Choices, choose};
 use crate::job::Job;
 
 /// What a build would do.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct PlanReport {
     /// The version of this document.

@@ -7,6 +7,7 @@ use nixoci_core::artifact::{Artifact, StorePath};
 use nixoci_core::digest::Digest;
 use nixoci_core::platform::OciPlatform;
 use nixoci_image::{CachedImage, Delivered, Destination};
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::bring::Brought;
@@ -46,7 +47,7 @@ fn millis(duration: std::time::Duration) -> u64 {
 }
 
 /// Everything that came out of a build.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct BuildReport {
     /// The version of this document.
@@ -60,7 +61,7 @@ pub struct BuildReport {
 }
 
 /// One image.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ImageReport {
     /// Its first name; absent for an image without one.
@@ -72,7 +73,7 @@ pub struct ImageReport {
 }
 
 /// One platform of an image.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct PlatformReport {
     /// Which platform.
@@ -90,7 +91,7 @@ pub struct PlatformReport {
 }
 
 /// One layer.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct LayerReport {
     /// The digest of the uncompressed layer.
@@ -102,7 +103,7 @@ pub struct LayerReport {
 }
 
 /// One place an image went to.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct OutputReport {
     /// The destination: `archive:x.tar`, `docker`, `./result`.
@@ -118,7 +119,7 @@ pub struct OutputReport {
 }
 
 /// One platform of an output.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct OutputPlatform {
     /// Which platform.
@@ -130,7 +131,7 @@ pub struct OutputPlatform {
 }
 
 /// One layer of an output.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct OutputLayer {
     /// The digest of the uncompressed layer.
@@ -155,7 +156,7 @@ pub struct LoadOutcome {
 }
 
 /// What was moved, in bytes.
-#[derive(Clone, Copy, Debug, Default, Serialize)]
+#[derive(Clone, Copy, Debug, Default, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Transfer {
     /// From the backend.

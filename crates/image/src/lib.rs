@@ -31,7 +31,7 @@ mod summary;
 mod tar;
 mod text;
 
-pub use cache::{Cache, CacheKey, CachedImage, check_link};
+pub use cache::{Cache, CacheEntry, CacheKey, CachedImage, Collected, check_link};
 pub use destination::{Delivered, Destination};
 pub use detect::{Shape, describe};
 pub use hybrid::MANIFEST_TYPE;

@@ -6,13 +6,14 @@
 use std::fmt;
 
 use nixoci_core::platform::OciPlatform;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// How many bytes of a file decide: as many as Linux reads (`BINPRM_BUF_SIZE`).
 pub(crate) const HEAD: usize = 256;
 
 /// What a program is made for.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "format", rename_all = "kebab-case")]
 pub enum Machine {
     /// A Linux (or other System V) program.

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use nixoci_core::digest::Digest;
 use nixoci_core::platform::OciPlatform;
 use nixoci_core::{Code, Error, Remedy, Result};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::codes;
@@ -14,7 +15,7 @@ use crate::machine::Machine;
 ///
 /// It says nothing about what was asked for: whoever takes an image, fresh or from the cache, calls
 /// [`accept`](ImageSummary::accept) with that.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ImageSummary {
     /// What the configuration says it is for.
@@ -71,7 +72,7 @@ pub struct ImageSummary {
 }
 
 /// One layer.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct LayerSummary {
     /// SHA-256 of the uncompressed tar archive.
@@ -86,7 +87,7 @@ pub struct LayerSummary {
 }
 
 /// A program in the image.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Executable {
     /// Where it is, links resolved.
@@ -99,7 +100,7 @@ pub struct Executable {
 }
 
 /// What the programs in an image say about its platform.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "verdict", rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum Verdict {
@@ -115,7 +116,7 @@ pub enum Verdict {
 }
 
 /// Something the user should know about an image.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Warning {
     /// A stable code that `nixoci explain` knows.

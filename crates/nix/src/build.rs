@@ -109,7 +109,7 @@ impl Nix {
     }
 
     /// Runs a Nix command that logs in internal-json, to its end.
-    async fn run(&self, cx: &Cx<'_>, command: &Command) -> Result<Run> {
+    pub(crate) async fn run(&self, cx: &Cx<'_>, command: &Command) -> Result<Run> {
         let mut process = cx.runner.spawn(command).await?;
         let (stdout, stderr) = (process.take_stdout(), process.take_stderr());
         let mut log = Log::new(cx.observer, Record::new(cx.dirs.state.join("logs")));
@@ -154,10 +154,11 @@ fn exactly_one(answer: &str, target: &Target) -> Result<()> {
     }
 }
 
-struct Run {
-    exit: Exit,
-    stdout: String,
-    record: Record,
+/// What a Nix command that logs in internal-json came to.
+pub(crate) struct Run {
+    pub(crate) exit: Exit,
+    pub(crate) stdout: String,
+    pub(crate) record: Record,
 }
 
 /// Results are a few hundred bytes.

@@ -54,7 +54,7 @@ pub(crate) enum Mode<'a> {
 
 /// `nix build` for one target.
 pub(crate) fn build(program: &Path, target: &Target, flags: &NixFlags, mode: &Mode<'_>) -> Command {
-    let command = nix(program, &["build", "--json", "--log-format", "internal-json"]);
+    let command = logged(nix(program, &["build", "--json"]));
     let command = match mode {
         Mode::DryRun => command.args(["--dry-run", "--no-link"]),
         Mode::Root(root) => command.arg("--out-link").arg(*root),
@@ -62,17 +62,15 @@ pub(crate) fn build(program: &Path, target: &Target, flags: &NixFlags, mode: &Mo
     with_target(with_flags(command, flags, target), target)
 }
 
-/// `nix eval --json` of a function applied to an attribute of a flake.
-pub(crate) fn eval(
-    program: &Path,
-    reference: &str,
-    attribute: &str,
-    flags: &NixFlags,
-    apply: &str,
-) -> Command {
-    let target = Target::Flake { reference: reference.to_owned(), attribute: attribute.to_owned() };
+/// `nix eval --json` of a function applied to a target.
+pub(crate) fn eval(program: &Path, target: &Target, flags: &NixFlags, apply: &str) -> Command {
     let command = nix(program, &["eval", "--json", "--apply", apply]);
-    with_target(with_flags(command, flags, &target), &target)
+    with_target(with_flags(command, flags, target), target)
+}
+
+/// The same command with its log in a form that [`crate::log`] reads.
+pub(crate) fn logged(command: Command) -> Command {
+    command.args(["--log-format", "internal-json"])
 }
 
 fn with_flags(mut command: Command, flags: &NixFlags, target: &Target) -> Command {
@@ -81,6 +79,8 @@ fn with_flags(mut command: Command, flags: &NixFlags, target: &Target) -> Comman
         (flags.accept_flake_config, "--accept-flake-config"),
         (flags.refresh, "--refresh"),
         (flags.show_trace, "--show-trace"),
+        (flags.keep_going, "--keep-going"),
+        (flags.keep_failed, "--keep-failed"),
     ] {
         if set {
             command = command.arg(name);
@@ -223,6 +223,8 @@ mod tests {
             accept_flake_config: true,
             refresh: true,
             show_trace: true,
+            keep_going: true,
+            keep_failed: true,
             override_inputs: vec![("nixpkgs".into(), "path:/x".into())],
             max_jobs: Some("auto".into()),
             cores: Some(2),
@@ -231,8 +233,8 @@ mod tests {
         let target = Target::Flake { reference: ".".into(), attribute: "a".into() };
         let command = words(&build(Path::new(NIX), &target, &flags, &Mode::DryRun));
         assert!(command.contains(
-            "--impure --accept-flake-config --refresh --show-trace --max-jobs auto --cores 2 \
-             --override-input nixpkgs path:/x --option warn-dirty false"
+            "--impure --accept-flake-config --refresh --show-trace --keep-going --keep-failed \
+             --max-jobs auto --cores 2 --override-input nixpkgs path:/x --option warn-dirty false"
         ));
         let store: StorePath = "/nix/store/0mixbwv945yr64jsc6jla0384mdn9l4z-x.drv".parse().unwrap();
         let command = words(&build(Path::new(NIX), &Target::Store(store), &flags, &Mode::DryRun));

@@ -68,13 +68,34 @@ pub(crate) fn diagnose(record: &Record, subject: &Subject<'_>) -> Error {
         hit.or_else(|| if rule.in_log { in_log() } else { None }).map(|(text, values)| (rule, text, values))
     });
     let error = match found {
-        Some((rule, text, values)) => recognised(rule, text, values, record, subject),
+        Some((rule, text, values)) => {
+            let others = others(rule, &values, record);
+            let error = recognised(rule, text, values, record, subject);
+            if others.is_empty() {
+                error
+            } else {
+                error.because(format!("{} failed, too", others.join(", ")))
+            }
+        }
         None => unrecognised(record, &plain, subject),
     };
     match record.path() {
         Some(path) => error.log_at(path),
         None => error,
     }
+}
+
+/// The derivations that failed in the same way, where Nix kept going.
+fn others(rule: &Rule, first: &Captures, record: &Record) -> Vec<String> {
+    // Without an exit code of its own, a derivation failed because of another.
+    let (Some(first), Some(_)) = (first.get("drv"), first.get("status")) else { return Vec::new() };
+    let mut drvs: Vec<String> = Vec::new();
+    for values in record.errors.iter().filter_map(|text| matched(rule, text)) {
+        let name =
+            values.get("drv").filter(|drv| *drv != first).map(|drv| crate::log::store_name(drv).to_owned());
+        drvs.extend(name.filter(|name| !drvs.contains(name)));
+    }
+    drvs
 }
 
 fn matched(rule: &Rule, text: &str) -> Option<Captures> {
@@ -219,7 +240,9 @@ fn place(text: &str, subject: &Subject<'_>) -> Option<Excerpt> {
     let mut parts = place.rsplitn(3, ':');
     let column: usize = parts.next()?.parse().ok()?;
     let line: usize = parts.next()?.parse().ok()?;
-    let file = source::as_the_user_knows_it(parts.next()?, subject);
+    // Not a place in what nixoci itself asked.
+    let file = parts.next().filter(|file| !file.starts_with('«'))?;
+    let file = source::as_the_user_knows_it(file, subject);
     let text = lines[index + 1..].iter().find_map(|shown| {
         let source = shown.strip_prefix(&line.to_string())?.strip_prefix('|')?;
         Some(source.strip_prefix(' ').unwrap_or(source).to_owned())

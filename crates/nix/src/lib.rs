@@ -22,6 +22,7 @@ mod cli;
 mod diagnose;
 mod driver;
 mod group;
+mod images;
 mod lines;
 mod log;
 mod log_file;
@@ -40,6 +41,7 @@ mod warnings;
 
 pub use build::Built;
 pub use driver::Nix;
+pub use images::Images;
 pub use process::HostRunner;
 pub use reference::canonical_reference;
 pub use settings::{NixSettings, StoreInfo};

@@ -32,6 +32,11 @@ pub(crate) fn notice(text: &str, level: Level) -> Notice {
         let text = format!("{tree} has uncommitted changes, which are part of this build");
         return Notice::Say { level: Level::Info, text, remedies: Vec::new() };
     }
+    if let Some(dir) = text.strip_prefix("note: keeping build directory ") {
+        let dir = dir.trim_matches(['\'', '"']);
+        let text = format!("the directory of the failed build is kept: {dir}");
+        return Notice::Say { level: Level::Info, text, remedies: Vec::new() };
+    }
     let mut remedies = Vec::new();
     if text.starts_with("ignoring untrusted flake configuration setting") {
         remedies.push(Remedy::command(
@@ -60,6 +65,18 @@ mod tests {
         let (level, text, _) = said("warning: Git tree '/root/g' is dirty");
         assert_eq!(level, Level::Info);
         assert_eq!(text, "/root/g has uncommitted changes, which are part of this build");
+    }
+
+    #[test]
+    fn a_kept_directory_is_named_in_both_ways_of_quoting() {
+        for text in
+            ["note: keeping build directory '/tmp/b/build'", "note: keeping build directory \"/tmp/b/build\""]
+        {
+            assert_eq!(
+                said(text),
+                (Level::Info, "the directory of the failed build is kept: /tmp/b/build".into(), 0)
+            );
+        }
     }
 
     #[test]

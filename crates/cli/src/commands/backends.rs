@@ -5,10 +5,32 @@ use std::fmt::Write as _;
 use nixoci_core::Result;
 use nixoci_core::backend::{How, Offer, Readiness};
 use nixoci_engine::BackendStatus;
+use schemars::JsonSchema;
+use serde::Serialize;
 
 use crate::app::App;
 use crate::args::{BackendsArgs, BackendsCommand};
 use crate::resolve;
+
+/// Every backend.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(crate) struct BackendsReport {
+    /// The version of this document.
+    version: u32,
+    /// What each could build, and why it could not.
+    backends: Vec<BackendStatus>,
+}
+
+/// One backend.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(crate) struct BackendReport {
+    /// The version of this document.
+    version: u32,
+    /// What it could build, and why it could not.
+    backend: Option<BackendStatus>,
+    /// The JSON Schema of its table in nixoci.toml.
+    settings: serde_json::Value,
+}
 
 pub(crate) async fn run(app: &App, args: &BackendsArgs) -> Result<u8> {
     let settings = resolve::settings(app, None)?;
@@ -17,8 +39,7 @@ pub(crate) async fn run(app: &App, args: &BackendsArgs) -> Result<u8> {
         None => {
             app.ui.finish();
             let text: String = status.iter().map(|status| human(status, false)).collect();
-            let document = serde_json::json!({ "version": 1, "backends": status });
-            app.printer.result(&document, &text)?;
+            app.printer.result(&BackendsReport { version: 1, backends: status }, &text)?;
         }
         Some(BackendsCommand::Show { name }) => {
             let factory = app.registry.require(name)?;
@@ -28,8 +49,8 @@ pub(crate) async fn run(app: &App, args: &BackendsArgs) -> Result<u8> {
             let schema = factory.schema();
             let mut text: String = status.iter().map(|status| human(status, true)).collect();
             text.push_str(&settings_help(&wanted, &schema));
-            let document = serde_json::json!({ "version": 1, "backend": status.first(), "settings": schema });
-            app.printer.result(&document, &text)?;
+            let backend = status.into_iter().next();
+            app.printer.result(&BackendReport { version: 1, backend, settings: schema }, &text)?;
         }
     }
     Ok(0)

@@ -5,12 +5,16 @@ use nixoci_core::text::{bytes, count};
 use nixoci_engine::BuildReport;
 
 use crate::app::App;
-use crate::args::BuildArgs;
-use crate::output::Verbosity;
+use crate::args::BuildCommand;
+use crate::output::{SideFiles, Verbosity};
 use crate::resolve;
 
-pub(crate) async fn run(app: &App, args: &BuildArgs) -> Result<u8> {
+pub(crate) async fn run(app: &App, command: &BuildCommand) -> Result<u8> {
+    let args = &command.args;
     let job = resolve::job(app, args)?;
+    let sinks = &job.sinks;
+    let goes_somewhere = !sinks.outputs.is_empty() || sinks.load.is_some() || sinks.link.is_some();
+    let files = SideFiles::check(&command.files, &app.cwd, goes_somewhere)?;
     if let Some(limit) = args.how.timeout {
         app.signals.limit(limit);
     }
@@ -18,6 +22,7 @@ pub(crate) async fn run(app: &App, args: &BuildArgs) -> Result<u8> {
     let report = nixoci_engine::build(&app.engine(&cache), &job).await?;
     app.ui.finish();
     summary(app, &report);
+    files.write(&serde_json::to_value(&report).unwrap_or_default())?;
     app.printer.result(&report, &result(app, &report))?;
     Ok(0)
 }

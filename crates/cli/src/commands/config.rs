@@ -1,15 +1,45 @@
 //! `nixoci config`.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use nixoci_core::Result;
 use nixoci_core::config::{ImageSource, LoadTarget, Origin, Settings, config_schema};
 use nixoci_core::request::Installable;
+use schemars::JsonSchema;
+use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::app::App;
 use crate::args::{ConfigArgs, ConfigCommand};
 use crate::resolve;
+
+/// Every setting.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(crate) struct SettingsReport {
+    /// The version of this document.
+    version: u32,
+    /// By key.
+    settings: BTreeMap<&'static str, SettingReport>,
+}
+
+/// A setting.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(crate) struct SettingReport {
+    /// Its value.
+    value: Value,
+    /// Where it comes from: a flag, a variable, a file with the line and the table, or `default`.
+    origin: String,
+}
+
+/// What was checked.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(crate) struct CheckReport {
+    /// The version of this document.
+    version: u32,
+    /// The files that were read and found right.
+    files: Vec<String>,
+}
 
 pub(crate) fn run(app: &App, args: &ConfigArgs) -> Result<u8> {
     match &args.command {
@@ -26,13 +56,13 @@ pub(crate) fn run(app: &App, args: &ConfigArgs) -> Result<u8> {
                 [] => "there is no configuration file here, and that is fine\n".to_owned(),
                 files => files.iter().map(|file| format!("{file}: ok\n")).collect(),
             };
-            app.printer.result(&json!({ "version": 1, "files": files }), &text)?;
+            app.printer.result(&CheckReport { version: 1, files }, &text)?;
         }
         ConfigCommand::Show { origin, profile } => {
             let rows = rows(&resolve::settings(app, profile.as_deref())?);
             let text: String = rows.iter().map(|row| row.human(*origin)).collect();
-            let settings: serde_json::Map<String, Value> = rows.into_iter().map(Row::json).collect();
-            app.printer.result(&json!({ "version": 1, "settings": settings }), &text)?;
+            let settings = rows.into_iter().map(Row::report).collect();
+            app.printer.result(&SettingsReport { version: 1, settings }, &text)?;
         }
     }
     Ok(0)
@@ -57,8 +87,8 @@ impl Row {
         text + "\n"
     }
 
-    fn json(self) -> (String, Value) {
-        (self.key.to_owned(), json!({ "value": self.value, "origin": self.origin }))
+    fn report(self) -> (&'static str, SettingReport) {
+        (self.key, SettingReport { value: self.value, origin: self.origin })
     }
 }
 

@@ -4,16 +4,27 @@ use std::fmt::Write as _;
 
 use nixoci_core::registry::nearest;
 use nixoci_core::{Code, Error, ErrorKind, Remedy, Result};
+use schemars::JsonSchema;
+use serde::Serialize;
 
 use crate::args::ExplainArgs;
 use crate::backends;
 use crate::codes::NOTHING_TO_EXPLAIN;
 use crate::output::Printer;
 
+/// What was explained.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(crate) struct ExplainReport {
+    /// The version of this document.
+    version: u32,
+    /// The text, for people.
+    text: String,
+}
+
 const PREFIX: &str = "nixoci::";
 const EXIT_CODES: &str = "exit-codes";
 
-pub(crate) fn run(printer: Printer, args: &ExplainArgs) -> Result<u8> {
+pub(crate) fn run(printer: &Printer, args: &ExplainArgs) -> Result<u8> {
     let text = match args.subject.as_deref() {
         None => index(),
         Some(EXIT_CODES) => exit_codes(),
@@ -22,7 +33,7 @@ pub(crate) fn run(printer: Printer, args: &ExplainArgs) -> Result<u8> {
             Err(_) => code(subject)?,
         },
     };
-    printer.result(&serde_json::json!({ "version": 1, "text": text }), &text)?;
+    printer.result(&ExplainReport { version: 1, text: text.clone() }, &text)?;
     Ok(0)
 }
 

@@ -13,6 +13,8 @@ use nixoci_core::text::{bytes, count};
 use nixoci_core::{Error, Remedy, Result, ResultExt};
 use nixoci_image::{Cache, CacheKey, CachedImage, ImageSummary, Input, Naming, ReadOptions, Verdict, import};
 use nixoci_nix::nar::HashingReader;
+use schemars::JsonSchema;
+use serde::Serialize;
 
 use crate::app::App;
 use crate::args::{SourceArgs, ValidateArgs};
@@ -26,6 +28,26 @@ const FILE_KINDS: &[&str] = &["docker-archive:", "archive:"];
 const OTHER_KINDS: &[&str] =
     &["oci:", "oci-archive:", "docker:", "docker-daemon:", "dir:", "containers-storage:"];
 
+/// What is in an image.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(crate) struct InspectReport {
+    /// The version of this document.
+    version: u32,
+    /// The image.
+    image: ImageSummary,
+}
+
+/// An image that holds together. One that does not is an error.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(crate) struct ValidateReport {
+    /// The version of this document.
+    version: u32,
+    /// Always true.
+    valid: bool,
+    /// The image.
+    image: ImageSummary,
+}
+
 pub(crate) async fn inspect(app: &App, args: &SourceArgs) -> Result<u8> {
     let summary = check(app, &args.source, None).await?;
     app.ui.finish();
@@ -34,7 +56,7 @@ pub(crate) async fn inspect(app: &App, args: &SourceArgs) -> Result<u8> {
     } else {
         human(&summary)
     };
-    app.printer.result(&serde_json::json!({ "version": 1, "image": summary }), &text)?;
+    app.printer.result(&InspectReport { version: 1, image: summary }, &text)?;
     Ok(0)
 }
 
@@ -55,7 +77,7 @@ pub(crate) async fn validate(app: &App, args: &ValidateArgs) -> Result<u8> {
         count(summary.layers.len(), "layer"),
         bytes(summary.size)
     );
-    app.printer.result(&serde_json::json!({ "version": 1, "valid": true, "image": summary }), &text)?;
+    app.printer.result(&ValidateReport { version: 1, valid: true, image: summary }, &text)?;
     Ok(0)
 }
 

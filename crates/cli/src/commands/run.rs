@@ -2,10 +2,10 @@
 
 use std::io::IsTerminal;
 
-use nixoci_core::runner::{GRACE, Runner};
 use nixoci_core::{Error, Result};
 use nixoci_image::runtime::docker::Docker;
 
+use super::foreground;
 use crate::app::App;
 use crate::args::{BuildArgs, Format, RunArgs, Where};
 use crate::codes::USAGE;
@@ -53,17 +53,8 @@ pub(crate) async fn run(app: &App, args: RunArgs) -> Result<u8> {
     let tty = std::io::stdin().is_terminal() && std::io::stdout().is_terminal();
     let command =
         Docker::new(docker_host).run_command(&reference.reference, &container_flags, &container_args, tty);
-    foreground(app, &command).await
-}
-
-/// Runs a command that has the terminal, and passes its exit status through.
-async fn foreground(app: &App, command: &nixoci_core::runner::Command) -> Result<u8> {
-    app.ui.suspend();
-    app.signals.give_terminal_away();
-    let mut process = app.runner.spawn(command).await?;
-    let exit = tokio::select! {
-        exit = process.wait() => exit?,
-        () = app.signals.cancel().cancelled() => process.stop(GRACE).await?,
-    };
-    Ok(exit.shell_code())
+    let process = foreground::start(app, &command).await?;
+    // Standard output is the container's; whoever watches learns what runs.
+    app.printer.tell(&report);
+    foreground::wait(app, process).await
 }

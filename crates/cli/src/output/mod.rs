@@ -1,7 +1,11 @@
 //! Everything that reaches the user: the one place that owns the terminal.
 
+mod files;
 mod printer;
 mod progress;
+mod stream;
 
+pub(crate) use files::SideFiles;
 pub(crate) use printer::{Printer, Verbosity};
 pub(crate) use progress::Ui;
+pub(crate) use stream::Stream;

@@ -5,6 +5,7 @@ use std::io::Write;
 use nixoci_core::{Error, Result};
 use serde::Serialize;
 
+use super::stream::Stream;
 use crate::args::{Color, Format};
 use crate::codes::NO_OUTPUT;
 
@@ -22,11 +23,13 @@ pub(crate) enum Verbosity {
 }
 
 /// Writes results.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Printer {
     pub(crate) format: Format,
     pub(crate) verbosity: Verbosity,
     pub(crate) color: anstream::ColorChoice,
+    /// Who watches as well.
+    pub(crate) stream: Option<Stream>,
 }
 
 impl Printer {
@@ -42,7 +45,7 @@ impl Printer {
             Color::Always => anstream::ColorChoice::Always,
             Color::Never => anstream::ColorChoice::Never,
         };
-        Printer { format, verbosity, color }
+        Printer { format, verbosity, color, stream: None }
     }
 
     /// Prints the result: `human` for people, `document` for programs.
@@ -55,6 +58,15 @@ impl Printer {
             Format::Human => self.text(human),
             Format::Json => self.json(document),
             Format::Jsonl => self.text(&line("result", document)),
+        }?;
+        self.tell(document);
+        Ok(())
+    }
+
+    /// Gives the result to whoever watches, and prints nothing.
+    pub(crate) fn tell(&self, document: &impl Serialize) {
+        if let Some(stream) = &self.stream {
+            stream.line(&line("result", document));
         }
     }
 
@@ -72,9 +84,24 @@ impl Printer {
         }
     }
 
-    /// Prints one line of the JSON stream: the members of `value` with a `type`.
+    /// Writes one line of the JSON stream to whoever reads it: the members of `value` with a `type`.
     pub(crate) fn line(&self, kind: &str, value: &impl Serialize) {
-        self.out(&line(kind, value));
+        self.event(&line(kind, value));
+    }
+
+    /// Writes a line that is ready, with its line feed.
+    pub(crate) fn event(&self, line: &str) {
+        if self.format == Format::Jsonl {
+            self.out(line);
+        }
+        if let Some(stream) = &self.stream {
+            stream.line(line);
+        }
+    }
+
+    /// Whether anybody reads lines of JSON.
+    pub(crate) fn has_events(&self) -> bool {
+        self.format == Format::Jsonl || self.stream.is_some()
     }
 
     fn json(&self, document: &impl Serialize) -> Result<()> {

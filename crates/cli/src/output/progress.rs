@@ -15,7 +15,7 @@ use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use nixoci_core::event::{Event, Level, Observer, TaskId, TaskKind};
 
 use super::printer::{Printer, Verbosity};
-use crate::args::Format;
+use crate::args::{Format, Progress};
 
 const YELLOW: Style = AnsiColor::Yellow.on_default().bold();
 const BLUE: Style = AnsiColor::Blue.on_default().bold();
@@ -41,9 +41,9 @@ enum Note {
 
 impl Ui {
     /// Starts the thread that writes. `logs` shows builders' logs.
-    pub(crate) fn start(printer: Printer, logs: bool) -> Self {
+    pub(crate) fn start(printer: Printer, progress: Progress, logs: bool) -> Self {
         let (sender, receiver) = channel();
-        let thread = std::thread::spawn(move || Writer::new(printer, logs).run(&receiver));
+        let thread = std::thread::spawn(move || Writer::new(printer, progress, logs).run(&receiver));
         Ui { sender: Mutex::new(Some(sender)), thread: Mutex::new(Some(thread)) }
     }
 
@@ -95,6 +95,8 @@ struct Running {
 
 struct Writer {
     printer: Printer,
+    /// Whether more than messages are shown.
+    progress: bool,
     logs: bool,
     bars: Option<MultiProgress>,
     tasks: BTreeMap<TaskId, Running>,
@@ -106,13 +108,14 @@ struct Writer {
 }
 
 impl Writer {
-    fn new(printer: Printer, logs: bool) -> Self {
+    fn new(printer: Printer, progress: Progress, logs: bool) -> Self {
         let fancy = printer.format != Format::Jsonl
             && printer.verbosity >= Verbosity::Normal
             && std::io::stderr().is_terminal()
-            && std::env::var_os("TERM").is_none_or(|term| term != "dumb");
+            && wants_bars(progress);
         Writer {
             printer,
+            progress: progress != Progress::None,
             logs,
             bars: fancy.then(|| MultiProgress::with_draw_target(ProgressDrawTarget::stderr_with_hz(10))),
             tasks: BTreeMap::new(),
@@ -132,6 +135,8 @@ impl Writer {
                     self.clear();
                     self.bars = None;
                     self.printer.verbosity = self.printer.verbosity.min(Verbosity::Quiet);
+                    // The result was told: nothing comes after it.
+                    self.printer.stream = None;
                     let _ = done.send(());
                 }
                 Err(RecvTimeoutError::Timeout) => self.tick(),
@@ -150,11 +155,13 @@ impl Writer {
     }
 
     fn event(&mut self, event: Event) {
-        if self.printer.format == Format::Jsonl {
+        if self.printer.has_events() {
             // The event's own `type` stays: it is what readers dispatch on.
             if let Ok(text) = serde_json::to_string(&event) {
-                self.printer.out(&format!("{text}\n"));
+                self.printer.event(&format!("{text}\n"));
             }
+        }
+        if self.printer.format == Format::Jsonl {
             return;
         }
         match event {
@@ -179,7 +186,7 @@ impl Writer {
     }
 
     fn stage(&mut self, text: String) {
-        if self.printer.verbosity >= Verbosity::Normal && text != self.stage {
+        if self.shows_progress() && text != self.stage {
             self.say(&format!("{DIM}{text}{DIM:#}"));
         }
         self.stage = text;
@@ -187,7 +194,7 @@ impl Writer {
 
     fn started(&mut self, id: TaskId, kind: TaskKind, title: String, total: Option<u64>) {
         let plain = self.bars.is_none() && matches!(kind, TaskKind::Build);
-        if plain && self.printer.verbosity >= Verbosity::Normal {
+        if plain && self.shows_progress() {
             self.say(&format!("building {title}"));
         }
         let since = Instant::now();
@@ -220,7 +227,7 @@ impl Writer {
             take_off(bars, bar);
         }
         let took = task.since.elapsed();
-        let worth = took > Duration::from_secs(1) && self.printer.verbosity >= Verbosity::Normal;
+        let worth = took > Duration::from_secs(1) && self.shows_progress();
         if ok && worth && matches!(task.kind, TaskKind::Build) {
             self.say(&format!("{DIM}built {} in {:.1} s{DIM:#}", task.title, took.as_secs_f64()));
         }
@@ -232,6 +239,10 @@ impl Writer {
         }
         let title = id.and_then(|id| self.tasks.get(&id)).map(|task| task.title.clone());
         self.say(&format!("{DIM}{}>{DIM:#} {line}", title.as_deref().unwrap_or("nix")));
+    }
+
+    fn shows_progress(&self) -> bool {
+        self.progress && self.printer.verbosity >= Verbosity::Normal
     }
 
     fn shows(&self, level: Level) -> bool {
@@ -265,7 +276,7 @@ impl Writer {
     /// Without news: shows bars for what takes long, or says what is going on.
     fn tick(&mut self) {
         self.reveal();
-        let quiet = self.bars.is_some() || self.printer.verbosity < Verbosity::Normal;
+        let quiet = self.bars.is_some() || !self.shows_progress();
         if quiet || self.printer.format == Format::Jsonl || self.last_word.elapsed() < HEARTBEAT {
             return;
         }
@@ -288,6 +299,15 @@ impl Writer {
             }
         }
     }
+}
+
+/// Whether a terminal gets bars. A dumb one cannot move the cursor; the logs of CI keep every frame, if they look
+/// like a terminal at all.
+fn wants_bars(progress: Progress) -> bool {
+    let set = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty());
+    let dumb = set("TERM").is_some_and(|term| term == "dumb");
+    let ci = set("CI").is_some_and(|ci| ci != "false" && ci != "0");
+    !dumb && (progress == Progress::Tty || progress == Progress::Auto && !ci)
 }
 
 /// Without this a bar that was on screen when it ended may leave its line behind.

@@ -23,6 +23,8 @@ fn usage_errors_exit_with_2() {
         &["build", "--platform", "linux/amd64,linux/arm64"],
         &["-C", "/no/such/dir", "backends"],
         &["inspect", "oci:x"],
+        &["shell", "ls"],
+        &["shell", "--platform", "windows/amd64"],
     ] {
         let output = nixoci(dir.path(), args);
         assert_eq!(output.status.code(), Some(2), "{args:?}: {}", err(&output));
@@ -39,11 +41,36 @@ fn a_bare_word_is_probably_an_attribute() {
 #[test]
 fn habits_of_docker_build_get_an_answer() {
     let dir = tempfile::tempdir().unwrap();
-    for flag in ["--no-cache", "--build-arg=x=1", "--target", "--secret"] {
-        let output = nixoci(dir.path(), &["build", flag]);
-        assert_eq!(output.status.code(), Some(2));
-        assert!(err(&output).contains("is not needed here"), "{}", err(&output));
-        assert_eq!(err(&output).lines().count(), 1, "one sentence: {}", err(&output));
+    for (flag, word) in [
+        ("--no-cache", "--refresh"),
+        ("--build-arg=x=1", "--argstr"),
+        ("--target", ".#debug-image"),
+        ("--secret", "no secrets"),
+        ("--ssh", "SSH agent"),
+        ("--pull", "pullImage"),
+        ("--cache-from", "extra-substituters"),
+        ("--cache-to=type=inline", "extra-substituters"),
+        ("--network=host", "no network"),
+        ("--label", "config.Labels"),
+        ("--builder", "--backend"),
+        ("--provenance=false", "--format json"),
+    ] {
+        for command in ["build", "plan"] {
+            let output = nixoci(dir.path(), &[command, ".", flag]);
+            assert_eq!(output.status.code(), Some(2));
+            assert!(err(&output).contains("is not needed here"), "{}", err(&output));
+            assert!(err(&output).contains(word), "{}", err(&output));
+            assert_eq!(err(&output).lines().count(), 1, "one sentence: {}", err(&output));
+        }
+    }
+    for args in [
+        &["build", "-f", "Dockerfile", "."][..],
+        &["build", ".", "-f", "docker/Dockerfile.dev"],
+        &["run", "./Dockerfile"],
+    ] {
+        let output = nixoci(dir.path(), args);
+        assert_eq!(output.status.code(), Some(2), "{args:?}");
+        assert!(err(&output).contains("is for `docker build`"), "{args:?}: {}", err(&output));
     }
 }
 
@@ -172,6 +199,30 @@ fn every_shell_gets_completions() {
         assert!(output.status.success() && out(&output).contains("nixoci"), "{shell}");
         assert!(!out(&output).contains("__watchdog') "), "hidden commands stay hidden");
     }
+}
+
+#[test]
+fn files_about_a_build_are_asked_for_before_anything_else() {
+    let dir = tempfile::tempdir().unwrap();
+    for flag in ["--metadata-file", "--iidfile", "--digestfile"] {
+        let output = nixoci(dir.path(), &["build", ".#x", flag, "no/such/dir/file"]);
+        assert_eq!(output.status.code(), Some(60), "{flag}: {}", err(&output));
+        assert!(err(&output).contains("mkdir -p"), "{flag}: {}", err(&output));
+    }
+    let output = nixoci(dir.path(), &["build", ".#x", "--no-link", "--digestfile", "d"]);
+    assert_eq!(output.status.code(), Some(2), "{}", err(&output));
+}
+
+#[test]
+fn packages_get_manual_pages() {
+    let dir = tempfile::tempdir().unwrap();
+    let output = nixoci(dir.path(), &["man", "--out", "share/man/man1"]);
+    assert!(output.status.success(), "{}", err(&output));
+    let page = |name: &str| std::fs::read_to_string(dir.path().join("share/man/man1").join(name)).unwrap();
+    assert!(page("nixoci.1").contains("nixoci\\-build"), "{}", page("nixoci.1"));
+    assert!(page("nixoci-build.1").contains("\\-\\-platform"));
+    assert!(page("nixoci-cache-gc.1").contains("\\-\\-max\\-size"));
+    assert!(!out(&output).contains("watchdog") && !out(&nixoci(dir.path(), &["help"])).contains(" man "));
 }
 
 #[test]

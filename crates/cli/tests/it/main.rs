@@ -1,9 +1,15 @@
 //! The binary as users start it, where neither Nix nor Docker is needed.
 #![expect(clippy::unwrap_used, reason = "a test that cannot start has failed")]
 
+mod cache;
 mod cli;
 mod config;
+#[path = "../shared/conforms.rs"]
+mod conforms;
+mod init;
 mod memory;
+mod progress;
+mod schemas;
 
 use std::path::Path;
 use std::process::{Command, Output};

@@ -55,8 +55,21 @@ fn layer(path: &Path) -> String {
 
 /// A docker-archive with that layer.
 fn archive(dir: &Path, out: impl Write) {
+    let layer = layer(&dir.join("layer.tar"));
+    archive_of(dir, &layer, out);
+}
+
+/// `image.tar`, with one layer of one file.
+pub(crate) fn small_image(dir: &Path) {
+    let mut tar = tar::Builder::new(Hashed(File::create(dir.join("layer.tar")).unwrap(), Sha256::new()));
+    tar.append_data(&mut header(3), "etc/motd", &b"hi\n"[..]).unwrap();
+    let layer = hex(tar.into_inner().unwrap().1);
+    archive_of(dir, &layer, File::create(dir.join("image.tar")).unwrap());
+}
+
+/// A docker-archive with the layer in `layer.tar`, which has this digest.
+fn archive_of(dir: &Path, layer: &str, out: impl Write) {
     let layer_file = dir.join("layer.tar");
-    let layer = layer(&layer_file);
     let rootfs = serde_json::json!({ "type": "layers", "diff_ids": [format!("sha256:{layer}")] });
     let config =
         serde_json::json!({ "architecture": "amd64", "os": "linux", "config": {}, "rootfs": rootfs })

@@ -8,6 +8,22 @@ const PROJECT: &str =
 
 #[test]
 #[ignore = "needs the lab: cargo xtask test"]
+fn a_build_that_keeps_going_tells_every_failure_and_what_it_keeps() {
+    for host in [OLD, NEW, OLD.with(&["--user", "alice"]), NEW.with(&["--user", "alice"])] {
+        let run = host.sh(r#"cd $(mktemp -d); cat > default.nix <<END
+{ system }: let pkgs = import <nixpkgs> { inherit system; };
+  bad = name: pkgs.runCommand "\${name}-$RANDOM$RANDOM" { } "exit 3";
+in pkgs.runCommand "top" { a = bad "first"; b = bad "second"; } "exit 1"
+END
+             nixoci build -f default.nix --no-link -j 1 --keep-going --keep-failed"#);
+        let run = run.fails(40, "nixoci::nix::build_failed").err("failed, too");
+        assert_eq!(run.err.matches("the directory of the failed build is kept: /").count(), 2, "{run:#?}");
+        assert!(run.err.contains("building first-") && run.err.contains("building second-"), "{run:#?}");
+    }
+}
+
+#[test]
+#[ignore = "needs the lab: cargo xtask test"]
 fn not_a_flake() {
     for host in [OLD, NEW] {
         host.sh("cd $(mktemp -d) && nixoci build").fails(41, "nixoci::").err("flake.nix");

@@ -69,6 +69,52 @@ fn an_unchanged_image_comes_from_the_cache() {
 
 #[test]
 #[ignore = "needs the lab: cargo xtask test"]
+fn the_cache_says_what_keeps_an_image_and_lets_go_of_the_rest() {
+    for host in [OLD, NEW] {
+        host.sh(
+            "cd $(mktemp -d) && cp -r $OLDPWD/examples/hello $OLDPWD/examples/cowsay .
+             nixoci build -q ./hello#container >/dev/null && nixoci build -q ./cowsay#container --no-link >/dev/null
+             nixoci cache show && nixoci cache gc --all && nixoci cache show && docker load -q < result
+             rm result; nixoci cache gc --all",
+        )
+        .code(0)
+        .out("./result\n")
+        .out("cowsay-hello-world:latest")
+        .out("1 image kept by a link, or in use")
+        .out("Loaded image: hello:latest")
+        .out("1 image deleted");
+    }
+}
+
+#[test]
+#[ignore = "needs the lab: cargo xtask test"]
+fn ci_gets_its_files() {
+    for host in [OLD, NEW] {
+        let run = host.sh(
+            "cd $(mktemp -d) && cp -r $OLDPWD/examples/hello . && name=files:$RANDOM$RANDOM
+             nixoci build ./hello#container -t $name --load --iidfile iid --digestfile digest --metadata-file meta >/dev/null || exit
+             docker image inspect -f '{{.Id}}' $name; docker rmi $name >/dev/null
+             cat iid; echo; cat digest; echo; ls -A; nixoci build ./hello#nope --no-link --iidfile other; ls other; cat meta",
+        );
+        let run = run.err("cannot access 'other'").out("digest\nhello\niid\nmeta\n");
+        let lines: Vec<&str> = run.out.lines().collect();
+        // Docker's classic store calls the configuration the image's id, the containerd store its manifest.
+        let (id, iid, digest) = (lines[0], lines[1], lines[2]);
+        assert!(id.contains(if host.docker == "28" { digest } else { iid }), "{run:#?}");
+        let meta = &run.out[run.out.find("\n{").unwrap_or_default()..];
+        let meta: serde_json::Value = serde_json::from_str(meta).unwrap();
+        assert_eq!(
+            (&meta["containerimage.config.digest"], &meta["containerimage.digest"]),
+            (&iid.into(), &digest.into())
+        );
+        assert_eq!(meta["image.name"], meta["images"][0]["name"]);
+    }
+    NEW.sh("cd $(mktemp -d) && cp -r $OLDPWD/examples/hello . && nixoci build ./hello#container --iidfile /proc/x")
+        .fails(60, "nixoci::destination::unusable");
+}
+
+#[test]
+#[ignore = "needs the lab: cargo xtask test"]
 fn tags_replace_the_name_or_only_the_tag() {
     NEW.sh("nixoci build ./examples/hello#container -t :dev --load; docker run --rm hello:dev")
         .code(0)

@@ -43,6 +43,20 @@ fn backends_and_plan_change_nothing() {
 
 #[test]
 #[ignore = "needs the lab: cargo xtask test"]
+fn a_shell_opens_where_things_are_built() {
+    for host in [OLD, NEW] {
+        host.sh("nixoci shell -- sh -c 'nix --version; exit 7'").code(7).out(host.nix);
+        host.sh("echo 'echo in $0; exit 3' | SHELL=/bin/sh nixoci shell --backend local")
+            .code(3)
+            .out("in /bin/sh");
+    }
+    NEW.sh("nixoci shell --platform linux/arm64 -- true").fails(20, "nixoci::backend::none");
+    NEW.sh("nixoci shell -- no-such-program").fails(21, "nixoci::tool_missing");
+    NEW.sh("nixoci shell --format json -- true").code(2).err("belongs to the shell");
+}
+
+#[test]
+#[ignore = "needs the lab: cargo xtask test"]
 fn the_event_stream_has_a_beginning_and_one_end() {
     let run = NEW.sh("nixoci build ./examples/hello#container --no-link --format jsonl").code(0);
     let lines: Vec<serde_json::Value> =

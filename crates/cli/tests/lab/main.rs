@@ -1,12 +1,16 @@
 //! What users do, on real Nix and real Docker: these tests run in the lab (`cargo xtask test` brings it up and runs
 //! them; plain `cargo test` shows them as ignored).
-#![expect(clippy::expect_used, reason = "a test that cannot start has failed")]
+#![expect(clippy::expect_used, clippy::unwrap_used, reason = "a test that cannot start has failed")]
 
+#[path = "../shared/conforms.rs"]
+mod conforms;
 mod errors;
 mod images;
+mod init;
 mod machine;
 mod memory;
 mod platforms;
+mod schemas;
 mod stopping;
 
 use std::process::Command;

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 /// The name of the project's configuration file.
-pub(crate) const FILE_NAME: &str = "nixoci.toml";
+pub const FILE_NAME: &str = "nixoci.toml";
 
 /// Directories that mark the root of a repository: configuration above it belongs to something else.
 const VCS: &[&str] = &[".git", ".hg", ".jj", ".sl", ".svn"];
@@ -15,12 +15,21 @@ pub fn discover(dir: &Path) -> Option<PathBuf> {
         if file.is_file() {
             return Some(file);
         }
-        // `.git` is a file in worktrees and submodules.
-        if VCS.iter().any(|marker| ancestor.join(marker).exists()) {
+        if is_repository(ancestor) {
             return None;
         }
     }
     None
+}
+
+/// The root of the repository that `dir` is in.
+pub fn repository(dir: &Path) -> Option<&Path> {
+    dir.ancestors().find(|dir| is_repository(dir))
+}
+
+fn is_repository(dir: &Path) -> bool {
+    // `.git` is a file in worktrees and submodules.
+    VCS.iter().any(|marker| dir.join(marker).exists())
 }
 
 #[cfg(test)]

@@ -10,7 +10,7 @@ mod settings;
 mod table;
 mod toml_error;
 
-pub use discover::discover;
+pub use discover::{FILE_NAME, discover, repository};
 pub use model::{ConfigFile, ImageTable, LoadTarget, ProfileTable, Runtime, config_schema};
 pub use settings::{Chosen, ImageSource, Origin, Setting, Settings, Sources, Wishes, resolve};
 pub use table::BackendTable;

@@ -4,38 +4,24 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use super::{Cache, links, lock};
+use super::{Cache, lock};
 
-struct Entry {
-    archive: PathBuf,
-    size: u64,
-    used: SystemTime,
+/// An archive in the cache.
+pub(super) struct Entry {
+    pub(super) archive: PathBuf,
+    pub(super) size: u64,
+    pub(super) used: SystemTime,
 }
 
 impl Cache {
     /// Deletes what was not used for longest until the limit holds. Never fails: a cache that is too large is
     /// no reason not to build.
     pub(super) fn evict(&self) {
-        let Ok(_guard) = self.lock_all() else { return };
-        let entries = self.sweep();
-        let mut total: u64 = entries.iter().map(|entry| entry.size).sum();
-        if total <= self.limit {
-            return;
-        }
-        let linked = links::targets(&self.dir);
-        for entry in oldest_first(entries) {
-            if total <= self.limit {
-                break;
-            }
-            let name = entry.archive.file_name().unwrap_or_default();
-            if !linked.contains(name) && delete(&entry.archive) {
-                total -= entry.size;
-            }
-        }
+        let _ = self.collect(self.limit);
     }
 
     /// All archives; what belongs to none is deleted.
-    fn sweep(&self) -> Vec<Entry> {
+    pub(super) fn sweep(&self) -> Vec<Entry> {
         let mut entries = Vec::new();
         for file in fs::read_dir(&self.dir).into_iter().flatten().flatten() {
             let path = file.path();
@@ -51,7 +37,7 @@ impl Cache {
     }
 }
 
-fn oldest_first(mut entries: Vec<Entry>) -> Vec<Entry> {
+pub(super) fn oldest_first(mut entries: Vec<Entry>) -> Vec<Entry> {
     entries.sort_by_key(|entry| entry.used);
     entries
 }
@@ -83,7 +69,7 @@ fn sweep_record(path: &Path) {
     }
 }
 
-fn delete(archive: &Path) -> bool {
+pub(super) fn delete(archive: &Path) -> bool {
     // Whoever uses it holds a shared lock.
     let Some(_lock) = lock::try_exclusive(archive) else { return false };
     if fs::remove_file(archive).is_err() {

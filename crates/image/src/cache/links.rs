@@ -3,12 +3,12 @@
 //! As with Nix's indirect roots, `links/` has a file for every link that was made, with the link's path in it.
 //! The archive is kept while that link exists and points to it.
 
-use std::collections::HashSet;
+use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use nixoci_core::digest::Digest;
 use nixoci_core::{Error, Remedy, Result};
@@ -60,17 +60,19 @@ pub(super) fn make(dir: &Path, archive: &Path, link: &Path) -> Result<()> {
     })
 }
 
-/// The file names of the archives that links point to now. Links that are gone are forgotten.
-pub(super) fn targets(dir: &Path) -> HashSet<OsString> {
-    let mut targets = HashSet::new();
+/// The links that there are now, by the file name of the archive they point to. Links that are gone are forgotten.
+pub(super) fn by_target(dir: &Path) -> BTreeMap<OsString, Vec<PathBuf>> {
+    let mut links: BTreeMap<OsString, Vec<PathBuf>> = BTreeMap::new();
     // The cache may be reached by several paths, `~/.cache` being a link to another disk.
     let here = fs::canonicalize(dir).ok();
     for record in fs::read_dir(dir.join("links")).into_iter().flatten().flatten() {
         let Ok(link) = fs::read(record.path()) else { continue };
-        let target = fs::read_link(OsStr::from_bytes(&link));
+        let link = PathBuf::from(OsStr::from_bytes(&link));
         let ours = |target: &Path| target.parent().and_then(|parent| fs::canonicalize(parent).ok()) == here;
-        match target {
-            Ok(target) if ours(&target) => targets.extend(target.file_name().map(OsStr::to_owned)),
+        match fs::read_link(&link) {
+            Ok(target) if ours(&target) => {
+                links.entry(target.file_name().unwrap_or_default().to_owned()).or_default().push(link);
+            }
             // It may be on a disk that is not mounted now: only what is surely gone is forgotten.
             Err(error) if error.kind() != io::ErrorKind::NotFound => {}
             _ => {
@@ -78,5 +80,5 @@ pub(super) fn targets(dir: &Path) -> HashSet<OsString> {
             }
         }
     }
-    targets
+    links
 }

@@ -9,6 +9,7 @@
 //!
 //! Locks are those of `flock(2)`, through the standard library.
 
+mod entries;
 mod evict;
 mod links;
 mod lock;
@@ -32,6 +33,7 @@ use crate::codes;
 use crate::reference::Naming;
 use crate::summary::ImageSummary;
 
+pub use entries::{CacheEntry, Collected};
 pub use links::check_link;
 
 /// Part of every key: another number, and nothing that was cached before is found any more. Raise it when the

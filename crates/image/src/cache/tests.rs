@@ -167,3 +167,31 @@ fn a_link_is_replaced_and_anything_else_is_not() {
     assert_eq!(fs::read(&link).unwrap(), b"mine");
     assert!(cache.link(&image, Path::new("/nonexistent/result")).is_err());
 }
+
+#[test]
+fn entries_say_who_keeps_them_and_the_rest_can_go() {
+    let dir = tempfile::tempdir().unwrap();
+    let cache = Cache::open(dir.path().join("images")).unwrap();
+    let link = dir.path().join("result");
+    let linked = cache.fill(&key(1), make(&[1; 10])).unwrap();
+    cache.link(&linked, &link).unwrap();
+    drop(linked);
+    let used = cache.fill(&key(2), make(&[2; 20])).unwrap();
+    drop(cache.fill(&key(3), make(&[3; 40])).unwrap());
+    fs::write(cache.file(&key(4), "tar"), "without a record").unwrap();
+    let entries = cache.entries().unwrap();
+    let of = |number: u8| {
+        let archive = cache.file(&key(number), "tar");
+        entries.iter().find(|entry| entry.archive == archive).unwrap().clone()
+    };
+    assert_eq!(entries.len(), 4);
+    assert_eq!((of(1).links, of(1).in_use), (vec![link], false));
+    assert_eq!((of(2).links, of(2).in_use, of(2).size), (Vec::new(), true, 20));
+    assert_eq!((of(3).in_use, of(3).platform.as_deref()), (false, Some("linux/amd64")));
+    assert_eq!((of(4).platform, of(4).names), (None, Vec::new()));
+    assert_eq!(entries.last().unwrap().archive, of(4).archive, "the first to go is the last");
+    assert_eq!(cache.collect(1000).unwrap(), Collected { left: 86, ..Collected::default() });
+    assert_eq!(cache.collect(0).unwrap(), Collected { removed: 2, freed: 56, held: 2, left: 30 });
+    drop(used);
+    assert_eq!(cache.collect(0).unwrap(), Collected { removed: 1, freed: 20, held: 1, left: 10 });
+}

@@ -1,0 +1,29 @@
+//! Making Git, and through it Nix, aware of new files.
+
+use std::path::Path;
+
+use nixoci_core::runner::{Command, output, quote};
+use nixoci_core::{Remedy, Result};
+
+use crate::app::App;
+
+/// In a Git repository Nix sees only what Git tracks. Tells Git that these files will be added, as it takes no more
+/// for Nix; returns whether that was needed and done. A failure is worth a warning: the files are there.
+pub(super) async fn track(app: &App, root: &Path, files: &[&str]) -> Result<bool> {
+    if files.is_empty() || !root.ancestors().any(|dir| dir.join(".git").exists()) {
+        return Ok(false);
+    }
+    let command = Command::new("git").arg("-C").arg(root);
+    let command = command.args(["add", "--intent-to-add", "--"]).args(files);
+    let answer = match output(&app.runner, &command, app.signals.cancel()).await {
+        Ok(answer) if answer.exit.success() => return Ok(true),
+        Ok(answer) => answer.stderr_text().lines().next().unwrap_or_default().to_owned(),
+        Err(error) if error.is(&nixoci_core::codes::CANCELLED) => return Err(error),
+        Err(error) => error.to_string(),
+    };
+    let text = format!("Git could not be told of the new files, and Nix sees only what Git tracks: {answer}");
+    let names: Vec<String> = files.iter().map(|file| quote(file.as_ref())).collect();
+    let fix = Remedy::command("add them yourself", format!("git add {}", names.join(" ")));
+    app.cx().observer.warn(text, vec![fix]);
+    Ok(false)
+}

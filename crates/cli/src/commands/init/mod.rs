@@ -1,0 +1,222 @@
+//! `nixoci init`: nixoci.toml for what is here, and a flake where there is nothing.
+
+mod git;
+mod project;
+mod template;
+
+use std::fmt::Write as _;
+use std::fs::OpenOptions;
+use std::io::{ErrorKind, Write as _};
+use std::path::Path;
+
+use nixoci_core::config::FILE_NAME;
+use nixoci_core::runner::quote;
+use nixoci_core::{Error, Remedy, Result};
+use nixoci_image::codes::WRITE_FAILED;
+use nixoci_nix::{Images, Nix};
+use schemars::JsonSchema;
+use serde::Serialize;
+
+use self::project::{FILE, FLAKE, Kind, Project};
+use self::template::Source;
+use crate::app::App;
+use crate::args::InitArgs;
+use crate::codes::{INIT_NOTHING, USAGE};
+
+/// Attributes that are what people call their image, the likeliest first.
+const USUAL: &[&str] = &["container", "image", "docker", "oci", "docker-image", "dockerImage", "default"];
+
+const NEXT: &str = "nixoci build --load";
+
+/// What `init` did.
+#[derive(Debug, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct InitReport {
+    /// The version of this document.
+    version: u32,
+    /// The files that were written.
+    written: Vec<String>,
+    /// The files that were there before.
+    kept: Vec<String>,
+    /// Whether Git was told of the new files.
+    tracked: bool,
+    /// The command to go on with.
+    next: String,
+}
+
+pub(crate) async fn run(app: &App, args: &InitArgs) -> Result<u8> {
+    let told = told(args)?;
+    let mut project = Project::find(&app.cwd);
+    if told.is_some() {
+        // Relative to here is how it was typed.
+        project.root.clone_from(&app.cwd);
+    }
+    let there = |name: &&&str| project.root.join(name).exists();
+    let kept: Vec<&str> = [FLAKE, FILE, FILE_NAME].iter().filter(there).copied().collect();
+    let written = if kept.contains(&FILE_NAME) { Vec::new() } else { make(app, &project, told).await? };
+    let tracked = git::track(app, &project.root, &written).await?;
+    app.ui.finish();
+    let shown = |names: &[&str]| names.iter().map(|name| shown(app, &project, name)).collect();
+    let next = NEXT.to_owned();
+    let report = InitReport { version: 1, written: shown(&written), kept: shown(&kept), tracked, next };
+    app.printer.result(&report, &human(&report))?;
+    Ok(0)
+}
+
+/// Writes what is missing, once everything is found out.
+async fn make(app: &App, project: &Project, told: Option<Source>) -> Result<Vec<&'static str>> {
+    let invented = told.is_none() && project.kind == Kind::Empty;
+    let (first, others) = match told {
+        Some(source) => (source, Vec::new()),
+        None => sources(app, project).await?,
+    };
+    let mut written = Vec::new();
+    if invented {
+        write(&project.root, FLAKE, &template::flake(&project.image_name()))?;
+        written.push(FLAKE);
+    }
+    write(&project.root, FILE_NAME, &template::config(&first, &others))?;
+    written.push(FILE_NAME);
+    Ok(written)
+}
+
+/// What the user names, taken as it is.
+fn told(args: &InitArgs) -> Result<Option<Source>> {
+    Ok(match (&args.file, &args.installable) {
+        (Some(file), attribute) => {
+            let file = file.to_str().ok_or_else(|| {
+                Error::new(&USAGE, "a file whose name is not UTF-8 cannot be written into nixoci.toml")
+            })?;
+            Some(Source::File(file.to_owned(), attribute.clone()))
+        }
+        (None, Some(text)) => {
+            nixoci_core::request::Installable::parse(text)?;
+            Some(Source::Flake(text.clone()))
+        }
+        (None, None) => None,
+    })
+}
+
+/// The images that are here: the one that is meant when none is named, and the others.
+async fn sources(app: &App, project: &Project) -> Result<(Source, Vec<Source>)> {
+    let of = |name: Option<&str>| match project.kind {
+        Kind::File => Source::File(FILE.to_owned(), name.map(str::to_owned)),
+        Kind::Flake | Kind::Empty => Source::Flake(format!(".#{}", name.unwrap_or("container"))),
+    };
+    if project.kind == Kind::Empty {
+        return Ok((of(None), Vec::new()));
+    }
+    let nix = match Nix::discover(&app.cx()).await {
+        Ok(nix) => nix,
+        Err(error) => {
+            let text = format!("the images that are here could not be looked up: {error}");
+            let look = Remedy::advice(format!("see whether {FILE_NAME} names the one you want"));
+            app.cx().observer.warn(text, vec![look]);
+            return Ok((of(None), Vec::new()));
+        }
+    };
+    let system = app.host.system.to_linux();
+    let found = nix.images(&app.cx(), &project.installable(), &system).await?;
+    if found.itself {
+        return Ok((of(None), Vec::new()));
+    }
+    match in_order(&found).as_slice() {
+        [first, others @ ..] => {
+            let others = others.iter().filter(|name| **name != "default").map(|name| of(Some(name)));
+            Ok((of(Some(first)), others.collect()))
+        }
+        [] => Err(nothing(app, project, &found)),
+    }
+}
+
+/// The names of the images, the likeliest first. Names that would need quotes everywhere are nobody's first image.
+fn in_order(found: &Images) -> Vec<&str> {
+    let plain = |name: &&str| name.chars().all(|c| c.is_ascii_alphanumeric() || "-_".contains(c));
+    let mut names: Vec<&str> = found.images.iter().map(String::as_str).filter(plain).collect();
+    names.sort_by_key(|name| USUAL.iter().position(|usual| usual == name).unwrap_or(USUAL.len()));
+    names
+}
+
+/// There is an expression, and no image in it.
+fn nothing(app: &App, project: &Project, found: &Images) -> Error {
+    let of_file = project.kind == Kind::File;
+    let (file, system) = (if of_file { FILE } else { FLAKE }, app.host.system.to_linux());
+    let why = match found.names.as_slice() {
+        [] if of_file => "what it yields is none of dockerTools' images".to_owned(),
+        [] => "it has no packages for Linux".to_owned(),
+        names => format!("it has: {}", names.join(", ")),
+    };
+    let pkgs = if of_file { "pkgs".to_owned() } else { format!("nixpkgs.legacyPackages.{system}") };
+    let name = if of_file { "image".to_owned() } else { format!("packages.{system}.container") };
+    let line = format!(
+        "{name} = {pkgs}.dockerTools.buildLayeredImage {{ name = \"app\"; contents = [ {pkgs}.hello ]; }};"
+    );
+    let told = match (of_file, found.names.first()) {
+        (true, None) => format!("nixoci init -f {FILE}"),
+        (true, Some(name)) => format!("nixoci init -f {FILE} {name}"),
+        (false, name) => format!("nixoci init .#{}", name.map_or("container", String::as_str)),
+    };
+    Error::new(&INIT_NOTHING, format!("there is no image in {file}"))
+        .because(why)
+        .remedy(Remedy::command("add one", line))
+        .remedy(Remedy::command("if there is one all the same, made in another way, name it", told))
+}
+
+fn write(root: &Path, name: &str, text: &str) -> Result<()> {
+    let path = root.join(name);
+    // Never over something: whatever came meanwhile is somebody's.
+    let written = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .open(&path)
+        .and_then(|mut file| file.write_all(text.as_bytes()));
+    written.map_err(|error| {
+        let failed = Error::new(&WRITE_FAILED, format!("{} could not be written", path.display()));
+        let failed = failed.caused_by(&error);
+        if error.kind() == ErrorKind::AlreadyExists {
+            failed.remedy(Remedy::command("start again with what is there now", "nixoci init"))
+        } else {
+            failed
+        }
+    })
+}
+
+/// A file of the project as one would type it here.
+fn shown(app: &App, project: &Project, name: &str) -> String {
+    let path = project.root.join(name);
+    if project.root == app.cwd {
+        return name.to_owned();
+    }
+    path.display().to_string()
+}
+
+fn human(report: &InitReport) -> String {
+    let mut text = String::new();
+    for file in &report.written {
+        let _ = writeln!(text, "wrote {file}");
+    }
+    for file in &report.kept {
+        let _ = writeln!(text, "{file} is there already and stays as it is");
+    }
+    if report.tracked {
+        let files: Vec<String> = report.written.iter().map(|file| quote(file.as_ref())).collect();
+        let _ = writeln!(text, "git add --intent-to-add {}: Nix sees only what Git tracks", files.join(" "));
+    }
+    let _ = writeln!(text, "next: {}", report.next);
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_likeliest_image_comes_first() {
+        let images = |names: &[&str]| Images {
+            images: names.iter().map(|name| (*name).to_owned()).collect(),
+            ..Images::default()
+        };
+        assert_eq!(in_order(&images(&["a", "container", "default"])), ["container", "default", "a"]);
+        assert_eq!(in_order(&images(&["b", "a.b", "a"])), ["b", "a"]);
+    }
+}
