@@ -6,7 +6,7 @@ use std::sync::Arc;
 use nixoci_core::backend::Cx;
 use nixoci_core::config::{ConfigFile, discover};
 use nixoci_core::host::{Dirs, Host};
-use nixoci_core::platform::NixSystem;
+use nixoci_core::platform::{NixSystem, OciPlatform};
 use nixoci_core::registry::Registry;
 use nixoci_core::runner::{Command as Process, output};
 use nixoci_core::temporary::{TemporaryFiles, Unguarded};
@@ -75,6 +75,13 @@ impl App {
     pub(crate) fn cache(&self) -> Result<Cache> {
         let cache = Cache::open(self.dirs.cache.join("images"))?;
         Ok(cache.cancelled_by(self.signals.cancel().clone()).guarded_by(Arc::clone(&self.temporary)))
+    }
+
+    /// The platform of this machine's containers.
+    pub(crate) fn native(&self) -> OciPlatform {
+        let amd64 =
+            || OciPlatform { os: "linux".to_owned(), architecture: "amd64".to_owned(), variant: None };
+        self.host.system.to_linux().to_oci().unwrap_or_else(amd64)
     }
 
     /// The pipeline.

@@ -105,6 +105,10 @@ pub(crate) enum Command {
     Shell(ShellArgs),
     /// Load an image file into a container runtime.
     Load(LoadArgs),
+    /// Write an image in another form, such as an OCI layout. Needs no Nix.
+    Convert(ConvertArgs),
+    /// Make one image of images for several platforms.
+    Merge(MergeArgs),
     /// Show what is in an image and what it weighs.
     Inspect(SourceArgs),
     /// Check an image: digests, platform, the machine of its programs, unsafe paths.
@@ -160,7 +164,7 @@ pub(crate) struct What {
     /// Give --file's function an argument: a string.
     #[arg(long, num_args = 2, value_names = ["NAME", "VALUE"], requires = "file")]
     pub(crate) argstr: Vec<String>,
-    /// For which platform, such as linux/amd64 or linux/arm64.
+    /// For which platform, such as linux/amd64 or linux/arm64; several make one image for all of them.
     #[arg(long, value_name = "PLATFORM", value_delimiter = ',')]
     pub(crate) platform: Vec<String>,
 }
@@ -237,10 +241,17 @@ pub(crate) struct Where {
     /// Load the image into a container runtime: docker, or auto for the one that runs.
     #[arg(long, value_name = "RUNTIME", num_args = 0..=1, require_equals = true, default_missing_value = "auto")]
     pub(crate) load: Option<String>,
-    /// Write the image: archive:FILE (Docker, Podman, containerd and Apple's container load it) or
-    /// docker-archive:FILE; repeat for several.
+    /// Write the image: archive:FILE (Docker, Podman, containerd and Apple's container load it), oci:DIR,
+    /// oci-archive:FILE or docker-archive:FILE, or in buildx's words type=oci,dest=FILE; repeat for several.
     #[arg(short, long, value_name = "DEST")]
     pub(crate) output: Vec<String>,
+    /// Compress the layers of what -o writes: gzip, zstd or none, with a level as in zstd:9. In layouts gzip is the
+    /// default.
+    #[arg(long, value_name = "CODEC[:LEVEL]")]
+    pub(crate) compression: Option<String>,
+    /// The date of the image: keep, now, commit (of the Git repository here), or one like 2026-01-31T12:00:00Z.
+    #[arg(long, value_name = "DATE")]
+    pub(crate) created: Option<String>,
     /// Link to the image, instead of ./result.
     #[arg(long, value_name = "PATH", value_hint = ValueHint::FilePath, conflicts_with = "no_link")]
     pub(crate) out_link: Option<PathBuf>,
@@ -422,9 +433,54 @@ pub(crate) struct DoctorArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct SourceArgs {
-    /// The image: a file, ./result, docker-archive:FILE, archive:FILE, or a store path.
+    /// The image: a file, ./result, a store path, - for standard input, or docker-archive:FILE[:NAME],
+    /// oci-archive:FILE[:NAME], oci:DIR[:NAME], dir:DIR.
     #[arg(value_name = "SRC", value_hint = ValueHint::FilePath)]
     pub(crate) source: String,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ConvertArgs {
+    /// The image: a file, ./result, a store path, - for standard input, or docker-archive:FILE[:NAME],
+    /// oci-archive:FILE[:NAME], oci:DIR[:NAME], dir:DIR.
+    #[arg(value_name = "SRC", value_hint = ValueHint::FilePath)]
+    pub(crate) source: String,
+    /// Where to: archive:FILE (every runtime loads it), docker-archive:FILE, oci:DIR, oci-archive:FILE.
+    #[arg(value_name = "DEST", value_hint = ValueHint::FilePath)]
+    pub(crate) destination: String,
+    #[command(flatten)]
+    pub(crate) how: RewriteArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct MergeArgs {
+    /// The images, one for each platform, and where to, last: archive:FILE, oci:DIR, oci-archive:FILE,
+    /// docker-archive:FILE.
+    #[arg(value_name = "SRC... DEST", num_args = 2.., required = true, value_hint = ValueHint::FilePath)]
+    pub(crate) places: Vec<String>,
+    #[command(flatten)]
+    pub(crate) how: RewriteArgs,
+}
+
+/// How an image is written anew.
+#[derive(Debug, Args)]
+pub(crate) struct RewriteArgs {
+    /// The image's name; repeat for several. `:dev` replaces only the tag.
+    #[arg(short, long, value_name = "REF")]
+    pub(crate) tag: Vec<String>,
+    /// Of an image for several platforms, take only these.
+    #[arg(long, value_name = "PLATFORM", value_delimiter = ',')]
+    pub(crate) platform: Vec<String>,
+    /// Compress layers: gzip, zstd or none, with a level as in zstd:9. In layouts gzip is the default, and layers
+    /// that are compressed already stay as they are.
+    #[arg(long, value_name = "CODEC[:LEVEL]")]
+    pub(crate) compression: Option<String>,
+    /// The date of the image: keep, now, commit (of the Git repository here), or one like 2026-01-31T12:00:00Z.
+    #[arg(long, value_name = "DATE")]
+    pub(crate) created: Option<String>,
+    /// Take an image whose programs are for another platform than it says, with a warning.
+    #[arg(long)]
+    pub(crate) allow_mismatch: bool,
 }
 
 #[derive(Debug, Args)]
@@ -446,6 +502,9 @@ pub(crate) struct LoadArgs {
     /// The image's name; repeat for several. `:dev` replaces only the tag.
     #[arg(short, long, value_name = "REF")]
     pub(crate) tag: Vec<String>,
+    /// Of an image for several platforms, load only these.
+    #[arg(long, value_name = "PLATFORM", value_delimiter = ',')]
+    pub(crate) platform: Vec<String>,
     /// Take an image whose programs are for another platform than it says, with a warning.
     #[arg(long)]
     pub(crate) allow_mismatch: bool,

@@ -4,10 +4,10 @@ nixoci_core::codes! {
     /// The command line cannot be understood.
     USAGE = ("nixoci::usage", Usage, "the command line cannot be understood",
         "A flag or an argument is not what it should be. `nixoci help COMMAND` shows what a command takes.");
-    /// Something other than a platform of one.
-    ONE_PLATFORM = ("nixoci::usage::one_platform", Usage, "one platform at a time",
-        "This version of nixoci makes an image for one platform per run. Run it once per platform, each with a \
-         name or an output of its own.");
+    /// Not a date.
+    BAD_DATE = ("nixoci::usage::date", Usage, "not a date for the image",
+        "--created takes keep (the image's own date, which Nix sets to 1970 so that equal images are equal), now, commit \
+         (when the commit was made that is checked out here), or a date such as 2026-01-31T12:00:00Z.");
     /// There is no home directory.
     NO_HOME = ("nixoci::no_home", Config, "there is no place for the cache",
         "nixoci keeps images in $XDG_CACHE_HOME/nixoci, or in .cache/nixoci in the home directory. Neither \

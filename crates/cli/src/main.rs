@@ -5,6 +5,7 @@ mod args;
 mod backends;
 mod codes;
 mod commands;
+mod created;
 mod frame;
 mod habits;
 mod output;

@@ -16,7 +16,8 @@ use nixoci_image::{Destination, Naming};
 
 use crate::app::App;
 use crate::args::{BuildArgs, How, NixArgs, What};
-use crate::codes::{ONE_PLATFORM, USAGE};
+use crate::codes::USAGE;
+use crate::commands::convert::compressed;
 use crate::habits;
 
 /// The link that `nixoci build` leaves, as `nix build` does: `docker load < result` works as in every article.
@@ -31,10 +32,14 @@ pub(crate) fn job(app: &App, args: &BuildArgs) -> Result<Job> {
         LoadTarget::Into(runtime) => Some(Some(runtime)),
     };
     let load = load.map(|runtime| LoadSink { runtime, docker_host: args.place.docker.docker_host.clone() });
-    let mut sinks = Sinks { outputs: outputs(app, &settings)?, load, link: None };
+    let outputs = outputs(app, &settings)?.into_iter();
+    let outputs = outputs.map(|output| compressed(output, args.place.compression.as_deref()));
+    let mut sinks = Sinks { outputs: outputs.collect::<Result<_>>()?, load, link: None };
     sinks.link = link(app, args, &sinks);
     Ok(Job {
-        platform: platform(app, &settings, &installable)?,
+        platforms: platforms(app, &settings, &installable)?,
+        native: app.native(),
+        created: None,
         installable,
         flags: nix_flags(&args.nix),
         backends: settings.backends.value.clone(),
@@ -246,7 +251,7 @@ fn file_installable(app: &App, what: &What, file: &Path) -> Result<Installable> 
     Ok(Installable::File { path: app.cwd.join(file), attribute, args })
 }
 
-fn platform(app: &App, settings: &Settings, installable: &Installable) -> Result<OciPlatform> {
+fn platforms(app: &App, settings: &Settings, installable: &Installable) -> Result<Vec<OciPlatform>> {
     let implied = installable.implied_system().and_then(|system| system.to_oci());
     let wanted = settings.platforms.as_ref();
     let typed = wanted.filter(|setting| matches!(setting.origin, Origin::Flag(_)));
@@ -265,20 +270,19 @@ fn platform(app: &App, settings: &Settings, installable: &Installable) -> Result
         (None, None, Some(wanted)) => wanted.value.clone(),
         (None, None, None) => app.host.system.to_linux().to_oci().into_iter().collect(),
     };
-    match platforms.as_slice() {
-        [one] => Ok(one.clone()),
-        [] => {
-            Err(Error::new(&BAD_PLATFORM, format!("there is no container platform for {}", app.host.system)))
-        }
-        several => {
-            let names: Vec<String> = several.iter().map(ToString::to_string).collect();
-            Err(Error::new(&ONE_PLATFORM, format!("several platforms were asked for: {}", names.join(", ")))
-                .remedy(Remedy::command(
-                    "build them one after the other",
-                    format!("nixoci build --platform {}", names[0]),
-                )))
+    if platforms.is_empty() {
+        return Err(Error::new(
+            &BAD_PLATFORM,
+            format!("there is no container platform for {}", app.host.system),
+        ));
+    }
+    let mut distinct: Vec<OciPlatform> = Vec::new();
+    for platform in platforms {
+        if !distinct.iter().any(|other| other.matches(&platform)) {
+            distinct.push(platform);
         }
     }
+    Ok(distinct)
 }
 
 /// `./result`, unless the image goes elsewhere or the user said otherwise.

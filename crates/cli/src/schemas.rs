@@ -8,7 +8,7 @@ use schemars::generate::SchemaSettings;
 use schemars::{JsonSchema, SchemaGenerator};
 use serde_json::{Value, json};
 
-use crate::commands::{backends, cache, config, explain, image, init, load, man, schema, shell};
+use crate::commands::{backends, cache, config, convert, explain, image, init, load, man, schema, shell};
 use crate::frame::Hello;
 use crate::report::ErrorReport;
 
@@ -30,6 +30,7 @@ pub(crate) const FORMS: &[Form] = &[
     form("cache-show", "nixoci cache show --format json", of::<cache::CacheReport>),
     form("config-check", "nixoci config check --format json", of::<config::CheckReport>),
     form("config-show", "nixoci config show --format json", of::<config::SettingsReport>),
+    form("convert", "nixoci convert --format json, and nixoci merge", of::<convert::ConvertReport>),
     form("doctor", "nixoci doctor --format json", of::<nixoci_engine::Doctor>),
     form("error", "standard error of a command that failed, with --format json", of::<ErrorReport<'_>>),
     form("explain", "nixoci explain --format json", of::<explain::ExplainReport>),

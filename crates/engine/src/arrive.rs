@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use nixoci_core::artifact::PathInfo;
 use nixoci_core::{Error, ErrorKind, Result, ResultExt};
-use nixoci_image::{ImageSummary, Input, ReadOptions, import};
+use nixoci_image::{Imported, Input, ReadOptions, import};
 use nixoci_nix::nar::{HashingReader, SingleFile, single_file};
 
 use crate::codes::SHORT_FETCH;
@@ -47,22 +47,22 @@ impl Read for Lent {
 
 impl Arrival {
     /// Reads the image into `out`. It is one only if the whole stream is what the store recorded.
-    pub(crate) fn import(self, options: &ReadOptions<'_>, out: &mut File) -> Result<ImageSummary> {
+    pub(crate) fn import(self, options: &ReadOptions<'_>, out: &mut File) -> Result<Imported> {
         let Arrival { stream, info } = self;
         let nar = single_file(HashingReader::new(stream))?;
         let (name, size) = (info.path.name().to_owned(), nar.len());
         let lent = Lent(Arc::new(Mutex::new(Some(nar))));
-        let summary = import(Input::reader(Box::new(lent.clone()), name, Some(size)), options, out);
-        let doubt = match &summary {
+        let imported = import(Input::reader(Box::new(lent.clone()), name, Some(size)), options, out);
+        let doubt = match &imported {
             Ok(_) => u64::MAX,
             Err(error) if matches!(error.kind(), ErrorKind::Image | ErrorKind::Transfer) => DOUBT,
             // A full disk, a cancellation: they have nothing to do with what arrives.
-            Err(_) => return summary,
+            Err(_) => return imported,
         };
         let nar = lent.take_back().ok_or_else(|| short(&info))?;
         // What is wrong with the transfer explains whatever seems wrong with the image.
         verify(nar, &info, doubt)?;
-        summary
+        imported
     }
 }
 

@@ -21,6 +21,7 @@ use crate::arrive::Arrival;
 use crate::codes::NOT_FOUND_AGAIN;
 use crate::job::Job;
 use crate::progress::telling;
+use crate::script;
 
 /// How much of a stream may be on its way between fetching and reading.
 const PIPE: usize = 1 << 20;
@@ -28,6 +29,8 @@ const PIPE: usize = 1 << 20;
 /// An image that is here now.
 pub(crate) struct Brought {
     pub(crate) image: CachedImage,
+    /// Its key in the cache.
+    pub(crate) key: CacheKey,
     /// Bytes that had to be moved.
     pub(crate) fetched: u64,
     /// Bytes that were in the cache already.
@@ -40,27 +43,30 @@ pub(crate) async fn bring(
     job: &Job,
     backend: &dyn Backend,
     artifact: &Artifact,
+    platform: &OciPlatform,
 ) -> Result<Brought> {
     let info = query(engine, backend, artifact).await?;
-    let key = CacheKey::new(&info.nar_hash, &job.naming);
+    let expect = std::slice::from_ref(platform);
+    let key = CacheKey::new(&info.nar_hash, &job.naming, job.created.as_deref()).only(expect, None);
     if let Some(image) = engine.cache.lookup(&key)? {
         // It was checked when it came; whether it is what is wanted today is another question.
-        image.summary.accept(Some(&job.platform), job.allow_mismatch)?;
+        for summary in image.platforms() {
+            summary.accept(expect, job.allow_mismatch)?;
+        }
         engine.cx.observer.debug(format!("{} is in the cache", info.path));
-        return Ok(Brought { fetched: 0, reused: info.nar_size, image });
+        return Ok(Brought { fetched: 0, reused: info.nar_size, image, key });
     }
     let text = format!("checking {}", info.path.name());
     let system = Some(artifact.system.clone());
     engine.cx.observer.observe(Event::Stage { stage: Stage::Validate, system, text });
-    let reading = Reading::new(engine, job, key);
-    match &info.local {
-        Some(path) => {
-            // Nothing is copied: the file is read where it is.
-            let image = reading.run(engine, info.path.name(), Source::File(path.clone())).await?;
-            Ok(Brought { image, fetched: 0, reused: 0 })
-        }
-        None => fetch(engine, backend, info, reading).await,
-    }
+    let reading = Reading::new(engine, job, platform, key.clone());
+    let image = match &info.local {
+        Some(path) if script::is_one(path) => script::run(engine, path, &info, reading).await?,
+        // Nothing is copied: the file is read where it is.
+        Some(path) => reading.run(engine, info.path.name(), Source::File(path.clone())).await?,
+        None => return fetch(engine, backend, info, reading, key).await,
+    };
+    Ok(Brought { image, key, fetched: 0, reused: 0 })
 }
 
 async fn query(engine: &Engine<'_>, backend: &dyn Backend, artifact: &Artifact) -> Result<PathInfo> {
@@ -73,17 +79,21 @@ async fn query(engine: &Engine<'_>, backend: &dyn Backend, artifact: &Artifact) 
 }
 
 /// Where the bytes of an image come from.
-enum Source {
+pub(crate) enum Source {
     File(PathBuf),
     Stream(Arrival),
+    /// What a program writes.
+    Output(Box<dyn std::io::Read + Send>, String),
 }
 
 /// Everything the reading thread needs, owned: it must not borrow from the task that waits for it.
-struct Reading {
+pub(crate) struct Reading {
     cache: Cache,
     key: CacheKey,
     naming: Naming,
+    created: Option<String>,
     expect: OciPlatform,
+    native: OciPlatform,
     allow_mismatch: bool,
     cancel: CancellationToken,
     done: Arc<AtomicU64>,
@@ -91,12 +101,14 @@ struct Reading {
 }
 
 impl Reading {
-    fn new(engine: &Engine<'_>, job: &Job, key: CacheKey) -> Self {
+    fn new(engine: &Engine<'_>, job: &Job, platform: &OciPlatform, key: CacheKey) -> Self {
         Reading {
             cache: engine.cache.clone(),
             key,
             naming: job.naming.clone(),
-            expect: job.platform.clone(),
+            created: job.created.clone(),
+            expect: platform.clone(),
+            native: job.native.clone(),
             allow_mismatch: job.allow_mismatch,
             cancel: engine.cx.cancel.child_token(),
             done: Arc::default(),
@@ -105,7 +117,7 @@ impl Reading {
     }
 
     /// Reads on a thread of its own, telling progress meanwhile. Dropping the future stops the thread.
-    async fn run(self, engine: &Engine<'_>, title: &str, source: Source) -> Result<CachedImage> {
+    pub(crate) async fn run(self, engine: &Engine<'_>, title: &str, source: Source) -> Result<CachedImage> {
         let (done, total) = (Arc::clone(&self.done), Arc::clone(&self.total));
         let task = Task::start(engine.cx.observer, TaskKind::Validate, title, None);
         let _stop = self.cancel.clone().drop_guard();
@@ -122,13 +134,17 @@ impl Reading {
     }
 
     fn read(self, source: Source) -> Result<CachedImage> {
-        let Reading { cache, key, naming, expect, allow_mismatch, cancel, done, total } = self;
+        let Reading { cache, key, naming, created, expect, native, allow_mismatch, cancel, done, total } =
+            self;
         let progress = |read: u64, size: Option<u64>| {
             done.store(read, Ordering::Relaxed);
             total.store(size.unwrap_or(0), Ordering::Relaxed);
         };
         let options = ReadOptions {
-            expect: Some(expect),
+            expect: vec![expect],
+            only: None,
+            native,
+            created,
             allow_mismatch,
             names: naming,
             cancel: &cancel,
@@ -137,6 +153,7 @@ impl Reading {
         cache.fill(&key, |out| match source {
             Source::File(path) => import(Input::file(&path)?, &options, out),
             Source::Stream(arrival) => arrival.import(&options, out),
+            Source::Output(stream, name) => import(Input::reader(stream, name, None), &options, out),
         })
     }
 }
@@ -147,6 +164,7 @@ async fn fetch(
     backend: &dyn Backend,
     info: PathInfo,
     reading: Reading,
+    key: CacheKey,
 ) -> Result<Brought> {
     let (mut writer, reader) = tokio::io::duplex(PIPE);
     let path = info.path.clone();
@@ -168,7 +186,7 @@ async fn fetch(
     };
     let (sent, image) = tokio::join!(at_most_a_moment_after(&failed, send), read);
     match (sent, image) {
-        (Some(Ok(fetched)), Ok(image)) => Ok(Brought { image, fetched, reused: 0 }),
+        (Some(Ok(fetched)), Ok(image)) => Ok(Brought { image, key, fetched, reused: 0 }),
         (Some(Err(sent)), Ok(_)) => Err(sent),
         (Some(Err(sent)), Err(read)) => Err(blame(sent, read)),
         (_, Err(read)) => Err(read),

@@ -2,15 +2,17 @@
 
 use std::time::Instant;
 
+use futures_util::future::join_all;
 use nixoci_core::Result;
 use nixoci_core::artifact::Artifact;
-use nixoci_core::backend::{Depth, Forecast, Release, Verdict};
+use nixoci_core::backend::{Cx, Depth, Forecast, Release, Verdict};
 use nixoci_core::codes::CANCELLED;
-use nixoci_core::platform::NixSystem;
+use nixoci_core::platform::{NixSystem, OciPlatform};
 use nixoci_core::registry::{Rejection, nobody};
+use tokio::sync::Mutex;
 
 use crate::Engine;
-use crate::bring::{Brought, bring};
+use crate::bring::bring;
 use crate::choose::{Choice, Choices, choose, make_ready};
 use crate::deliver::{Runtimes, check_sinks, deliver};
 use crate::job::Job;
@@ -23,23 +25,80 @@ use crate::report::{BuildReport, Clock};
 /// try again.
 pub async fn build(engine: &Engine<'_>, job: &Job) -> Result<BuildReport> {
     let mut clock = Clock::start();
-    let system = job.system()?;
+    let systems = job.systems()?;
     // Destinations are asked before anything is built, while the backends think about their offers.
-    let (runtimes, choices) = tokio::join!(check_sinks(engine, job), choose(engine, job, &system));
+    let choosing = systems.iter().map(|(_, system)| choose(engine, job, system));
+    let (runtimes, choices) = tokio::join!(check_sinks(engine, job), join_all(choosing));
     let runtimes: Runtimes = runtimes?;
-    let choices = choices?;
+    let choices = choices.into_iter().collect::<Result<Vec<Choices>>>()?;
     clock.lap("prepare");
-    let (choice, forecast) = settle(engine, job, choices, &system).await?;
-    clock.lap("provision");
-    let artifact = choice.backend.build(&engine.cx, &job.request(system), &forecast).await?;
-    clock.lap("build");
-    let result = after_build(engine, job, &choice, &artifact, runtimes, &mut clock).await;
-    let released = choice.backend.release(&engine.cx, Release::Artifact { id: artifact.id.clone() }).await;
-    let report = result?;
-    if let Err(error) = released {
-        engine.cx.observer.debug(format!("the artifact could not be released: {error}"));
+    let mut settled = Vec::new();
+    for ((platform, system), choices) in systems.into_iter().zip(choices) {
+        // One after the other: what makes a backend ready for one platform may do so for the next.
+        let (choice, forecast) = settle(engine, job, choices, &system).await?;
+        settled.push(Settled { platform, system, choice, forecast });
     }
-    Ok(report)
+    clock.lap("provision");
+    let built = build_all(engine, job, settled).await?;
+    clock.lap("build");
+    let result = after_build(engine, job, &built, runtimes, &mut clock).await;
+    for one in &built {
+        let release = Release::Artifact { id: one.artifact.id.clone() };
+        if let Err(error) = one.choice.backend.release(&engine.cx, release).await {
+            engine.cx.observer.debug(format!("the artifact could not be released: {error}"));
+        }
+    }
+    result
+}
+
+/// A platform, and who builds for it.
+struct Settled {
+    platform: OciPlatform,
+    system: NixSystem,
+    choice: Choice,
+    forecast: Forecast,
+}
+
+/// A platform that was built.
+pub(crate) struct Built {
+    pub(crate) platform: OciPlatform,
+    pub(crate) choice: Choice,
+    pub(crate) artifact: Artifact,
+}
+
+/// Builds all platforms: at once, except on a backend that takes one build at a time. The first failure ends the others,
+/// unless they are to go on; what was built is released then.
+async fn build_all(engine: &Engine<'_>, job: &Job, settled: Vec<Settled>) -> Result<Vec<Built>> {
+    let turn = Mutex::new(());
+    let stop = engine.cx.cancel.child_token();
+    let cx = Cx { cancel: &stop, ..engine.cx };
+    let (turn, cx, stop) = (&turn, &cx, &stop);
+    let builds = settled.into_iter().map(|one| async move {
+        let alone = !engine.registry.require(&one.choice.name)?.descriptor().concurrent_builds;
+        let _turn = if alone { Some(turn.lock().await) } else { None };
+        let built = one.choice.backend.build(cx, &job.request(one.system), &one.forecast).await;
+        if built.is_err() && !job.flags.keep_going {
+            stop.cancel();
+        }
+        Ok(Built { artifact: built?, platform: one.platform, choice: one.choice })
+    });
+    let results: Vec<Result<Built>> = join_all(builds).await;
+    let (built, mut failed): (Vec<_>, Vec<_>) = results.into_iter().partition(Result::is_ok);
+    let built: Vec<Built> = built.into_iter().flatten().collect();
+    if failed.is_empty() {
+        return Ok(built);
+    }
+    for one in &built {
+        let release = Release::Artifact { id: one.artifact.id.clone() };
+        let _ = one.choice.backend.release(&engine.cx, release).await;
+    }
+    // Those that were stopped because another one failed are not the reason.
+    let reason = failed.iter().position(|failed| matches!(failed, Err(error) if !error.is(&CANCELLED)));
+    let reason = failed.swap_remove(reason.unwrap_or(0));
+    for error in failed.into_iter().filter_map(Result::err).filter(|error| !error.is(&CANCELLED)) {
+        engine.cx.observer.warn(error.to_string(), error.report().remedies.clone());
+    }
+    reason.map(|_| Vec::new())
 }
 
 /// The first backend that takes the build once it has seen what it would be. This is the last moment at which another
@@ -68,22 +127,29 @@ async fn settle(
 async fn after_build(
     engine: &Engine<'_>,
     job: &Job,
-    choice: &Choice,
-    artifact: &Artifact,
+    built: &[Built],
     runtimes: Runtimes,
     clock: &mut Clock,
 ) -> Result<BuildReport> {
     let started = Instant::now();
-    let brought: Brought = bring(engine, job, choice.backend.as_ref(), artifact).await?;
-    clock.lap("validate");
-    for warning in brought.image.summary.accept(Some(&job.platform), job.allow_mismatch)? {
-        engine.cx.observer.warn(warning.text, Vec::new());
+    let mut brought = Vec::new();
+    // One after the other: reading an image keeps all CPUs busy.
+    for one in built {
+        let backend = one.choice.backend.as_ref();
+        let image = bring(engine, job, backend, &one.artifact, &one.platform).await?;
+        for summary in image.image.platforms() {
+            for warning in summary.accept(std::slice::from_ref(&one.platform), job.allow_mismatch)? {
+                engine.cx.observer.warn(warning.text, Vec::new());
+            }
+        }
+        brought.push(image);
     }
+    clock.lap("validate");
     if engine.cx.cancel.is_cancelled() {
         return Err(nixoci_core::Error::new(&CANCELLED, "stopped before the image was delivered"));
     }
-    let outputs = deliver(engine, job, &brought.image, runtimes).await?;
+    let outputs = deliver(engine, job, &brought, runtimes).await?;
     clock.lap("deliver");
     engine.cx.observer.debug(format!("image handled in {} ms", started.elapsed().as_millis()));
-    Ok(BuildReport::new(job, choice, artifact, &brought, outputs, clock.take()))
+    Ok(BuildReport::new(built, &brought, outputs, clock.take()))
 }

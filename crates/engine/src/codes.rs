@@ -13,4 +13,9 @@ nixoci_core::codes! {
     SHORT_FETCH = ("nixoci::fetch::short", Transfer, "the transfer from the backend broke off",
         "The image did not arrive whole: the stream from the backend ended early, or what arrived is not what \
          the store has. Nothing of it was kept. Build again: finished store paths are still there.");
+    /// A script that should have written an image.
+    SCRIPT_FAILED = ("nixoci::image::script_failed", Image, "the image's script failed",
+        "`streamLayeredImage` makes a program that writes the image. It was built, and nixoci ran it on this machine, as \
+         `./result | docker load` would have, but it wrote no whole image. It is made for one platform and runs there \
+         only. `buildLayeredImage` takes the same arguments and leaves an archive.");
 }

@@ -8,9 +8,10 @@ use nixoci_core::event::{Event, Stage, Task, TaskKind};
 use nixoci_core::platform::OciPlatform;
 use nixoci_core::{Error, Result};
 use nixoci_image::runtime::docker::{Docker, DockerInfo};
-use nixoci_image::{CachedImage, Delivered, Destination};
+use nixoci_image::{CacheKey, CachedImage, Delivered, Destination, Image, Writing};
 
 use crate::Engine;
+use crate::bring::Brought;
 use crate::job::{Job, LoadSink};
 use crate::progress::telling;
 use crate::report::{LoadOutcome, OutputReport};
@@ -28,23 +29,19 @@ pub(crate) async fn check_sinks(engine: &Engine<'_>, job: &Job) -> Result<Runtim
         nixoci_image::check_link(&link.path)?;
     }
     match &job.sinks.load {
-        Some(sink) => find_runtime(engine, sink, Some(&job.platform)).await,
+        Some(sink) => find_runtime(engine, sink, &job.platforms).await,
         None => Ok(Runtimes::default()),
     }
 }
 
-async fn find_runtime(
-    engine: &Engine<'_>,
-    sink: &LoadSink,
-    platform: Option<&OciPlatform>,
-) -> Result<Runtimes> {
+async fn find_runtime(engine: &Engine<'_>, sink: &LoadSink, platforms: &[OciPlatform]) -> Result<Runtimes> {
     // One runtime is known; `auto` and `docker` differ once there are others.
     let docker = Docker::new(sink.docker_host.clone());
     let text = "asking docker whether it takes an image".to_owned();
     engine.cx.observer.observe(Event::Stage { stage: Stage::Prepare, system: None, text });
     let info = docker.ask(&engine.cx).await?;
     engine.cx.observer.debug(format!("docker {} at {}", info.server_version, info.endpoint));
-    if let Some(platform) = platform.filter(|platform| !platform.matches(&info.platform)) {
+    for platform in platforms.iter().filter(|platform| !platform.matches(&info.platform)) {
         engine
             .cx
             .observer
@@ -53,42 +50,91 @@ async fn find_runtime(
     Ok(Runtimes { docker: Some((docker, info)) })
 }
 
-/// Puts an image everywhere it belongs. The image is in the cache whatever happens here.
+/// Puts images everywhere they belong: the image of one platform, or one image made of several platforms'. They are in
+/// the cache whatever happens here. Returns where each image went.
 pub(crate) async fn deliver(
     engine: &Engine<'_>,
     job: &Job,
-    image: &CachedImage,
+    brought: &[Brought],
     runtimes: Runtimes,
-) -> Result<Vec<OutputReport>> {
-    let mut outputs = Vec::new();
+) -> Result<Vec<Vec<OutputReport>>> {
+    let several = brought.len() > 1;
+    let images = if several { 1 } else { brought.first().map_or(0, |one| one.image.images().len()) };
+    let mut outputs = vec![Vec::new(); images];
     for destination in &job.sinks.outputs {
-        let delivered = write(engine, destination, image).await?;
-        outputs.push(OutputReport::file(destination, &delivered, image));
+        let delivered = write(engine, job, destination, brought).await?;
+        for (outputs, delivered) in outputs.iter_mut().zip(&delivered) {
+            outputs.push(OutputReport::written(destination, delivered));
+        }
     }
+    if runtimes.docker.is_none() && job.sinks.link.is_none() {
+        return Ok(outputs);
+    }
+    let Some(image) = whole(engine, job, brought).await? else { return Ok(outputs) };
     if let Some((docker, _)) = &runtimes.docker {
-        let loaded = into_docker(engine, docker, image).await?;
-        outputs.push(OutputReport::loaded(&loaded, image));
+        let loaded = into_docker(engine, docker, &image).await?;
+        for (outputs, image) in outputs.iter_mut().zip(image.images()) {
+            outputs.push(OutputReport::loaded(&loaded, image));
+        }
     }
     if let Some(link) = &job.sinks.link {
-        engine.cache.link(image, &link.path)?;
-        outputs.push(OutputReport::link(link, image));
+        engine.cache.link(&image, &link.path)?;
+        for (outputs, image) in outputs.iter_mut().zip(image.images()) {
+            outputs.push(OutputReport::link(link, image));
+        }
     }
     Ok(outputs)
 }
 
-async fn write(engine: &Engine<'_>, destination: &Destination, image: &CachedImage) -> Result<Delivered> {
-    let text = format!("writing {destination}");
+/// The image as one archive in the cache.
+async fn whole(engine: &Engine<'_>, job: &Job, brought: &[Brought]) -> Result<Option<CachedImage>> {
+    if brought.len() < 2 {
+        return Ok(brought.first().map(|one| one.image.clone()));
+    }
+    let keys: Vec<CacheKey> = brought.iter().map(|one| one.key.clone()).collect();
+    let (cache, key) = (engine.cache.clone(), CacheKey::merged(&keys));
+    let merged = writing(engine, job, "the image for all platforms", brought, move |images, writing| {
+        cache.merge(&key, &images.iter().collect::<Vec<_>>(), writing)
+    });
+    Ok(Some(merged.await?))
+}
+
+async fn write(
+    engine: &Engine<'_>,
+    job: &Job,
+    destination: &Destination,
+    brought: &[Brought],
+) -> Result<Vec<Delivered>> {
+    let destination = destination.clone();
+    let title = destination.to_string();
+    writing(engine, job, &title, brought, move |images, writing| {
+        destination.write(&images.iter().collect::<Vec<_>>(), writing)
+    })
+    .await
+}
+
+/// Writes on a thread of its own, telling progress meanwhile.
+async fn writing<T: Send + 'static>(
+    engine: &Engine<'_>,
+    job: &Job,
+    title: &str,
+    brought: &[Brought],
+    write: impl FnOnce(&[CachedImage], &Writing<'_>) -> Result<T> + Send + 'static,
+) -> Result<T> {
+    let text = format!("writing {title}");
     engine.cx.observer.observe(Event::Stage { stage: Stage::Deliver, system: None, text });
-    let task =
-        Task::start(engine.cx.observer, TaskKind::Write, destination.to_string(), Some(image.summary.size));
+    let images: Vec<CachedImage> = brought.iter().map(|one| one.image.clone()).collect();
+    let size = images.iter().flat_map(CachedImage::images).map(Image::size).sum();
+    let task = Task::start(engine.cx.observer, TaskKind::Write, title, Some(size));
     let cancel = engine.cx.cancel.child_token();
     let _stop = cancel.clone().drop_guard();
     let written = Arc::new(AtomicU64::new(0));
-    let (counter, destination, image) = (Arc::clone(&written), destination.clone(), image.clone());
+    let (counter, native) = (Arc::clone(&written), job.native.clone());
     let temporary = Arc::clone(engine.cx.temporary);
     let writing = tokio::task::spawn_blocking(move || {
         let progress = |bytes, _| counter.store(bytes, Ordering::Relaxed);
-        destination.write(&image, temporary.as_ref(), &cancel, &progress)
+        let temporary = temporary.as_ref();
+        write(&images, &Writing { native: &native, temporary, cancel: &cancel, progress: &progress })
     });
     let result = telling(&task, || (written.load(Ordering::Relaxed), None), writing).await;
     let delivered =
@@ -111,7 +157,8 @@ async fn into_docker(engine: &Engine<'_>, docker: &Docker, image: &CachedImage) 
 /// # Errors
 /// Those of the runtime.
 pub async fn load(engine: &Engine<'_>, sink: &LoadSink, image: &CachedImage) -> Result<LoadOutcome> {
-    let runtimes = find_runtime(engine, sink, Some(&image.summary.platform)).await?;
+    let platforms: Vec<OciPlatform> = image.platforms().map(|one| one.platform.clone()).collect();
+    let runtimes = find_runtime(engine, sink, &platforms).await?;
     let (docker, _) =
         runtimes.docker.ok_or_else(|| Error::new(&BUG, "no runtime was found, and no error said so"))?;
     into_docker(engine, &docker, image).await

@@ -16,8 +16,12 @@ use crate::codes::NO_SYSTEM;
 pub struct Job {
     /// What.
     pub installable: Installable,
-    /// For which platform.
-    pub platform: OciPlatform,
+    /// For which platforms; there is at least one.
+    pub platforms: Vec<OciPlatform>,
+    /// The platform of this machine's containers: who cannot choose among several gets the image for it.
+    pub native: OciPlatform,
+    /// The date of the image, in place of its own (RFC 3339).
+    pub created: Option<String>,
     /// Nix's own flags.
     pub flags: NixFlags,
     /// Backends in order of preference; empty means by readiness.
@@ -64,12 +68,12 @@ pub struct LoadSink {
 }
 
 impl Job {
-    /// The Nix system of the platform.
+    /// The platforms, each with its Nix system.
     ///
     /// # Errors
     /// [`NO_SYSTEM`](crate::CODES).
-    pub fn system(&self) -> Result<NixSystem> {
-        system_of(&self.platform)
+    pub fn systems(&self) -> Result<Vec<(OciPlatform, NixSystem)>> {
+        self.platforms.iter().map(|platform| Ok((platform.clone(), system_of(platform)?))).collect()
     }
 
     /// What the backend is asked.

@@ -17,6 +17,7 @@ mod job;
 mod plan;
 mod progress;
 mod report;
+mod script;
 mod shell;
 
 pub use build::build;
@@ -25,9 +26,10 @@ pub use codes::CODES;
 pub use deliver::{Runtimes, load};
 pub use doctor::{Doctor, doctor};
 pub use job::{Job, Link, LoadSink, Sinks};
-pub use plan::{PlanReport, plan};
+pub use plan::{PlanReport, PlatformPlan, plan};
 pub use report::{
-    BuildReport, ImageReport, LayerReport, LoadOutcome, OutputReport, PlatformReport, Transfer,
+    BuildReport, ImageReport, LayerReport, LoadOutcome, OutputLayer, OutputPlatform, OutputReport,
+    PlatformReport, Transfer,
 };
 pub use shell::{ShellJob, shell};
 

@@ -23,7 +23,17 @@ pub struct PlanReport {
     pub version: u32,
     /// What would be built.
     pub installable: Installable,
-    /// For which platform.
+    /// One for each platform.
+    pub platforms: Vec<PlatformPlan>,
+    /// Where the image would go.
+    pub destinations: Vec<String>,
+}
+
+/// What a build would do for one platform.
+#[derive(Debug, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct PlatformPlan {
+    /// Which platform.
     pub platform: OciPlatform,
     /// As Nix names it.
     pub system: NixSystem,
@@ -41,8 +51,6 @@ pub struct PlanReport {
     pub forecast: Forecast,
     /// Whether the output is there already.
     pub up_to_date: bool,
-    /// Where the image would go.
-    pub destinations: Vec<String>,
 }
 
 /// Finds out what a build would do. Changes nothing and wakes nothing up.
@@ -50,7 +58,24 @@ pub struct PlanReport {
 /// # Errors
 /// Those of selection and evaluation.
 pub async fn plan(engine: &Engine<'_>, job: &Job) -> Result<PlanReport> {
-    let system = job.system()?;
+    let mut platforms = Vec::new();
+    for (platform, system) in job.systems()? {
+        platforms.push(plan_one(engine, job, platform, system).await?);
+    }
+    Ok(PlanReport {
+        version: 1,
+        installable: job.installable.clone(),
+        platforms,
+        destinations: destinations(job),
+    })
+}
+
+async fn plan_one(
+    engine: &Engine<'_>,
+    job: &Job,
+    platform: OciPlatform,
+    system: NixSystem,
+) -> Result<PlatformPlan> {
     let Choices { mut able, rejected } = choose(engine, job, &system).await?;
     let choice =
         able.pop_front().ok_or_else(|| Error::new(&BUG, "nobody was chosen, and no error said so"))?;
@@ -60,10 +85,8 @@ pub async fn plan(engine: &Engine<'_>, job: &Job) -> Result<PlanReport> {
         return Err(Error::clone(error));
     }
     let idle = |paths: &[StorePath]| paths.is_empty();
-    Ok(PlanReport {
-        version: 1,
-        installable: job.installable.clone(),
-        platform: job.platform.clone(),
+    Ok(PlatformPlan {
+        platform,
         backend: choice.name.clone(),
         how: choice.offer.how,
         alternatives: able.into_iter().map(|other| other.name).collect(),
@@ -71,7 +94,6 @@ pub async fn plan(engine: &Engine<'_>, job: &Job) -> Result<PlanReport> {
         provision,
         up_to_date: forecast.drv.is_some() && idle(&forecast.will_build) && idle(&forecast.will_fetch),
         forecast,
-        destinations: destinations(job),
         system,
     })
 }

@@ -3,16 +3,16 @@
 use std::collections::BTreeMap;
 use std::time::Instant;
 
-use nixoci_core::artifact::{Artifact, StorePath};
+use nixoci_core::artifact::StorePath;
 use nixoci_core::digest::Digest;
 use nixoci_core::platform::OciPlatform;
-use nixoci_image::{CachedImage, Delivered, Destination};
+use nixoci_image::{Delivered, DeliveredPlatform, Destination, Image, ImageSummary, LayerSummary};
 use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::bring::Brought;
-use crate::choose::Choice;
-use crate::job::{Job, Link};
+use crate::build::Built;
+use crate::job::Link;
 
 /// The version of the document. It changes when a reader of the old one would be wrong.
 const VERSION: u32 = 1;
@@ -169,91 +169,124 @@ pub struct Transfer {
 
 impl BuildReport {
     pub(crate) fn new(
-        job: &Job,
-        choice: &Choice,
-        artifact: &Artifact,
-        brought: &Brought,
-        outputs: Vec<OutputReport>,
+        built: &[Built],
+        brought: &[Brought],
+        outputs: Vec<Vec<OutputReport>>,
         timings: BTreeMap<&'static str, u64>,
     ) -> Self {
-        let summary = &brought.image.summary;
-        let platform = PlatformReport {
-            platform: job.platform.clone(),
-            backend: choice.name.clone(),
-            store_path: artifact.path.clone(),
-            drv_path: artifact.drv.clone(),
-            image_id: summary.image_id,
-            layers: summary
-                .layers
+        let both = || built.iter().zip(brought);
+        // Several platforms are one image; one platform may be several images.
+        let images: Vec<Vec<PlatformReport>> = match brought {
+            [one] => one
+                .image
+                .images()
                 .iter()
-                .map(|layer| LayerReport {
-                    diff_id: layer.diff_id,
-                    size: layer.size,
-                    store_paths: layer.store_paths.clone(),
-                })
+                .map(|image| both().flat_map(|(by, _)| of(by, image)).collect())
                 .collect(),
+            _ => vec![
+                both()
+                    .flat_map(|(by, one)| one.image.images().iter().flat_map(|image| of(by, image)))
+                    .collect(),
+            ],
         };
-        let image = ImageReport { name: summary.names.first().cloned(), platforms: vec![platform], outputs };
+        let name = |place: usize| {
+            let image = brought.first()?.image.images().get(place)?;
+            image.names().first().cloned()
+        };
+        let images = images.into_iter().zip(outputs).enumerate();
         BuildReport {
             version: VERSION,
-            images: vec![image],
+            images: images
+                .map(|(place, (platforms, outputs))| ImageReport { name: name(place), platforms, outputs })
+                .collect(),
             timings,
             transfer: Transfer {
-                fetched_bytes: brought.fetched,
-                reused_bytes: brought.reused,
+                fetched_bytes: brought.iter().map(|one| one.fetched).sum(),
+                reused_bytes: brought.iter().map(|one| one.reused).sum(),
                 pushed_bytes: 0,
             },
         }
     }
 }
 
+/// What is said of an image, and of who built it.
+fn of(by: &Built, image: &Image) -> Vec<PlatformReport> {
+    let layer = |layer: &LayerSummary| LayerReport {
+        diff_id: layer.diff_id,
+        size: layer.size,
+        store_paths: layer.store_paths.clone(),
+    };
+    let platform = |summary: &ImageSummary| PlatformReport {
+        platform: summary.platform.clone(),
+        backend: by.choice.name.clone(),
+        store_path: by.artifact.path.clone(),
+        drv_path: by.artifact.drv.clone(),
+        image_id: summary.image_id,
+        layers: summary.layers.iter().map(layer).collect(),
+    };
+    image.platforms.iter().map(platform).collect()
+}
+
 impl OutputReport {
-    pub(crate) fn file(destination: &Destination, delivered: &Delivered, image: &CachedImage) -> Self {
+    pub(crate) fn written(destination: &Destination, delivered: &Delivered) -> Self {
+        let platform = |platform: &DeliveredPlatform| OutputPlatform {
+            platform: platform.platform.clone(),
+            manifest_digest: platform.manifest_digest,
+            layers: platform
+                .layers
+                .iter()
+                .map(|layer| OutputLayer {
+                    diff_id: layer.diff_id,
+                    digest: layer.digest,
+                    size: layer.size,
+                    state: "written",
+                })
+                .collect(),
+        };
         OutputReport {
             dest: delivered.dest.clone(),
             reference: destination.path().display().to_string(),
             media_type: Some(delivered.media_type.clone()),
             digest: Some(delivered.digest),
-            platforms: vec![platform(image, "written")],
+            platforms: delivered.platforms.iter().map(platform).collect(),
         }
     }
 
-    pub(crate) fn loaded(loaded: &LoadOutcome, image: &CachedImage) -> Self {
-        let reference = loaded.references.first().cloned().unwrap_or_else(|| loaded.image_id.to_string());
+    pub(crate) fn loaded(loaded: &LoadOutcome, image: &Image) -> Self {
+        let named = image.names().first().filter(|name| loaded.references.contains(name));
+        let reference = named.or(loaded.references.first()).cloned();
         OutputReport {
             dest: loaded.runtime.to_owned(),
-            reference,
+            reference: reference.unwrap_or_else(|| loaded.image_id.to_string()),
             media_type: None,
             digest: None,
-            platforms: vec![platform(image, "loaded")],
+            platforms: platforms(image, "loaded"),
         }
     }
 
-    pub(crate) fn link(link: &Link, image: &CachedImage) -> Self {
+    pub(crate) fn link(link: &Link, image: &Image) -> Self {
         OutputReport {
             dest: link.shown.clone(),
             reference: link.shown.clone(),
-            media_type: Some(nixoci_image::MANIFEST_TYPE.to_owned()),
-            digest: Some(image.summary.manifest_digest),
-            platforms: vec![platform(image, "cached")],
+            media_type: Some(image.media_type.clone()),
+            digest: image.digest,
+            platforms: platforms(image, "cached"),
         }
     }
 }
 
-fn platform(image: &CachedImage, state: &'static str) -> OutputPlatform {
-    let summary = &image.summary;
-    OutputPlatform {
+/// The platforms of an image as its hybrid archive has them.
+fn platforms(image: &Image, state: &'static str) -> Vec<OutputPlatform> {
+    let layer = |layer: &LayerSummary| OutputLayer {
+        diff_id: layer.diff_id,
+        digest: layer.diff_id,
+        size: layer.size,
+        state,
+    };
+    let platform = |summary: &ImageSummary| OutputPlatform {
         platform: summary.platform.clone(),
         manifest_digest: summary.manifest_digest,
-        layers: summary
-            .layers
-            .iter()
-            .map(|layer| OutputLayer {
-                diff_id: layer.diff_id,
-                digest: layer.diff_id,
-                size: layer.size,
-                state,
-            })
-            .collect(),
-    }
+        layers: summary.layers.iter().map(layer).collect(),
+    };
+    image.platforms.iter().map(platform).collect()
 }

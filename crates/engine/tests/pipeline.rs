@@ -66,6 +66,10 @@ fn archive(architecture: &str, ballast: usize) -> Vec<u8> {
     ])
 }
 
+fn archive_at(path: &std::path::Path) -> Destination {
+    Destination::parse(&format!("archive:{}", path.display()), std::path::Path::new("/")).unwrap()
+}
+
 fn image() -> Vec<u8> {
     archive("amd64", 300_000)
 }
@@ -117,12 +121,14 @@ impl Machine {
     fn job(&self) -> Job {
         Job {
             installable: Installable::parse(".#container").unwrap(),
-            platform: system().to_oci().unwrap(),
+            platforms: vec![system().to_oci().unwrap()],
+            native: system().to_oci().unwrap(),
+            created: None,
             flags: NixFlags::default(),
             backends: Vec::new(),
             backend_tables: Default::default(),
             naming: Naming::Keep,
-            sinks: Sinks { outputs: vec![Destination::Archive(self.output())], load: None, link: None },
+            sinks: Sinks { outputs: vec![archive_at(&self.output())], load: None, link: None },
             allow_mismatch: false,
             may_provision: true,
         }
@@ -299,7 +305,7 @@ async fn a_backend_that_is_not_ready_is_made_ready_where_that_is_allowed() {
     assert_eq!(error.kind().exit_code(), 75);
     assert!(error.report().causes[0].contains("pretend to be ready"));
     let plan = plan(&machine.engine(), &careful).await.unwrap();
-    assert!(!plan.provision.is_satisfied());
+    assert!(!plan.platforms[0].provision.is_satisfied());
     assert_eq!(machine.backends[0].builds(), 0);
     machine.is_clean();
     machine.build().await.unwrap();
@@ -374,7 +380,7 @@ async fn two_builds_at_once_are_one_image() {
     let job = machine.job();
     let other = machine.outputs.path().join("other.tar");
     let second = Job {
-        sinks: Sinks { outputs: vec![Destination::Archive(other.clone())], ..Sinks::default() },
+        sinks: Sinks { outputs: vec![archive_at(&other.clone())], ..Sinks::default() },
         ..machine.job()
     };
     let engine = machine.engine();
@@ -412,7 +418,7 @@ async fn what_is_no_image_goes_nowhere() {
 async fn a_destination_that_cannot_be_written_is_found_before_the_build() {
     let machine = Machine::with(good());
     for place in ["missing/out.tar", "."] {
-        let outputs = vec![Destination::Archive(machine.outputs.path().join(place))];
+        let outputs = vec![archive_at(&machine.outputs.path().join(place))];
         let job = Job { sinks: Sinks { outputs, ..Sinks::default() }, ..machine.job() };
         let error = machine.run(&job).await.unwrap_err();
         assert!(error.is(&nixoci_image::codes::DESTINATION_UNUSABLE), "{error:?}");
@@ -425,7 +431,7 @@ async fn a_destination_that_cannot_be_written_is_found_before_the_build() {
 async fn a_platform_that_nix_has_no_name_for_is_refused_at_once() {
     let machine = Machine::with(good());
     for platform in ["darwin/arm64", "windows/amd64"] {
-        let job = Job { platform: platform.parse().unwrap(), ..machine.job() };
+        let job = Job { platforms: vec![platform.parse().unwrap()], ..machine.job() };
         assert_eq!(machine.run(&job).await.unwrap_err().kind(), ErrorKind::Usage, "{platform}");
     }
 }

@@ -62,7 +62,8 @@ impl ImageConfig {
         let all: Vec<Edit> = commands.iter().cloned().chain(date.clone()).collect();
         Ok(ImageConfig {
             platform,
-            created: created.map_or_else(|| root.string("created"), |created| Ok(Some(created.to_owned())))?,
+            created: created
+                .map_or_else(|| root.string("created"), |created| Ok(Some(created.to_owned())))?,
             entrypoint: config.words("Entrypoint")?,
             cmd: config.words("Cmd")?,
             env: config.strings("Env")?,

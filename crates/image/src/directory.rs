@@ -84,7 +84,8 @@ impl Walk<'_> {
         if size > JSON_LIMIT {
             return Ok(());
         }
-        let bytes = std::fs::read(&path).or_error(&codes::READ_FAILED, || format!("{} cannot be read", path.display()))?;
+        let bytes = std::fs::read(&path)
+            .or_error(&codes::READ_FAILED, || format!("{} cannot be read", path.display()))?;
         // What is no JSON leads nowhere; the reader will say so.
         let document: Value = serde_json::from_slice(&bytes).unwrap_or_default();
         let list = |key: &str| document[key].as_array().cloned().unwrap_or_default();

@@ -36,7 +36,8 @@ pub(crate) fn reader<'a>(
             Box::new(decoder)
         }
         Compression::Xz => {
-            let stream = liblzma::stream::Stream::new_stream_decoder(XZ_MEMORY, liblzma::stream::CONCATENATED)?;
+            let stream =
+                liblzma::stream::Stream::new_stream_decoder(XZ_MEMORY, liblzma::stream::CONCATENATED)?;
             Box::new(liblzma::bufread::XzDecoder::new_stream(source, stream))
         }
         Compression::None | Compression::Bzip2 => Box::new(source),
@@ -212,7 +213,8 @@ mod tests {
         let content: Vec<u8> = (0..300_000u32).map(|n| (n / 9) as u8).collect();
         let (first, second) = content.split_at(100_000);
         let zipped = [gzip(first), gzip(b""), gzip(second)].concat();
-        let frames = [zstd::bulk::compress(first, 3).unwrap(), zstd::bulk::compress(second, 3).unwrap()].concat();
+        let frames =
+            [zstd::bulk::compress(first, 3).unwrap(), zstd::bulk::compress(second, 3).unwrap()].concat();
         for step in [1, 7, 1000, 1 << 20] {
             assert_eq!(inflate(Compression::Gzip, &zipped, step).unwrap().unwrap(), content);
             assert_eq!(inflate(Compression::Zstd, &frames, step).unwrap().unwrap(), content);

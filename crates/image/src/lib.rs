@@ -35,17 +35,15 @@ mod text;
 mod write;
 
 pub use cache::{Cache, CacheEntry, CacheKey, CachedImage, Collected, check_link};
-pub use destination::{
-    Delivered, DeliveredLayer, DeliveredPlatform, Destination, Writing, convert, merge,
-};
+pub use destination::{Delivered, DeliveredLayer, DeliveredPlatform, Destination, Writing, convert, merge};
 pub use detect::{Shape, describe};
 pub use imported::Imported;
-pub use write::{Codec, Encoding, INDEX_TYPE, MANIFEST_TYPE};
 pub use input::{Input, ReadOptions};
 pub use machine::Machine;
 pub use read::{check, import};
 pub use reference::{Naming, Reference};
 pub use summary::{Executable, Image, ImageSummary, LayerSummary, Verdict, Warning};
+pub use write::{Codec, Encoding, INDEX_TYPE, MANIFEST_TYPE};
 
 use nixoci_core::{Error, Remedy};
 

@@ -191,10 +191,8 @@ impl ImageSummary {
     /// The most telling first: macOS programs explain more than the wrong CPU that comes with them.
     fn contradictions(&self, expect: &[OciPlatform]) -> Vec<Error> {
         let asked = expect.iter().any(|expected| expected.matches(&self.platform));
-        let platform = expect
-            .first()
-            .filter(|_| !asked)
-            .map(|expected| platform_mismatch(expected, &self.platform));
+        let platform =
+            expect.first().filter(|_| !asked).map(|expected| platform_mismatch(expected, &self.platform));
         match &self.verdict {
             Verdict::Mismatch { program } => {
                 let darwin = program.machine.as_ref().is_some_and(Machine::is_darwin);
@@ -289,7 +287,10 @@ mod tests {
         let arm64: OciPlatform = "linux/arm64".parse().unwrap();
         let image = sample(Verdict::Runs);
         assert!(image.accept(std::slice::from_ref(&arm64), false).unwrap_err().is(&codes::PLATFORM_MISMATCH));
-        assert_eq!(image.accept(std::slice::from_ref(&arm64), true).unwrap()[0].code, codes::PLATFORM_MISMATCH.id);
+        assert_eq!(
+            image.accept(std::slice::from_ref(&arm64), true).unwrap()[0].code,
+            codes::PLATFORM_MISMATCH.id
+        );
         assert!(image.accept(&[], false).unwrap().is_empty());
     }
 

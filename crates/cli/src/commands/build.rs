@@ -7,11 +7,12 @@ use nixoci_engine::BuildReport;
 use crate::app::App;
 use crate::args::BuildCommand;
 use crate::output::{SideFiles, Verbosity};
-use crate::resolve;
+use crate::{created, resolve};
 
 pub(crate) async fn run(app: &App, command: &BuildCommand) -> Result<u8> {
     let args = &command.args;
-    let job = resolve::job(app, args)?;
+    let mut job = resolve::job(app, args)?;
+    job.created = created::date(app, args.place.created.as_deref()).await?;
     let sinks = &job.sinks;
     let goes_somewhere = !sinks.outputs.is_empty() || sinks.load.is_some() || sinks.link.is_some();
     let files = SideFiles::check(&command.files, &app.cwd, goes_somewhere)?;
@@ -34,7 +35,7 @@ pub(crate) fn summary(app: &App, report: &BuildReport) {
     }
     for image in &report.images {
         for platform in &image.platforms {
-            let size = platform.layers.iter().map(|layer| layer.size).sum();
+            let size: u64 = platform.layers.iter().map(|layer| layer.size).sum();
             app.printer.err(&format!(
                 "{} ({}): {}, {}, checked\n",
                 image.name.as_deref().unwrap_or("image without a name"),

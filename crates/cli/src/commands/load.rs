@@ -2,12 +2,13 @@
 
 use nixoci_core::Result;
 use nixoci_core::digest::Digest;
+use nixoci_core::platform::OciPlatform;
 use nixoci_engine::LoadSink;
-use nixoci_image::{ImageSummary, Naming};
+use nixoci_image::{Image, Naming};
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::image::import_file;
+use super::source::{Source, import_source};
 use crate::app::App;
 use crate::args::LoadArgs;
 use crate::output::Verbosity;
@@ -25,8 +26,8 @@ pub(crate) struct LoadReport {
     references: Vec<String>,
     /// Its own id for the image.
     image_id: Digest,
-    /// The image.
-    image: ImageSummary,
+    /// The images.
+    images: Vec<Image>,
 }
 
 pub(crate) async fn run(app: &App, args: &LoadArgs) -> Result<u8> {
@@ -34,22 +35,42 @@ pub(crate) async fn run(app: &App, args: &LoadArgs) -> Result<u8> {
         LoadSink { runtime: resolve::runtime(&args.runtime)?, docker_host: args.docker.docker_host.clone() };
     let cache = app.cache()?;
     let naming = Naming::parse(&args.tag)?;
-    let image = import_file(app, &cache, &args.source.source, naming, args.allow_mismatch).await?;
-    // It may be in the cache since somebody took it with --allow-mismatch.
-    for warning in image.summary.accept(None, args.allow_mismatch)? {
-        app.cx().observer.warn(warning.text, Vec::new());
+    let platforms: Result<Vec<OciPlatform>> =
+        args.platform.iter().map(|text| resolve::parse_platform(text)).collect();
+    let (platforms, allow_mismatch) = (platforms?, args.allow_mismatch);
+    let source = Source::parse(app, &args.source.source)?;
+    let expect = platforms.clone();
+    let (image, transient) = import_source(app, &cache, source, move |options| {
+        options.names = naming;
+        options.allow_mismatch = allow_mismatch;
+        options.expect = expect;
+    })
+    .await?;
+    for summary in image.platforms() {
+        // It may be in the cache since somebody took it with --allow-mismatch.
+        for warning in summary.accept(&platforms, allow_mismatch)? {
+            app.cx().observer.warn(warning.text, Vec::new());
+        }
     }
-    let loaded = nixoci_engine::load(&app.engine(&cache), &sink, &image).await?;
+    let loaded = nixoci_engine::load(&app.engine(&cache), &sink, &image).await;
+    if let Some(key) = transient {
+        cache.forget(&key);
+    }
+    let loaded = loaded?;
     app.ui.finish();
     let quiet = app.printer.verbosity < Verbosity::Normal;
-    let reference = loaded.references.first().filter(|_| !quiet);
-    let shown = reference.cloned().unwrap_or_else(|| loaded.image_id.to_string());
+    let shown: String = match (quiet, image.images()) {
+        // One runnable reference an image.
+        (false, [_, _, ..]) => loaded.references.join("\n"),
+        (false, _) => loaded.references.first().cloned().unwrap_or_else(|| loaded.image_id.to_string()),
+        (true, _) => loaded.image_id.to_string(),
+    };
     let document = LoadReport {
         version: 1,
         runtime: loaded.runtime,
         references: loaded.references,
         image_id: loaded.image_id,
-        image: image.summary.clone(),
+        images: image.images().to_vec(),
     };
     app.printer.result(&document, &format!("{shown}\n"))?;
     Ok(0)

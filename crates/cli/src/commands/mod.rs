@@ -5,6 +5,7 @@ pub(crate) mod build;
 pub(crate) mod cache;
 pub(crate) mod completions;
 pub(crate) mod config;
+pub(crate) mod convert;
 pub(crate) mod doctor;
 pub(crate) mod explain;
 mod foreground;
@@ -16,6 +17,7 @@ pub(crate) mod plan;
 pub(crate) mod run;
 pub(crate) mod schema;
 pub(crate) mod shell;
+pub(crate) mod source;
 
 use nixoci_core::{Error, Result};
 
@@ -32,6 +34,8 @@ pub(crate) async fn dispatch(app: &App, command: Command) -> Result<u8> {
         Command::Shell(args) => shell::run(app, args).await,
         Command::Backends(args) => backends::run(app, &args).await,
         Command::Doctor(args) => doctor::run(app, args).await,
+        Command::Convert(args) => convert::convert(app, &args).await,
+        Command::Merge(args) => convert::merge(app, &args).await,
         Command::Load(args) => load::run(app, &args).await,
         Command::Init(args) => init::run(app, &args).await,
         Command::Inspect(args) => image::inspect(app, &args).await,

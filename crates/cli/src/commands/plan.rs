@@ -8,7 +8,7 @@ use nixoci_core::backend::How;
 use nixoci_core::plan::StepState;
 use nixoci_core::request::Installable;
 use nixoci_core::text::{bytes, count};
-use nixoci_engine::PlanReport;
+use nixoci_engine::{PlanReport, PlatformPlan};
 
 use crate::app::App;
 use crate::args::BuildArgs;
@@ -32,7 +32,20 @@ pub(crate) async fn run(app: &App, args: &BuildArgs) -> Result<u8> {
 
 fn human(plan: &PlanReport, limit: usize) -> String {
     let mut text = String::new();
-    let _ = writeln!(text, "build     {}", shown(plan));
+    for (place, platform) in plan.platforms.iter().enumerate() {
+        if place > 0 {
+            text.push('\n');
+        }
+        of_platform(&mut text, plan, platform, limit);
+    }
+    for destination in &plan.destinations {
+        let _ = writeln!(text, "then      {destination}");
+    }
+    text
+}
+
+fn of_platform(text: &mut String, whole: &PlanReport, plan: &PlatformPlan, limit: usize) {
+    let _ = writeln!(text, "build     {}", shown(whole, plan));
     let _ = writeln!(text, "platform  {} ({})", plan.platform, plan.system);
     let how = match plan.how {
         How::Native => "natively",
@@ -60,15 +73,11 @@ fn human(plan: &PlanReport, limit: usize) -> String {
             let _ = writeln!(text, "            $ {command}");
         }
     }
-    work(&mut text, plan, limit);
-    for destination in &plan.destinations {
-        let _ = writeln!(text, "then      {destination}");
-    }
-    text
+    work(text, plan, limit);
 }
 
-fn shown(plan: &PlanReport) -> String {
-    match &plan.installable {
+fn shown(whole: &PlanReport, plan: &PlatformPlan) -> String {
+    match &whole.installable {
         Installable::Flake { reference, attribute } => {
             format!("{reference}#{}", plan.forecast.attribute.as_deref().unwrap_or(attribute.as_str()))
         }
@@ -81,7 +90,7 @@ fn shown(plan: &PlanReport) -> String {
     }
 }
 
-fn work(text: &mut String, plan: &PlanReport, limit: usize) {
+fn work(text: &mut String, plan: &PlatformPlan, limit: usize) {
     if plan.up_to_date {
         let _ = writeln!(text, "nix       nothing to do, it is built already");
     }

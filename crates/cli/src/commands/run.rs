@@ -30,6 +30,8 @@ pub(crate) async fn run(app: &App, args: RunArgs) -> Result<u8> {
             tag: args.tag,
             load: Some("auto".to_owned()),
             output: Vec::new(),
+            compression: None,
+            created: None,
             out_link: None,
             no_link: true,
             allow_mismatch: args.allow_mismatch,
@@ -39,6 +41,11 @@ pub(crate) async fn run(app: &App, args: RunArgs) -> Result<u8> {
     let mut job = resolve::job(app, &build)?;
     // Outputs that a profile names are for `build`: somebody who runs wants to see it run.
     job.sinks.outputs.clear();
+    if job.platforms.len() > 1 {
+        // One is enough to run: that of this machine, if it is among them.
+        let native = job.platforms.iter().position(|platform| platform.matches(&job.native));
+        job.platforms = vec![job.platforms.swap_remove(native.unwrap_or(0))];
+    }
     let limit = limit.map(|limit| app.signals.limit(limit));
     let cache = app.cache()?;
     let report = nixoci_engine::build(&app.engine(&cache), &job).await?;

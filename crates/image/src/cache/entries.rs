@@ -10,7 +10,7 @@ use nixoci_core::Result;
 use super::evict::{delete, oldest_first};
 use crate::summary::Image;
 
-use super::{Cache, Record, links, lock};
+use super::{Cache, CacheKey, Record, links, lock};
 
 /// An image in the cache.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -53,6 +53,14 @@ impl Cache {
     /// How many bytes are kept.
     pub fn limit(&self) -> u64 {
         self.limit
+    }
+
+    /// Lets go of an image. One that is in use stays for those who use it.
+    pub fn forget(&self, key: &CacheKey) {
+        let archive = self.file(key, "tar");
+        // Its users have the file open; the name is all that goes.
+        let _ = fs::remove_file(archive.with_extension("json"));
+        let _ = fs::remove_file(archive);
     }
 
     /// All images, the last used first.

@@ -31,9 +31,9 @@ use sha2::{Digest as _, Sha256};
 use tokio_util::sync::CancellationToken;
 
 use crate::codes;
-use crate::reference::Naming;
 use crate::destination::{Writing, merge_cached};
 use crate::imported::Imported;
+use crate::reference::Naming;
 use crate::summary::{Image, ImageSummary};
 
 pub use entries::{CacheEntry, Collected};
@@ -239,7 +239,12 @@ impl Cache {
     ///
     /// # Errors
     /// [`codes::CANNOT_MERGE`], and those of the cache.
-    pub fn merge(&self, key: &CacheKey, parts: &[&CachedImage], writing: &Writing<'_>) -> Result<CachedImage> {
+    pub fn merge(
+        &self,
+        key: &CacheKey,
+        parts: &[&CachedImage],
+        writing: &Writing<'_>,
+    ) -> Result<CachedImage> {
         match self.lookup(key)? {
             Some(image) => Ok(image),
             None => self.fill(key, |file| merge_cached(parts, writing, file)),

@@ -18,8 +18,8 @@ use crate::codes;
 use crate::detect::{self, Shape};
 use crate::write::{Codec, Encoding, Format};
 
-pub use write::{Writing, convert, merge};
 pub(crate) use write::merge_cached;
+pub use write::{Writing, convert, merge};
 
 /// A file or a directory that images are written to.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -126,13 +126,16 @@ impl Destination {
                 Shape::Empty | Shape::OciLayout => return check_directory(&path.join("index.json")),
                 other => {
                     let text = format!("{} is {other}, and no OCI image layout", path.display());
-                    return Err(unusable(text)
-                        .remedy(Remedy::advice("name a directory that does not exist, is empty, or is a layout")));
+                    return Err(unusable(text).remedy(Remedy::advice(
+                        "name a directory that does not exist, is empty, or is a layout",
+                    )));
                 }
             },
             (Format::OciLayout, Some(_)) => {
-                return Err(unusable(format!("{} is a file", path.display()))
-                    .remedy(Remedy::command("for a file, write", format!("oci-archive:{}", path.display()))));
+                return Err(unusable(format!("{} is a file", path.display())).remedy(Remedy::command(
+                    "for a file, write",
+                    format!("oci-archive:{}", path.display()),
+                )));
             }
             (_, Some(metadata)) if !metadata.is_file() => {
                 let what = if metadata.is_dir() { "a directory" } else { "no regular file" };

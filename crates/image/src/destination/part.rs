@@ -78,4 +78,3 @@ fn sweep(path: &Path, name: &str) {
         }
     }
 }
-

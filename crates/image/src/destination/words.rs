@@ -32,7 +32,9 @@ impl Destination {
 
 fn fail(text: &str, why: &str) -> Error {
     Error::new(&codes::BAD_DESTINATION, format!("`{text}` is not a destination")).because(why).remedy(
-        Remedy::advice("write archive:FILE, docker-archive:FILE, oci:DIR, oci-archive:FILE, or a path that ends in .tar"),
+        Remedy::advice(
+            "write archive:FILE, docker-archive:FILE, oci:DIR, oci-archive:FILE, or a path that ends in .tar",
+        ),
     )
 }
 
@@ -48,10 +50,8 @@ pub(super) fn parse(text: &str, base: &Path) -> Result<Destination> {
             }
         }
         _ if text == "-" => {
-            return Err(fail(text, "standard output carries the result, and no image").remedy(Remedy::command(
-                "load it",
-                "--load",
-            )));
+            return Err(fail(text, "standard output carries the result, and no image")
+                .remedy(Remedy::command("load it", "--load")));
         }
         _ if text.ends_with(".tar") => (Format::Hybrid, text),
         _ => return Err(fail(text, "a plain path must end in .tar; archives are not compressed")),
@@ -94,7 +94,8 @@ fn other(text: &str, scheme: &str) -> Error {
 fn buildx(text: &str, base: &Path) -> Result<Destination> {
     let mut words = Words { text, ..Words::default() };
     for word in text.split(',') {
-        let (key, value) = word.split_once('=').ok_or_else(|| fail(text, &format!("`{word}` has no value")))?;
+        let (key, value) =
+            word.split_once('=').ok_or_else(|| fail(text, &format!("`{word}` has no value")))?;
         words.take(key.trim(), value)?;
     }
     words.destination(base)
@@ -187,7 +188,8 @@ mod tests {
         ] {
             assert_eq!(parsed(ours), parsed(theirs));
         }
-        let named = parsed("type=oci,dest=x,name=a:b,compression=zstd,compression-level=9,force-compression=true");
+        let named =
+            parsed("type=oci,dest=x,name=a:b,compression=zstd,compression-level=9,force-compression=true");
         assert_eq!(named.name(), Some("a:b"));
         assert_eq!(named.encoding, Encoding::Force(Codec::Zstd(9)));
     }
@@ -195,8 +197,11 @@ mod tests {
     #[test]
     fn what_cannot_be_written_says_so() {
         let error = |text: &str| parse(text, Path::new("/base")).unwrap_err();
-        let remedy = |text: &str| error(text).report().remedies.iter().filter_map(|r| r.command.clone()).next_back();
-        for text in ["", "x", "dir:x", "oci:", "type=local,dest=x", "type=oci", "type=oci,dest=x,y", "-", "oci:-"] {
+        let remedy =
+            |text: &str| error(text).report().remedies.iter().filter_map(|r| r.command.clone()).next_back();
+        for text in
+            ["", "x", "dir:x", "oci:", "type=local,dest=x", "type=oci", "type=oci,dest=x,y", "-", "oci:-"]
+        {
             assert!(error(text).is(&codes::BAD_DESTINATION), "{text}");
         }
         assert_eq!(remedy("oci:d:v1").as_deref(), Some("-t :v1 -o oci:d"));

@@ -21,8 +21,8 @@ use crate::reference::{Naming, Reference};
 use crate::summary::Image;
 use crate::tar::{BLOCK, Item, Reader};
 use crate::write::{
-    BlobStore, Described, Documents, Encoding, Format, LayerWriter, LayoutDir, OutImage, Stored, Target, TarFile,
-    blob_name,
+    BlobStore, Described, Documents, Encoding, Format, LayerWriter, LayoutDir, OutImage, Stored, TarFile,
+    Target, blob_name,
 };
 use crate::{codes, read, write_error};
 
@@ -91,7 +91,9 @@ impl Destination {
         self.check()?;
         let out = match cached {
             [one] => one.content().out.clone(),
-            several => together(several.iter().flat_map(|one| one.content().out.clone()).collect(), &Naming::Keep)?,
+            several => {
+                together(several.iter().flat_map(|one| one.content().out.clone()).collect(), &Naming::Keep)?
+            }
         };
         let out = self.named(out)?;
         let what = self.path().display().to_string();
@@ -129,13 +131,12 @@ impl Destination {
             digest: stored.digest,
             size: stored.size,
         };
-        let platforms = image.variants.iter().zip(&described.manifests).map(|(variant, manifest)| {
-            DeliveredPlatform {
+        let platforms =
+            image.variants.iter().zip(&described.manifests).map(|(variant, manifest)| DeliveredPlatform {
                 platform: variant.platform.clone(),
                 manifest_digest: *manifest,
                 layers: variant.layers.iter().map(layer).collect(),
-            }
-        });
+            });
         Delivered {
             dest: self.to_string(),
             reference: image.names.first().map(Reference::familiar),
@@ -165,7 +166,9 @@ impl Destination {
 /// The layers of images as they were stored now.
 fn with_layers(mut images: Vec<OutImage>, stored: &[Stored]) -> Vec<OutImage> {
     let by_diff: HashMap<Digest, Stored> = stored.iter().map(|stored| (stored.diff_id, *stored)).collect();
-    for layer in images.iter_mut().flat_map(|image| &mut image.variants).flat_map(|variant| &mut variant.layers) {
+    for layer in
+        images.iter_mut().flat_map(|image| &mut image.variants).flat_map(|variant| &mut variant.layers)
+    {
         *layer = by_diff.get(&layer.diff_id).copied().unwrap_or(*layer);
     }
     images
@@ -256,7 +259,11 @@ fn transcode(
 ///
 /// # Errors
 /// [`codes::CANNOT_MERGE`], and those of writing.
-pub(crate) fn merge_cached(cached: &[&CachedImage], writing: &Writing<'_>, file: &mut File) -> Result<Imported> {
+pub(crate) fn merge_cached(
+    cached: &[&CachedImage],
+    writing: &Writing<'_>,
+    file: &mut File,
+) -> Result<Imported> {
     let out = together(cached.iter().flat_map(|one| one.content().out.clone()).collect(), &Naming::Keep)?;
     let what = "the cache";
     let fail = |error: io::Error| write_error(&error, what);
@@ -270,8 +277,11 @@ pub(crate) fn merge_cached(cached: &[&CachedImage], writing: &Writing<'_>, file:
     let out = with_layers(out, &stored);
     let documents = Documents::new(&Target { format: Format::Hybrid, native: writing.native }, &out);
     writer.into_store().finish(&documents.used, &documents.files).map_err(fail)?;
-    let platforms: Vec<_> =
-        cached.iter().flat_map(|one| &one.content().images).flat_map(|image| image.platforms.clone()).collect();
+    let platforms: Vec<_> = cached
+        .iter()
+        .flat_map(|one| &one.content().images)
+        .flat_map(|image| image.platforms.clone())
+        .collect();
     let names: Vec<String> = out.iter().flat_map(|image| &image.names).map(Reference::familiar).collect();
     let platforms = platforms.into_iter().map(|mut one| {
         one.names.clone_from(&names);
@@ -300,12 +310,8 @@ impl Stop {
                 Error::new(&nixoci_core::codes::CANCELLED, format!("writing {what} was stopped"))
             }
             Stop::Io(error) => write_error(&error, what),
-            Stop::Damaged => {
-                Error::new(&codes::CACHE, "the image in the cache is damaged").remedy(Remedy::command(
-                    "empty the cache, and run it again",
-                    "nixoci cache gc --all",
-                ))
-            }
+            Stop::Damaged => Error::new(&codes::CACHE, "the image in the cache is damaged")
+                .remedy(Remedy::command("empty the cache, and run it again", "nixoci cache gc --all")),
         }
     }
 }

@@ -54,7 +54,11 @@ impl ReadImage {
     pub(crate) fn into_image(self) -> Image {
         let platforms: Vec<ImageSummary> = self.variants.into_iter().map(|variant| variant.summary).collect();
         // An index has a digest only once it is written.
-        Image { digest: platforms.first().map(|one| one.manifest_digest), media_type: MANIFEST_TYPE.to_owned(), platforms }
+        Image {
+            digest: platforms.first().map(|one| one.manifest_digest),
+            media_type: MANIFEST_TYPE.to_owned(),
+            platforms,
+        }
     }
 }
 
@@ -87,9 +91,11 @@ fn choose(contents: &Contents, found: Vec<FoundImage>, options: &ReadOptions<'_>
     let Some(wanted) = &options.only else { return Ok(found) };
     let parsed = Reference::parse(wanted).ok();
     let is_it = |image: &FoundImage| {
-        image.names.iter().chain(&image.labels).any(|name| {
-            name == wanted || (parsed.is_some() && Reference::parse(name).ok() == parsed)
-        })
+        image
+            .names
+            .iter()
+            .chain(&image.labels)
+            .any(|name| name == wanted || (parsed.is_some() && Reference::parse(name).ok() == parsed))
     };
     let names = listed(&found);
     let chosen: Vec<FoundImage> = found.into_iter().filter(is_it).collect();
@@ -153,7 +159,8 @@ fn wanted(variants: Vec<ReadVariant>, options: &ReadOptions<'_>) -> Result<Vec<R
         return Err(Error::new(&codes::PLATFORM_MISMATCH, format!("the image is not for {absent}"))
             .because(format!("it is for {}", listed.join(", "))));
     }
-    let asked = |variant: &ReadVariant| options.expect.iter().any(|one| one.matches(&variant.summary.platform));
+    let asked =
+        |variant: &ReadVariant| options.expect.iter().any(|one| one.matches(&variant.summary.platform));
     Ok(variants.into_iter().filter(asked).collect())
 }
 
@@ -171,7 +178,8 @@ fn variant(
     let (executables, verdict) = judge(contents, &layers, &config, &mut warnings);
     warn_about_layers(&layers, &mut warnings);
     if needs_snapshotter(found) {
-        let text = "the image's layers are empty without nix-snapshotter; only containerd with it can run the image";
+        let text =
+            "the image's layers are empty without nix-snapshotter; only containerd with it can run the image";
         warnings.push(Warning::new(&codes::NEEDS_SNAPSHOTTER, text));
     }
     let written = config.written.clone().unwrap_or_else(|| config_text.to_owned());

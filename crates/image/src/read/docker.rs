@@ -81,7 +81,9 @@ pub(super) fn add_names(contents: &Contents, mut images: Vec<FoundImage>) -> Vec
         let entries: Vec<&FoundImage> = listed.iter().filter(is_its).collect();
         // Of several platforms, the entry that shares a name with the index is the native one.
         let same = |entry: &&&FoundImage| {
-            !known || image.variants.len() == 1 || entry.names.iter().any(|name| names_meet(name, &image.names))
+            !known
+                || image.variants.len() == 1
+                || entry.names.iter().any(|name| names_meet(name, &image.names))
         };
         let names = entries.iter().filter(same).take(1).flat_map(|entry| entry.names.clone());
         let new: Vec<String> = names.filter(|name| !names_meet(name, &image.names)).collect();

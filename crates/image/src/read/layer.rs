@@ -5,9 +5,9 @@ use nixoci_core::digest::Digest;
 use sha2::{Digest as _, Sha256};
 
 use crate::codes;
+use crate::content::{Budget, LayerIndex, clean, leads_out};
 use crate::detect::Compression;
 use crate::inflate::Inflater;
-use crate::content::{Budget, LayerIndex, clean, leads_out};
 use crate::machine::HEAD;
 use crate::tar::{Entry, Item, Kind, Reader, TarError};
 use crate::text::show;

@@ -14,7 +14,7 @@ use nixoci_core::Result;
 use crate::imported::Imported;
 use crate::input::{Input, ReadOptions};
 use crate::summary::Image;
-use crate::write::{Documents, Encoding, Format, LayerWriter, OutImage, Target, TarFile};
+use crate::write::{Documents, Encoding, Format, LayerWriter, OutImage, TarFile, Target};
 use crate::{pipeline, write_error};
 use archive::Archive;
 pub(crate) use assemble::ReadImage;

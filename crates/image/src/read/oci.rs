@@ -23,8 +23,11 @@ const DEPTH: usize = 3;
 /// More annotations than this are an attack.
 const ANNOTATION_LIMIT: usize = 256;
 /// Where writers note the whole name of an image, the best first.
-const NAME_KEYS: [&str; 3] =
-    ["io.containerd.image.name", "com.apple.containerization.image.name", "org.opencontainers.image.ref.name"];
+const NAME_KEYS: [&str; 3] = [
+    "io.containerd.image.name",
+    "com.apple.containerization.image.name",
+    "org.opencontainers.image.ref.name",
+];
 const REF_NAME: &str = "org.opencontainers.image.ref.name";
 /// buildx marks what is no image so. Source: buildkit `docs/attestations/attestation-storage.md`.
 const ATTESTATION: &str = "vnd.docker.reference.type";
@@ -204,9 +207,10 @@ fn document(contents: &Contents, descriptor: &Descriptor) -> Result<usize> {
                 _ => Ok(number),
             }
         }
-        Some(Blob::Layer(_)) => {
-            Err(Error::new(&codes::BAD_JSON, format!("{} should be a manifest, and is none", descriptor.digest)))
-        }
+        Some(Blob::Layer(_)) => Err(Error::new(
+            &codes::BAD_JSON,
+            format!("{} should be a manifest, and is none", descriptor.digest),
+        )),
         None => Err(absent(contents, &descriptor.digest)),
     }
 }
@@ -224,8 +228,11 @@ fn manifest(contents: &Contents, number: usize) -> Result<FoundVariant> {
     const WHAT: &str = "the image's manifest";
     let object = Object::parse(json::utf8(contents.json(number), WHAT)?, WHAT)?;
     if object.get("fsLayers").is_some() {
-        return Err(Error::new(&codes::NOT_READ_YET, "the manifest is of Docker's schema 1, from before 2016")
-            .remedy(Remedy::command("convert it first", "skopeo copy --format oci SRC oci:image")));
+        return Err(Error::new(
+            &codes::NOT_READ_YET,
+            "the manifest is of Docker's schema 1, from before 2016",
+        )
+        .remedy(Remedy::command("convert it first", "skopeo copy --format oci SRC oci:image")));
     }
     let config = object.object("config")?.ok_or_else(|| object.missing("config"))?;
     reject_artifact(&config)?;

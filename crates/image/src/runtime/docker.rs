@@ -149,7 +149,8 @@ impl Docker {
                 names => references.extend(names.iter().cloned()),
             }
         }
-        let image_id = image_id.ok_or_else(|| Error::new(&codes::DOCKER_FAILED, "there is no image to load"))?;
+        let image_id =
+            image_id.ok_or_else(|| Error::new(&codes::DOCKER_FAILED, "there is no image to load"))?;
         Ok(Loaded { references, image_id })
     }
 
@@ -164,7 +165,8 @@ impl Docker {
         // The classic store calls an image by its configuration, containerd's by its manifest, or its index.
         let ids = image.platforms.iter().flat_map(|one| [one.image_id, one.manifest_digest]);
         let id = ids.chain(image.digest).find(|digest| id == digest.to_string());
-        let is_it = |one: &ImageSummary| platform == [one.platform.os.as_str(), one.platform.architecture.as_str()];
+        let is_it =
+            |one: &ImageSummary| platform == [one.platform.os.as_str(), one.platform.architecture.as_str()];
         match id {
             Some(id) if image.platforms.iter().any(is_it) => Ok(id),
             _ => Err(Error::new(&codes::DOCKER_MISMATCH, format!("Docker holds another image as {name}"))

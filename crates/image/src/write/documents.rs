@@ -154,7 +154,13 @@ pub(crate) fn suffixed(name: &Reference, platform: &OciPlatform) -> Option<Refer
 impl Descriptor {
     fn new(media_type: impl Into<String>, bytes: &[u8]) -> Self {
         let (digest, size) = (hash(bytes), bytes.len() as u64);
-        Descriptor { media_type: media_type.into(), digest, size, platform: None, annotations: BTreeMap::new() }
+        Descriptor {
+            media_type: media_type.into(),
+            digest,
+            size,
+            platform: None,
+            annotations: BTreeMap::new(),
+        }
     }
 
     fn layer(stored: &Stored, annotations: &BTreeMap<String, String>) -> Self {
@@ -197,11 +203,13 @@ impl OutVariant {
         }
         let text = self.manifest.as_ref()?;
         let kept: Kept = serde_json::from_str(text).ok()?;
-        let same = kept.layers.len() == self.layers.len()
-            && kept.layers.iter().zip(&self.layers).all(|(part, stored)| {
-                part.digest == stored.digest.to_string() && part.size == stored.size
-            });
-        let right = kept.media_type == MANIFEST_TYPE && kept.config.digest == hash(self.config.as_bytes()).to_string();
+        let same =
+            kept.layers.len() == self.layers.len()
+                && kept.layers.iter().zip(&self.layers).all(|(part, stored)| {
+                    part.digest == stored.digest.to_string() && part.size == stored.size
+                });
+        let right = kept.media_type == MANIFEST_TYPE
+            && kept.config.digest == hash(self.config.as_bytes()).to_string();
         (same && right).then(|| text.clone().into_bytes())
     }
 
@@ -379,7 +387,8 @@ fn named(format: Format, descriptor: &Descriptor, names: &[Reference], by_tag: b
 /// An image in Docker's manifest.json. Who reads that knows no platforms: the native one gets the name, the others get
 /// one of their own.
 fn docker_entries(target: &Target<'_>, image: &OutImage) -> Vec<DockerManifest> {
-    let native = image.variants.iter().position(|variant| target.native.matches(&variant.platform)).unwrap_or(0);
+    let native =
+        image.variants.iter().position(|variant| target.native.matches(&variant.platform)).unwrap_or(0);
     let mut order: Vec<usize> = (0..image.variants.len()).collect();
     order.sort_by_key(|&place| place != native);
     let entry = |place: usize| {
@@ -400,4 +409,3 @@ fn docker_entries(target: &Target<'_>, image: &OutImage) -> Vec<DockerManifest> 
     };
     order.into_iter().map(entry).collect()
 }
-

@@ -56,7 +56,10 @@ impl Codec {
         let fail = || {
             Error::new(&codes::BAD_COMPRESSION, format!("`{text}` is not a compression"))
                 .because("known: gzip (levels 1 to 9), zstd (levels 1 to 19), none")
-                .remedy(Remedy::command("small and fast, for registries and runtimes of today", "--compression zstd"))
+                .remedy(Remedy::command(
+                    "small and fast, for registries and runtimes of today",
+                    "--compression zstd",
+                ))
         };
         let (name, level) = match text.split_once(':') {
             Some((name, level)) => (name, Some(level.parse::<u8>().map_err(|_| fail())?)),

@@ -93,7 +93,11 @@ impl BlobStore for LayoutDir {
         for digest in self.blobs.intersection(used) {
             size += fs::metadata(Self::blob(&self.stage, digest))?.len();
         }
-        if self.target.exists() { self.add(files)? } else { fs::rename(&self.stage, &self.target)? }
+        if self.target.exists() {
+            self.add(files)?
+        } else {
+            fs::rename(&self.stage, &self.target)?
+        }
         Ok(size)
     }
 }
@@ -117,11 +121,13 @@ fn merged(path: &Path, ours: &[u8]) -> io::Result<Vec<u8>> {
     let mut index: Value = serde_json::from_slice(&there)?;
     let ours: Value = serde_json::from_slice(ours)?;
     let new = ours["manifests"].as_array().cloned().unwrap_or_default();
-    let name = |one: &Value| one["annotations"]["org.opencontainers.image.ref.name"].as_str().map(str::to_owned);
+    let name =
+        |one: &Value| one["annotations"]["org.opencontainers.image.ref.name"].as_str().map(str::to_owned);
     let Some(manifests) = index.get_mut("manifests").and_then(Value::as_array_mut) else {
         return Err(io::Error::other(format!("{} has no list of manifests", path.display())));
     };
-    manifests.retain(|old| !new.iter().any(|one| name(one) == name(old) && (name(one).is_some() || one == old)));
+    manifests
+        .retain(|old| !new.iter().any(|one| name(one) == name(old) && (name(one).is_some() || one == old)));
     manifests.extend(new);
     Ok(serde_json::to_vec(&index)?)
 }
@@ -142,7 +148,8 @@ mod tests {
         };
         fs::write(&path, index(&[("a", "1"), ("b", "2")]).to_string()).unwrap();
         let merged: Value =
-            serde_json::from_slice(&merged(&path, index(&[("a", "3")]).to_string().as_bytes()).unwrap()).unwrap();
+            serde_json::from_slice(&merged(&path, index(&[("a", "3")]).to_string().as_bytes()).unwrap())
+                .unwrap();
         assert_eq!(merged, index(&[("b", "2"), ("a", "3")]));
     }
 }

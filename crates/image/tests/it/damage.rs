@@ -2,7 +2,7 @@
 
 use crate::build::*;
 use nixoci_core::ErrorKind;
-use nixoci_image::{Naming, Input, codes};
+use nixoci_image::{Input, Naming, codes};
 use serde_json::json;
 use std::io::Read;
 use std::path::Path;

@@ -112,14 +112,7 @@ fn destinations_as_people_write_them() {
     assert_eq!(parse("docker-archive:/y.tar").unwrap(), docker_archive("/y.tar".into()));
     assert_eq!(parse("z.tar").unwrap(), archive("/base/z.tar".into()));
     assert_eq!(parse("z.tar").unwrap().to_string(), "archive:/base/z.tar");
-    for text in [
-        "",
-        "x",
-        "x.tar.gz",
-        "docker://a",
-        "archive:",
-        "docker-archive:x.tar:a:b",
-    ] {
+    for text in ["", "x", "x.tar.gz", "docker://a", "archive:", "docker-archive:x.tar:a:b"] {
         assert!(parse(text).unwrap_err().is(&codes::BAD_DESTINATION), "{text}");
     }
 }

@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 use crate::build::*;
 use nixoci_core::temporary::Unguarded;
 use nixoci_image::{
-    Codec, Delivered, Destination, Image, ImageSummary, Input, Naming, ReadOptions, check, codes, convert, merge,
+    Codec, Delivered, Destination, Image, ImageSummary, Input, Naming, ReadOptions, check, codes, convert,
+    merge,
 };
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
@@ -78,7 +79,10 @@ fn a_manifest_that_is_still_right_stays() {
     let zstd = destination("oci", &dir.path().join("three")).compressed(Some(Codec::Zstd(1)));
     let changed = written(&dir.path().join("one"), &zstd).1;
     assert_ne!(changed.digest, one.digest);
-    assert_eq!(written(&dir.path().join("three"), &destination("oci", &dir.path().join("four"))).1.digest, changed.digest);
+    assert_eq!(
+        written(&dir.path().join("three"), &destination("oci", &dir.path().join("four"))).1.digest,
+        changed.digest
+    );
 }
 
 #[test]
@@ -114,7 +118,8 @@ fn annotate(layout: &Path, key: &str, value: &str) {
 fn a_large_layer_is_the_same_bytes_each_time_and_unpacks_to_itself() {
     let dir = tempfile::tempdir().unwrap();
     let mut image = hello();
-    let noise: Vec<u8> = (0..3_000_000u64).flat_map(|n| (n.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 40).to_le_bytes()).collect();
+    let noise: Vec<u8> =
+        (0..3_000_000u64).flat_map(|n| (n.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 40).to_le_bytes()).collect();
     image.layers.push(Tar::new().file("big", &noise).end());
     image.config["history"] = json!([]);
     let source = file(dir.path(), "source", &image.tar());
@@ -123,7 +128,8 @@ fn a_large_layer_is_the_same_bytes_each_time_and_unpacks_to_itself() {
         let (_, one) = written(&source, &to("one"));
         let (_, two) = written(&source, &to("two"));
         assert_eq!(one.digest, two.digest);
-        let (one, two) = (std::fs::read(dir.path().join("one")).unwrap(), std::fs::read(dir.path().join("two")).unwrap());
+        let (one, two) =
+            (std::fs::read(dir.path().join("one")).unwrap(), std::fs::read(dir.path().join("two")).unwrap());
         assert!(one == two && one.len() < noise.len());
         assert_eq!(only(images(&dir.path().join("one")).unwrap()).layers.len(), 3);
     }
@@ -225,7 +231,8 @@ fn a_layout_that_is_there_is_added_to() {
     let what: Vec<String> =
         read.iter().map(|image| format!("{} {}", image.names().join(","), image.platform_names())).collect();
     assert_eq!(what, ["app:two,app:one linux/arm64"]);
-    let entries: Vec<_> = std::fs::read_dir(dir.path().join("layout")).unwrap().map(|e| e.unwrap().file_name()).collect();
+    let entries: Vec<_> =
+        std::fs::read_dir(dir.path().join("layout")).unwrap().map(|e| e.unwrap().file_name()).collect();
     assert_eq!(entries.len(), 3, "{entries:?}");
     std::fs::create_dir(dir.path().join("other")).unwrap();
     std::fs::write(dir.path().join("other/file"), "x").unwrap();
