@@ -13,4 +13,9 @@ nixoci_core::codes! {
     SHORT_FETCH = ("nixoci::fetch::short", Transfer, "the transfer from the backend broke off",
         "The image did not arrive whole: the stream from the backend ended early, or what arrived is not what \
          the store has. Nothing of it was kept. Build again: finished store paths are still there.");
+    /// No runtime runs.
+    RUNTIME_NONE = ("nixoci::runtime::none", Delivery, "no container runtime is running",
+        "`--load` without a name takes the first runtime that answers: Docker, Podman, containerd, Apple's \
+         container. None did; the message says why for each. kind, k3d and minikube are taken only when they are \
+         named. nixoci asks before it builds, so nothing was done.");
 }

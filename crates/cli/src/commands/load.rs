@@ -2,7 +2,6 @@
 
 use nixoci_core::Result;
 use nixoci_core::digest::Digest;
-use nixoci_engine::LoadSink;
 use nixoci_image::{ImageSummary, Naming};
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -30,8 +29,7 @@ pub(crate) struct LoadReport {
 }
 
 pub(crate) async fn run(app: &App, args: &LoadArgs) -> Result<u8> {
-    let sink =
-        LoadSink { runtime: resolve::runtime(&args.runtime)?, docker_host: args.docker.docker_host.clone() };
+    let sink = resolve::sink(resolve::runtime(&args.runtime)?, args.docker.docker_host.as_deref())?;
     let cache = app.cache()?;
     let naming = Naming::parse(&args.tag)?;
     let image = import_file(app, &cache, &args.source.source, naming, args.allow_mismatch).await?;
@@ -46,7 +44,7 @@ pub(crate) async fn run(app: &App, args: &LoadArgs) -> Result<u8> {
     let shown = reference.cloned().unwrap_or_else(|| loaded.image_id.to_string());
     let document = LoadReport {
         version: 1,
-        runtime: loaded.runtime,
+        runtime: loaded.runtime.name(),
         references: loaded.references,
         image_id: loaded.image_id,
         image: image.summary.clone(),

@@ -73,6 +73,14 @@ pub struct CachedImage {
     _lock: Arc<File>,
 }
 
+#[cfg(test)]
+impl CachedImage {
+    /// An image that is in no cache.
+    pub(crate) fn imagined(archive: impl Into<PathBuf>, summary: ImageSummary) -> std::io::Result<Self> {
+        Ok(CachedImage { archive: archive.into(), summary, _lock: Arc::new(File::open("/dev/null")?) })
+    }
+}
+
 /// The cache of images.
 #[derive(Clone, Debug)]
 pub struct Cache {
