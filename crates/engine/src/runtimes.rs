@@ -2,9 +2,11 @@
 
 use futures_util::StreamExt;
 use futures_util::stream::FuturesOrdered;
+use nixoci_core::codes::CANCELLED;
 use nixoci_core::config::Runtime;
 use nixoci_core::event::{Event, Stage, Task, TaskKind};
 use nixoci_core::platform::OciPlatform;
+use nixoci_core::runner::quote;
 use nixoci_core::{Error, ErrorKind, Remedy, Result};
 use nixoci_image::CachedImage;
 use nixoci_image::codes::RUNTIME_MISSING;
@@ -108,6 +110,16 @@ fn nobody(mut refusals: Vec<Refusal>, sink: &LoadSink) -> Error {
     error.remedy(Remedy::advice("or leave out --load: the image is kept as ./result"))
 }
 
+/// The image is in the cache: nobody has to build it again.
+fn kept(error: Error, runtime: Runtime, image: &CachedImage) -> Error {
+    if error.is(&CANCELLED) {
+        return error;
+    }
+    let archive = quote(image.archive.as_os_str());
+    let again = format!("nixoci load {archive} --runtime {}", runtime.name());
+    error.remedy(Remedy::command("the image is kept: load it again", again))
+}
+
 /// Loads an image into a runtime that answered.
 pub(crate) async fn hand_over(
     engine: &Engine<'_>,
@@ -120,7 +132,7 @@ pub(crate) async fn hand_over(
     let text = format!("loading into {}{place}", runtime.name());
     engine.cx.observer.observe(Event::Stage { stage: Stage::Deliver, system: None, text });
     let task = Task::start(engine.cx.observer, TaskKind::Load, runtime.name(), None);
-    let loaded = ready.load(&engine.cx, image).await?;
+    let loaded = ready.load(&engine.cx, image).await.map_err(|error| kept(error, runtime, image))?;
     task.finish();
     Ok(LoadOutcome { references: loaded.references, image_id: loaded.image_id, runtime })
 }

@@ -272,3 +272,19 @@ fn load_and_doctor_know_them_too() {
         .sh("nixoci build ./examples/cowsay#container --load=podman --docker-host unix:///x.sock")
         .fails(2, "nixoci::usage");
 }
+
+#[test]
+#[ignore = "needs the lab: cargo xtask test"]
+fn an_image_that_a_runtime_refuses_is_kept_and_the_way_to_try_again_is_said() {
+    // k3d exits well though its node refused.
+    let run = NEW.with(&["--with", "k3d"]).sh("real=$(command -v k3d); mkdir $XDG_CACHE_HOME/bin; PATH=$XDG_CACHE_HOME/bin:$PATH
+         printf '#!/bin/sh\nLAB_K3D=dev=stopped; [ \"$1\" != cluster ] || LAB_K3D=dev=running; export LAB_K3D; exec %s \"$@\"' $real >$XDG_CACHE_HOME/bin/k3d
+         chmod +x $XDG_CACHE_HOME/bin/k3d
+         nixoci build ./examples/cowsay#container --load=k3d -t rt-kept:1 2>$XDG_CACHE_HOME/err; echo code $?; cat $XDG_CACHE_HOME/err >&2
+         eval $(grep -o 'nixoci load .*' $XDG_CACHE_HOME/err | sed 's/k3d$/podman/')");
+    run.code(0)
+        .out("code 60\n")
+        .out("docker.io/library/rt-kept:1\n")
+        .err("the image is kept: load it again")
+        .err("> ERRO[0000] failed to import images");
+}

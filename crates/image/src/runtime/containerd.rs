@@ -112,10 +112,11 @@ pub(super) fn no_nerdctl(host: &Host) -> Error {
     let namespace = namespace(host);
     Error::new(&codes::RUNTIME_CANNOT_RUN, "containerd takes the image, but nixoci cannot run it there")
         .because("nerdctl, which knows Docker's flags, was not found on PATH")
-        .remedy(Remedy::command("load it", "image=$(nixoci build --load=containerd)"))
         .remedy(Remedy::command(
-            "and start it by hand, without ports",
-            format!("ctr --namespace {namespace} run --rm --tty $image my-container"),
+            "load it, and start it by hand, without ports",
+            format!(
+                "image=$(nixoci build --load=containerd) && ctr --namespace {namespace} run --rm --tty $image app"
+            ),
         ))
         .remedy(Remedy::command("or install nerdctl", "nix profile install nixpkgs#nerdctl"))
 }

@@ -273,7 +273,7 @@ async fn k3d_takes_the_cluster_that_runs() {
 
 #[tokio::test]
 async fn k3d_s_refusal_is_heard_though_it_exits_well() {
-    let said = "ERRO[0000] failed to import images in node 'k3d-dev-server-0': Exec process in node failed";
+    let said = "\u{1b}[31mERRO\u{1b}[0m[0000] failed to import images in node 'k3d-dev-server-0': Exec process in node failed";
     let error = load(&k3d(&[("dev", 1)], said), Runtime::K3d, &["a:1"]).await.unwrap_err();
     assert!(error.is(&codes::RUNTIME_FAILED), "{error:?}");
 }

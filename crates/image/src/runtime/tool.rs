@@ -29,7 +29,18 @@ pub(super) async fn ok(cx: &Cx<'_>, runtime: Runtime, command: Command) -> Resul
 
 /// What a command said, to whoever it said it.
 pub(super) fn words(output: &Output) -> String {
-    format!("{}\n{}", output.stdout_text(), output.stderr_text())
+    colourless(&format!("{}\n{}", output.stdout_text(), output.stderr_text()))
+}
+
+/// Text without colours: k3d writes them wherever it writes.
+fn colourless(text: &str) -> String {
+    let mut parts = text.split("\u{1b}[");
+    let mut plain = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        let end = part.find(|c: char| !c.is_ascii_digit() && c != ';').unwrap_or(part.len());
+        plain.push_str(part[end..].strip_prefix('m').unwrap_or(&part[end..]));
+    }
+    plain
 }
 
 /// An answer in JSON.
@@ -46,5 +57,17 @@ pub(super) async fn soon<T>(
     match tokio::time::timeout(PATIENCE, answer).await {
         Ok(answer) => answer,
         Err(_) => Err(diagnose::silent(runtime, cx.host, PATIENCE)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn colours_are_taken_away() {
+        assert_eq!(colourless("\u{1b}[31mERRO\u{1b}[0m[0000] x\u{1b}[1;2m"), "ERRO[0000] x");
+        assert_eq!(colourless("\u{1b}[é"), "é");
+        assert_eq!(colourless(""), "");
     }
 }

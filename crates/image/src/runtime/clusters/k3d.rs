@@ -1,6 +1,6 @@
 //! k3d: nodes are containers with k3s in them, and `k3d image import` brings files to them.
 //!
-//! Source: k3d-io/k3d, `cmd/cluster/clusterList.go`, `cmd/image/imageImport.go`, `pkg/client/tools.go`.
+//! Source: k3d-io/k3d, `cmd/root.go` (how it logs), `cmd/cluster/clusterList.go`, `cmd/image/imageImport.go`, `pkg/client/tools.go`.
 
 use nixoci_core::backend::Cx;
 use nixoci_core::config::Runtime;

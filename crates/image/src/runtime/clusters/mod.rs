@@ -114,11 +114,13 @@ pub(super) fn not_run(runtime: Runtime) -> Error {
         &codes::RUNTIME_CANNOT_RUN,
         format!("what is loaded into {name} is run by Kubernetes, not by nixoci"),
     )
-    .remedy(Remedy::command("load it", format!("image=$(nixoci build --load={name})")))
     // A tag `latest` would be looked for in a registry.
     .remedy(Remedy::command(
-        "and run it",
-        "kubectl run app --image=$image --image-pull-policy=Never --restart=Never --attach --rm",
+        "load it, and run it there",
+        format!(
+            "image=$(nixoci build --load={name}) && kubectl run app --image=$image --image-pull-policy=Never \
+             --restart=Never --attach --rm"
+        ),
     ))
     .remedy(Remedy::command("or run it elsewhere", "nixoci run --runtime auto"))
 }
