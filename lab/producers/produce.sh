@@ -74,6 +74,12 @@ by_skopeo() {
     note skopeo-docker.tar "skopeo $version" docker-archive hello:pulled
     old_skopeo copy -q "$from" "docker-archive:$out/skopeo-old-docker.tar:hello:pulled"
     note skopeo-old-docker.tar "skopeo $(old_skopeo --version | cut -d ' ' -f 3)" docker-archive hello:pulled
+    # Unpacked and packed again, where links became hard: the manifest names members that are links to earlier ones.
+    mkdir again
+    tar -C again -xf "$out/skopeo-docker.tar"
+    find again -type l | while IFS= read -r link; do ln -f "$(readlink -f "$link")" "$link"; done
+    tar -C again --sort=name -cf "$out/hard-links.tar" .
+    note hard-links.tar "tar over skopeo's archive, links made hard" docker-archive hello:pulled
     for codec in gzip zstd; do
         skopeo copy -q --dest-compress-format "$codec" "$from" "oci:$out/skopeo-oci-$codec:hello"
         note "skopeo-oci-$codec" "skopeo $version" oci-dir hello

@@ -14,8 +14,9 @@ use crate::lab::cache::Cache;
 use crate::lab::host;
 use crate::{cargo, sh, workspace};
 
-/// The flags that make the compiler count edges and comparisons, as cargo-fuzz passes them.
-const COVERAGE: [&str; 7] = [
+/// The flags that make the compiler count edges and comparisons, as cargo-fuzz passes them; and no warnings, as elsewhere.
+const COVERAGE: [&str; 8] = [
+    "-Dwarnings",
     "-Cpasses=sancov-module",
     "-Cllvm-args=-sanitizer-coverage-level=4",
     "-Cllvm-args=-sanitizer-coverage-inline-8bit-counters",
@@ -94,7 +95,10 @@ fn build() -> Result<PathBuf> {
         .current_dir(workspace())
         .status()?;
     if !status.success() {
-        bail!("cargo build ended with {status}");
+        bail!(
+            "cargo build ended with {status}. If a crate's dependencies changed: cargo update --workspace --manifest-path \
+             fuzz/Cargo.toml"
+        );
     }
     Ok(target_dir.join(host).join("release"))
 }

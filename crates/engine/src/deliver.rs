@@ -28,7 +28,9 @@ pub(crate) async fn check_sinks(engine: &Engine<'_>, job: &Job) -> Result<Runtim
         nixoci_image::check_link(&link.path)?;
     }
     match &job.sinks.load {
-        Some(sink) => Ok(Runtimes { load: Some(runtimes::find(engine, sink, &job.platform).await?) }),
+        Some(sink) => Ok(Runtimes {
+            load: Some(runtimes::find(engine, sink, std::slice::from_ref(&job.platform)).await?),
+        }),
         None => Ok(Runtimes::default()),
     }
 }

@@ -25,12 +25,13 @@ type Refusal = (Runtime, Error);
 /// # Errors
 /// Those of the runtime.
 pub async fn load(engine: &Engine<'_>, sink: &LoadSink, image: &CachedImage) -> Result<LoadOutcome> {
-    let ready = find(engine, sink, &image.summary.platform).await?;
+    let platforms: Vec<OciPlatform> = image.platforms().map(|one| one.platform.clone()).collect();
+    let ready = find(engine, sink, &platforms).await?;
     hand_over(engine, &ready, image).await
 }
 
 /// The runtime that takes the image: the one that was named, or the first that answers.
-pub(crate) async fn find(engine: &Engine<'_>, sink: &LoadSink, platform: &OciPlatform) -> Result<Ready> {
+pub(crate) async fn find(engine: &Engine<'_>, sink: &LoadSink, platforms: &[OciPlatform]) -> Result<Ready> {
     let observer = engine.cx.observer;
     let text = match sink.runtime {
         Some(runtime) => format!("asking {} whether it takes an image", runtime.name()),
@@ -43,8 +44,13 @@ pub(crate) async fn find(engine: &Engine<'_>, sink: &LoadSink, platform: &OciPla
     };
     let (name, about) = (ready.runtime().name(), ready.about());
     observer.debug(format!("{name} {} {}", about.version, about.place));
-    if let Some(native) = about.platform.filter(|native| !platform.matches(native)) {
-        observer.info(format!("{name} runs on {native}: it needs an emulator to run {platform}"));
+    if let Some(native) = about.platform {
+        let foreign = platforms.iter().filter(|platform| !platform.matches(&native));
+        let foreign: Vec<String> = foreign.map(ToString::to_string).collect();
+        if !foreign.is_empty() {
+            let text = format!("{name} runs on {native}: it needs an emulator to run {}", foreign.join(", "));
+            observer.info(text);
+        }
     }
     Ok(ready)
 }

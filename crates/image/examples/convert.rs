@@ -31,9 +31,12 @@ fn convert(arguments: &[String]) -> Result<String> {
             let mut out = opened.map_err(|error| {
                 nixoci_core::Error::new(&nixoci_image::codes::WRITE_FAILED, out).caused_by(&error)
             })?;
-            import(input, &options, &mut out)?
+            import(input, &options, &mut out)?.images
         }
         None => check(input, &options)?,
+    };
+    let Some(summary) = summary.first().and_then(|image| image.platforms.first()) else {
+        return Ok(String::new());
     };
     let layers = summary.layers.len();
     Ok(format!(

@@ -18,20 +18,44 @@ nixoci_core::codes! {
     /// A sort of image that this version does not read.
     NOT_READ_YET = ("nixoci::image::not_read_yet", Image, "this kind of image is not read yet",
         "It is an image, or describes one, but in a form that this version of nixoci does not read. It reads \
-         docker-archives (buildImage, buildLayeredImage, docker save), plain or compressed with gzip. With \
-         dockerTools, `compressor = \"gz\"` (the default) or \"none\" gives such an archive, and \
-         `buildLayeredImage` takes the same arguments as `streamLayeredImage`.");
-    /// More than one image in an archive.
+         docker-archives (buildImage, buildLayeredImage, docker save), OCI archives and OCI layouts, plain or \
+         compressed with gzip, zstd or xz. What `streamLayeredImage` makes is a program: within a build it is run; \
+         elsewhere `./result | nixoci load -` reads what it writes.");
+    /// A new name for more than one image.
     SEVERAL_IMAGES = ("nixoci::image::several", Image, "the archive holds several images",
-        "manifest.json lists more than one image, as `dockerTools.mergeImages` and `docker save a b` write it. \
-         This version of nixoci takes one image at a time: build, or save, the one you want.");
+        "manifest.json or index.json lists more than one image, as `dockerTools.mergeImages` and `docker save a b` \
+         write it, and what was asked for makes sense for one only: a new name, a merge. `docker-archive:FILE:NAME` \
+         or `oci:DIR:NAME` takes one of them; `-t :dev` gives all of them another tag.");
+    /// An image of this name is not there.
+    NO_SUCH_IMAGE = ("nixoci::image::no_such_image", Image, "the archive has no image of that name",
+        "`docker-archive:FILE:NAME`, `oci:DIR:NAME` and `oci-archive:FILE:NAME` take one image of several, by its name \
+         or its tag. The causes list what there is; `nixoci inspect FILE` shows all of it.");
+    /// Platforms that cannot be put into one image.
+    CANNOT_MERGE = ("nixoci::image::cannot_merge", Usage, "these images cannot be merged",
+        "`nixoci merge` makes one image of several, one for each platform. Two of them are for the same platform, or \
+         none was named.");
+    /// A warning: an index lists more than is there.
+    ABSENT_PLATFORM = ("nixoci::image::absent_platform", Image, "a platform of the image was left out",
+        "The image's index lists a platform whose content is not in the archive, or that is not Linux. Docker and \
+         containerd export such indexes when only one platform of an image was pulled. What is complete was taken, and \
+         the index was made anew.");
+    /// A warning: the layers are empty by themselves.
+    NEEDS_SNAPSHOTTER = ("nixoci::image::needs_snapshotter", Image, "the image needs nix-snapshotter",
+        "The image was made for nix-snapshotter: its layers hold mount points, and the store paths come from the \
+         machine that runs it. Docker, Podman and containerd without that plug-in load it and find nothing to run.");
+    /// Not a compression.
+    BAD_COMPRESSION = ("nixoci::image::compression", Usage, "not a compression",
+        "--compression takes gzip, zstd or none, and a level after a colon: `zstd:9`. gzip has the levels 1 to 9, zstd 1 \
+         to 19. Every registry and runtime reads gzip; zstd is smaller and much faster, and is read by containerd, \
+         Podman, and Docker since 23.0.");
     /// The source ends too early.
     TRUNCATED = ("nixoci::image::truncated", Image, "the image archive is truncated",
         "The file ends in the middle. An interrupted copy or a full disk leaves such files. If it comes from a Nix \
          store, `nix store verify PATH` says whether the store is damaged and `nix store repair PATH` mends it.");
-    /// The gzip stream is damaged.
+    /// Compressed data is damaged.
     CORRUPT_GZIP = ("nixoci::image::gzip", Image, "the compressed data is damaged",
-        "The file begins as gzip does, but its content cannot be decompressed or fails gzip's own checksum. If it \
+        "The file, or a layer in it, begins as gzip, zstd or xz does, but its content cannot be decompressed or fails \
+         its own checksum. If it \
          comes from a Nix store, `nix store verify PATH` says whether the store is damaged.");
     /// A tar archive is damaged.
     CORRUPT_TAR = ("nixoci::image::tar", Image, "a tar archive is damaged",
@@ -89,7 +113,8 @@ nixoci_core::codes! {
     /// Not a destination.
     BAD_DESTINATION = ("nixoci::destination::unknown", Usage, "not a destination",
         "-o takes `archive:FILE` (an archive that Docker, Podman and containerd load), `docker-archive:FILE` (the \
-         form of `docker save`), or a path that ends in .tar.");
+         form of `docker save`), `oci:DIR` and `oci-archive:FILE` (an OCI image layout), or a path that ends in .tar. \
+         The words of buildx are understood, too: `type=oci,dest=FILE`, `type=docker,dest=FILE`.");
     /// A destination that cannot be written.
     DESTINATION_UNUSABLE = ("nixoci::destination::unusable", Delivery, "the destination cannot be written",
         "The directory of the output does not exist or may not be written, or the output is a directory. nixoci \

@@ -30,8 +30,11 @@ pub(crate) struct ImageConfig {
     pub(crate) diff_ids: Vec<Digest>,
     /// The store paths of each layer; empty where the history does not say.
     pub(crate) store_paths: Vec<Vec<String>>,
-    /// The configuration with commands as lists, where it had one as a plain string.
-    pub(crate) mended: Option<String>,
+    /// The configuration as it is written, where that is not as it came: with commands as lists, and the date that was
+    /// asked for.
+    pub(crate) written: Option<String>,
+    /// The same, but with commands as they came.
+    pub(crate) source: Option<String>,
     pub(crate) warnings: Vec<Warning>,
 }
 
@@ -42,9 +45,9 @@ impl ImageConfig {
     ///
     /// `Cmd` or `Entrypoint` as a plain string is taken by Docker's classic store and refused by everyone else:
     /// their type in the specification is a list, and Docker 28 with the containerd store loads such an image
-    /// and cannot run it. [`mended`](ImageConfig::mended) then holds the same text with brackets around that
+    /// and cannot run it. [`written`](ImageConfig::written) then holds the same text with brackets around that
     /// string, and every other byte as it was.
-    pub(crate) fn parse(text: &str) -> Result<ImageConfig> {
+    pub(crate) fn parse(text: &str, created: Option<&str>) -> Result<ImageConfig> {
         let root = Object::parse(text, WHAT)?;
         let mut warnings = Vec::new();
         let platform = platform(&root, &mut warnings)?;
@@ -54,9 +57,13 @@ impl ImageConfig {
             Some(config) => config,
             None => Object::parse("{}", WHAT)?,
         };
+        let commands = commands(text, &config, &mut warnings);
+        let date = created.map(|created| date(text, &root, created));
+        let all: Vec<Edit> = commands.iter().cloned().chain(date.clone()).collect();
         Ok(ImageConfig {
             platform,
-            created: root.string("created")?,
+            created: created
+                .map_or_else(|| root.string("created"), |created| Ok(Some(created.to_owned())))?,
             entrypoint: config.words("Entrypoint")?,
             cmd: config.words("Cmd")?,
             env: config.strings("Env")?,
@@ -66,7 +73,8 @@ impl ImageConfig {
             labels: config.object("Labels")?.iter().flat_map(Object::texts).collect(),
             store_paths: store_paths(&root, diff_ids.len()),
             diff_ids,
-            mended: mend(text, &config, &mut warnings),
+            written: edit(text, all),
+            source: edit(text, date.into_iter().collect()),
             warnings,
         })
     }
@@ -139,33 +147,59 @@ fn listed_paths(comment: &str) -> Vec<String> {
     quoted.filter(|path| path.starts_with('/')).map(str::to_owned).collect()
 }
 
-fn mend(text: &str, config: &Object<'_>, warnings: &mut Vec<Warning>) -> Option<String> {
-    let mut strings: Vec<(usize, &str)> = Vec::new();
+/// A place in the text, what is there, and what takes its place.
+type Edit = (usize, usize, String);
+
+fn place_of(text: &str, value: &str) -> (usize, usize) {
+    // Raw values are slices of the text: where they begin in it is where they are replaced.
+    (value.as_ptr() as usize - text.as_ptr() as usize, value.len())
+}
+
+/// Commands that are plain strings become lists of one element.
+fn commands(text: &str, config: &Object<'_>, warnings: &mut Vec<Warning>) -> Vec<Edit> {
+    let mut edits = Vec::new();
     for key in ["Cmd", "Entrypoint"] {
         let found = config.all(key).map(|value| value.get()).filter(|value| value.starts_with('"'));
-        let before = strings.len();
-        // Raw values are slices of the text: where they begin in it is where they are replaced.
-        strings.extend(found.map(|value| (value.as_ptr() as usize - text.as_ptr() as usize, value)));
-        if strings.len() > before {
+        let before = edits.len();
+        edits.extend(found.map(|value| {
+            let (at, length) = place_of(text, value);
+            (at, length, format!("[{value}]"))
+        }));
+        if edits.len() > before {
             let text = format!("`{key}` is a plain string; a list of one element was written instead");
             warnings.push(Warning::new(&codes::COMMAND_IS_STRING, text));
         }
     }
-    if strings.is_empty() {
+    edits
+}
+
+/// The date of the image becomes this one.
+fn date(text: &str, root: &Object<'_>, created: &str) -> Edit {
+    let value = serde_json::Value::from(created).to_string();
+    match root.all("created").last() {
+        Some(old) => {
+            let (at, length) = place_of(text, old.get());
+            (at, length, value)
+        }
+        None => (text.find('{').map_or(0, |at| at + 1), 0, format!("\"created\":{value},")),
+    }
+}
+
+/// The text with these changes, every other byte as it was; nothing without changes.
+fn edit(text: &str, mut edits: Vec<Edit>) -> Option<String> {
+    if edits.is_empty() {
         return None;
     }
-    strings.sort_unstable();
-    let mut mended = String::with_capacity(text.len() + 2 * strings.len());
+    edits.sort_unstable();
+    let mut edited = String::with_capacity(text.len() + 64);
     let mut copied = 0;
-    for (at, value) in strings {
-        mended.push_str(&text[copied..at]);
-        mended.push('[');
-        mended.push_str(value);
-        mended.push(']');
-        copied = at + value.len();
+    for (at, length, new) in edits {
+        edited.push_str(&text[copied..at]);
+        edited.push_str(&new);
+        copied = at + length;
     }
-    mended.push_str(&text[copied..]);
-    Some(mended)
+    edited.push_str(&text[copied..]);
+    Some(edited)
 }
 
 #[cfg(test)]
@@ -185,11 +219,11 @@ mod tests {
         let text = config(
             ",\n \"config\": { \"X\" : 1.0,  \"Cmd\" :\"a\\u0062\" , \"Entrypoint\":\"\\\"e\" }, \"Cmd\":\"no\"",
         );
-        let parsed = ImageConfig::parse(&text).unwrap();
+        let parsed = ImageConfig::parse(&text, None).unwrap();
         assert_eq!(parsed.cmd, ["ab"]);
         assert_eq!(parsed.entrypoint, ["\"e"]);
         let expected = text.replace(r#""a\u0062""#, r#"["a\u0062"]"#).replace(r#""\"e""#, r#"["\"e"]"#);
-        assert_eq!(parsed.mended.unwrap(), expected);
+        assert_eq!(parsed.written.unwrap(), expected);
         assert_eq!(parsed.warnings.len(), 2);
     }
 
@@ -198,8 +232,8 @@ mod tests {
         let text = config(
             r#","config":{"Cmd":["a"],"Entrypoint":null,"Env":["A=b"],"User":"","preferLocalBuild":true}"#,
         );
-        let parsed = ImageConfig::parse(&text).unwrap();
-        assert!(parsed.mended.is_none() && parsed.warnings.is_empty());
+        let parsed = ImageConfig::parse(&text, None).unwrap();
+        assert!(parsed.written.is_none() && parsed.warnings.is_empty());
         assert_eq!(parsed.argv(), ["a"]);
         assert_eq!(parsed.user, None);
     }
@@ -208,9 +242,9 @@ mod tests {
     fn the_history_names_store_paths() {
         let history = r#","history":[{"comment":"store paths: ['/nix/store/a-x', '/nix/store/b-y']"},
             {"empty_layer":true}]"#;
-        let parsed = ImageConfig::parse(&config(history)).unwrap();
+        let parsed = ImageConfig::parse(&config(history), None).unwrap();
         assert_eq!(parsed.store_paths, [["/nix/store/a-x", "/nix/store/b-y"]]);
-        let odd = ImageConfig::parse(&config(r#","history":[{},{}]"#)).unwrap();
+        let odd = ImageConfig::parse(&config(r#","history":[{},{}]"#), None).unwrap();
         assert_eq!(odd.store_paths, [[""; 0]]);
     }
 
@@ -219,9 +253,9 @@ mod tests {
         let with = |os: &str, cpu: &str| {
             config("").replace("\"linux\"", &format!("{os:?}")).replace("\"amd64\"", &format!("{cpu:?}"))
         };
-        assert!(ImageConfig::parse(&with("darwin", "arm64")).err().unwrap().is(&codes::BAD_PLATFORM));
-        assert!(ImageConfig::parse(&with("linux", "pdp11")).err().unwrap().is(&codes::BAD_PLATFORM));
-        let alias = ImageConfig::parse(&with("linux", "aarch64")).unwrap();
+        assert!(ImageConfig::parse(&with("darwin", "arm64"), None).err().unwrap().is(&codes::BAD_PLATFORM));
+        assert!(ImageConfig::parse(&with("linux", "pdp11"), None).err().unwrap().is(&codes::BAD_PLATFORM));
+        let alias = ImageConfig::parse(&with("linux", "aarch64"), None).unwrap();
         assert_eq!(alias.platform.to_string(), "linux/arm64");
         assert_eq!(alias.warnings[0].code, codes::ARCHITECTURE_ALIAS.id);
     }
@@ -229,12 +263,12 @@ mod tests {
     proptest! {
         #[test]
         fn arbitrary_configurations_never_panic(text in ".{0,200}", at in 0usize..200, byte: u8) {
-            let _ = ImageConfig::parse(&text);
+            let _ = ImageConfig::parse(&text, None);
             let mut bytes = config(r#","config":{"Cmd":"x"},"history":[{"comment":"store paths: ['/a']"}]"#).into_bytes();
             let at = at % bytes.len();
             bytes[at] = byte;
             if let Ok(text) = std::str::from_utf8(&bytes) {
-                let _ = ImageConfig::parse(text);
+                let _ = ImageConfig::parse(text, Some("1970-01-01T00:00:01Z"));
             }
         }
     }

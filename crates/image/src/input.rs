@@ -10,7 +10,7 @@ use nixoci_core::{Error, Result};
 use tokio_util::sync::CancellationToken;
 
 use crate::codes;
-use crate::detect;
+use crate::directory;
 use crate::reference::Naming;
 
 /// A source of an image's bytes.
@@ -28,13 +28,13 @@ impl fmt::Debug for Input {
 }
 
 impl Input {
-    /// A file, or what a link such as `./result` points to.
+    /// A file, a directory with an OCI layout (or skopeo's `dir:`), or what a link such as `./result` points to.
     pub fn file(path: &Path) -> Result<Input> {
         let fail = |error: &io::Error| unreadable(path, error);
         let file = File::open(path).map_err(|error| fail(&error))?;
         let metadata = file.metadata().map_err(|error| fail(&error))?;
         if metadata.is_dir() {
-            return Err(detect::refuse(path));
+            return directory::input(path);
         }
         let size = metadata.is_file().then_some(metadata.len());
         let name = path.display().to_string();
@@ -56,8 +56,14 @@ pub(crate) fn unreadable(path: &Path, error: &io::Error) -> Error {
 /// What is asked of an image that is read.
 #[derive(Clone)]
 pub struct ReadOptions<'a> {
-    /// The platform it should be for; any when absent.
-    pub expect: Option<OciPlatform>,
+    /// The platforms it should be for; any when empty. Of an image for several platforms only these are taken.
+    pub expect: Vec<OciPlatform>,
+    /// Of several images in the source, the one with this name, tag or label.
+    pub only: Option<String>,
+    /// The platform whose image a reader without a choice gets: that of this machine's containers.
+    pub native: OciPlatform,
+    /// The date of the image, in place of its own (RFC 3339).
+    pub created: Option<String>,
     /// Whether another platform, and programs for another machine, are only warned about.
     pub allow_mismatch: bool,
     /// What it is to be called.
@@ -71,7 +77,16 @@ pub struct ReadOptions<'a> {
 impl<'a> ReadOptions<'a> {
     /// Options that ask for nothing in particular.
     pub fn new(cancel: &'a CancellationToken) -> Self {
-        ReadOptions { expect: None, allow_mismatch: false, names: Naming::Keep, cancel, progress: &|_, _| {} }
+        ReadOptions {
+            expect: Vec::new(),
+            only: None,
+            native: OciPlatform { os: "linux".to_owned(), architecture: "amd64".to_owned(), variant: None },
+            created: None,
+            allow_mismatch: false,
+            names: Naming::Keep,
+            cancel,
+            progress: &|_, _| {},
+        }
     }
 }
 

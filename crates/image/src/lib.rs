@@ -19,7 +19,9 @@ mod config;
 mod content;
 pub mod destination;
 pub mod detect;
-mod hybrid;
+mod directory;
+mod imported;
+mod inflate;
 mod input;
 mod json;
 mod machine;
@@ -30,16 +32,18 @@ pub mod runtime;
 mod summary;
 mod tar;
 mod text;
+mod write;
 
 pub use cache::{Cache, CacheEntry, CacheKey, CachedImage, Collected, check_link};
-pub use destination::{Delivered, Destination};
+pub use destination::{Delivered, DeliveredLayer, DeliveredPlatform, Destination, Writing, convert, merge};
 pub use detect::{Shape, describe};
-pub use hybrid::MANIFEST_TYPE;
+pub use imported::Imported;
 pub use input::{Input, ReadOptions};
 pub use machine::Machine;
 pub use read::{check, import};
 pub use reference::{Naming, Reference};
-pub use summary::{Executable, ImageSummary, LayerSummary, Verdict, Warning};
+pub use summary::{Executable, Image, ImageSummary, LayerSummary, Verdict, Warning};
+pub use write::{Codec, Encoding, INDEX_TYPE, MANIFEST_TYPE};
 
 use nixoci_core::{Error, Remedy};
 

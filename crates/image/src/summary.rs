@@ -11,7 +11,43 @@ use serde::{Deserialize, Serialize};
 use crate::codes;
 use crate::machine::Machine;
 
-/// An image that was read to its end, and whose every digest was right.
+/// An image, for one platform or several.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Image {
+    /// The digest of its manifest, or of its index where there are several platforms, in the hybrid archive.
+    pub digest: Option<Digest>,
+    /// What that is the digest of.
+    pub media_type: String,
+    /// One for each platform; there is at least one.
+    pub platforms: Vec<ImageSummary>,
+}
+
+impl Image {
+    /// Its names, in the form people type.
+    pub fn names(&self) -> &[String] {
+        self.platforms.first().map_or(&[], |platform| &platform.names)
+    }
+
+    /// Bytes of all layers of all platforms, uncompressed.
+    pub fn size(&self) -> u64 {
+        self.platforms.iter().map(|platform| platform.size).sum()
+    }
+
+    /// The one for this platform; the first where there is none.
+    pub fn native(&self, platform: &OciPlatform) -> Option<&ImageSummary> {
+        let fits = |one: &&ImageSummary| platform.matches(&one.platform);
+        self.platforms.iter().find(fits).or(self.platforms.first())
+    }
+
+    /// Its platforms, for people: `linux/amd64, linux/arm64`.
+    pub fn platform_names(&self) -> String {
+        let names: Vec<String> = self.platforms.iter().map(|one| one.platform.to_string()).collect();
+        names.join(", ")
+    }
+}
+
+/// An image for one platform that was read to its end, and whose every digest was right.
 ///
 /// It says nothing about what was asked for: whoever takes an image, fresh or from the cache, calls
 /// [`accept`](ImageSummary::accept) with that.
@@ -136,12 +172,12 @@ impl Warning {
 }
 
 impl ImageSummary {
-    /// Whether the image is what was asked for: for this platform, and with programs that run there. With
+    /// Whether the image is what was asked for: for one of these platforms, if any are named, and with programs that run there. With
     /// `allow_mismatch` a contradiction is a warning. Returns all warnings that the user should see.
     ///
     /// [`import`](crate::import) and [`check`](crate::check) have asked this already; an image from the cache
     /// must be asked again, because the question may be another one today.
-    pub fn accept(&self, expect: Option<&OciPlatform>, allow_mismatch: bool) -> Result<Vec<Warning>> {
+    pub fn accept(&self, expect: &[OciPlatform], allow_mismatch: bool) -> Result<Vec<Warning>> {
         let mut warnings = self.warnings.clone();
         for error in self.contradictions(expect) {
             if !allow_mismatch {
@@ -153,10 +189,10 @@ impl ImageSummary {
     }
 
     /// The most telling first: macOS programs explain more than the wrong CPU that comes with them.
-    fn contradictions(&self, expect: Option<&OciPlatform>) -> Vec<Error> {
-        let platform = expect
-            .filter(|expected| !expected.matches(&self.platform))
-            .map(|expected| platform_mismatch(expected, &self.platform));
+    fn contradictions(&self, expect: &[OciPlatform]) -> Vec<Error> {
+        let asked = expect.iter().any(|expected| expected.matches(&self.platform));
+        let platform =
+            expect.first().filter(|_| !asked).map(|expected| platform_mismatch(expected, &self.platform));
         match &self.verdict {
             Verdict::Mismatch { program } => {
                 let darwin = program.machine.as_ref().is_some_and(Machine::is_darwin);
@@ -248,21 +284,24 @@ mod tests {
 
     #[test]
     fn the_wrong_platform_is_an_error_or_a_warning() {
-        let arm64 = "linux/arm64".parse().unwrap();
+        let arm64: OciPlatform = "linux/arm64".parse().unwrap();
         let image = sample(Verdict::Runs);
-        assert!(image.accept(Some(&arm64), false).unwrap_err().is(&codes::PLATFORM_MISMATCH));
-        assert_eq!(image.accept(Some(&arm64), true).unwrap()[0].code, codes::PLATFORM_MISMATCH.id);
-        assert!(image.accept(None, false).unwrap().is_empty());
+        assert!(image.accept(std::slice::from_ref(&arm64), false).unwrap_err().is(&codes::PLATFORM_MISMATCH));
+        assert_eq!(
+            image.accept(std::slice::from_ref(&arm64), true).unwrap()[0].code,
+            codes::PLATFORM_MISMATCH.id
+        );
+        assert!(image.accept(&[], false).unwrap().is_empty());
     }
 
     #[test]
     fn macos_programs_are_named_before_the_platform() {
-        let arm64 = "linux/arm64".parse().unwrap();
+        let arm64: OciPlatform = "linux/arm64".parse().unwrap();
         let image = sample(mach());
-        let error = image.accept(Some(&arm64), false).unwrap_err();
+        let error = image.accept(std::slice::from_ref(&arm64), false).unwrap_err();
         assert!(error.is(&codes::WRONG_MACHINE));
         assert_eq!(error.report().causes[0], "/bin/hello is for darwin/arm64 (Mach-O)");
-        assert_eq!(image.accept(Some(&arm64), true).unwrap().len(), 2);
+        assert_eq!(image.accept(std::slice::from_ref(&arm64), true).unwrap().len(), 2);
     }
 
     #[test]

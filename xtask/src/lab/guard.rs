@@ -36,7 +36,9 @@ pub(crate) fn run(state: &State) -> Result<()> {
     prepare(state)?;
     fs::write(state.live("guard.pid"), std::process::id().to_string())?;
 
-    let result = watch(state, &stop);
+    // Whoever wants a lease of a lab that is ending waits until it has ended, and then finds none.
+    let mut closed = None;
+    let result = watch(state, &stop, &mut closed);
     clean(state);
     // Stores and images of a lab that is gone are of no use to anyone; its logs may be.
     if !state.live("failed").exists() {
@@ -45,7 +47,8 @@ pub(crate) fn run(state: &State) -> Result<()> {
     result
 }
 
-fn watch(state: &State, stop: &AtomicBool) -> Result<()> {
+/// Watches until the lab is to end, and ends it. `closed` gets what keeps others from using it.
+fn watch(state: &State, stop: &AtomicBool, closed: &mut Option<fs::File>) -> Result<()> {
     let mut init = start(state)?;
     loop {
         if let Some(status) = init.try_wait()? {
@@ -56,8 +59,10 @@ fn watch(state: &State, stop: &AtomicBool) -> Result<()> {
             }
             return Ok(());
         }
-        let wanted = state.path(PERSISTENT).exists() || !state.nobody_leases()?;
-        if stop.load(Ordering::Relaxed) || !wanted {
+        if !state.path(PERSISTENT).exists() {
+            *closed = state.no_more_leases()?;
+        }
+        if stop.load(Ordering::Relaxed) || closed.is_some() {
             break;
         }
         thread::sleep(Duration::from_millis(100));

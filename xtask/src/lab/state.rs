@@ -79,9 +79,10 @@ impl State {
         Ok(file)
     }
 
-    pub(crate) fn nobody_leases(&self) -> Result<bool> {
+    /// If nobody holds a lease: what keeps everybody from getting one, for as long as it lives.
+    pub(crate) fn no_more_leases(&self) -> Result<Option<File>> {
         let file = open(&self.path("lease.lock"))?;
-        Ok(flock(&file, FlockOperation::NonBlockingLockExclusive).is_ok())
+        Ok(flock(&file, FlockOperation::NonBlockingLockExclusive).ok().map(|()| file))
     }
 
     /// Held by whoever starts or stops the lab.

@@ -8,6 +8,8 @@ use std::time::SystemTime;
 use nixoci_core::Result;
 
 use super::evict::{delete, oldest_first};
+use crate::summary::Image;
+
 use super::{Cache, Record, links, lock};
 
 /// An image in the cache.
@@ -17,7 +19,7 @@ pub struct CacheEntry {
     pub archive: PathBuf,
     /// Its names; none for an image without one, and for an entry that cannot be read any more.
     pub names: Vec<String>,
-    /// Its platform; `None` for an entry that cannot be read any more.
+    /// Its platforms: `linux/amd64, linux/arm64`; `None` for an entry that cannot be read any more.
     pub platform: Option<String>,
     /// The bytes it takes.
     pub size: u64,
@@ -63,10 +65,11 @@ impl Cache {
         let entries = oldest_first(self.sweep()).into_iter().rev();
         let entries = entries.map(|entry| {
             let links = kept.get(entry.archive.file_name().unwrap_or_default());
-            let summary = record(&entry.archive).map(|record| record.summary);
+            let images = record(&entry.archive).map(|record| record.content.images).unwrap_or_default();
+            let platforms: Vec<String> = images.iter().map(Image::platform_names).collect();
             CacheEntry {
-                names: summary.as_ref().map(|summary| summary.names.clone()).unwrap_or_default(),
-                platform: summary.map(|summary| summary.platform.to_string()),
+                names: images.iter().flat_map(|image| image.names().to_vec()).collect(),
+                platform: platforms.first().cloned(),
                 size: entry.size,
                 last_used: entry.used,
                 links: links.cloned().unwrap_or_default(),

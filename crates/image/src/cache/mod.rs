@@ -23,6 +23,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use nixoci_core::digest::Digest;
+use nixoci_core::platform::OciPlatform;
 use nixoci_core::temporary::{TemporaryFiles, Unguarded};
 use nixoci_core::{Error, Remedy, Result};
 use serde::{Deserialize, Serialize};
@@ -30,15 +31,17 @@ use sha2::{Digest as _, Sha256};
 use tokio_util::sync::CancellationToken;
 
 use crate::codes;
+use crate::destination::{Writing, merge_cached};
+use crate::imported::Imported;
 use crate::reference::Naming;
-use crate::summary::ImageSummary;
+use crate::summary::{Image, ImageSummary};
 
 pub use entries::{CacheEntry, Collected};
 pub use links::check_link;
 
 /// Part of every key: another number, and nothing that was cached before is found any more. Raise it when the
 /// archive, the summary, or a check changes.
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 
 /// How many bytes of images are kept by default.
 pub const DEFAULT_LIMIT: u64 = 20 << 30;
@@ -48,10 +51,30 @@ pub const DEFAULT_LIMIT: u64 = 20 << 30;
 pub struct CacheKey(String);
 
 impl CacheKey {
-    /// The key of an image made from a store path with this narHash, and named so.
-    pub fn new(nar_hash: &Digest, naming: &Naming) -> CacheKey {
+    /// The key of the images made from a store path with this narHash, named and dated so.
+    pub fn new(nar_hash: &Digest, naming: &Naming, created: Option<&str>) -> CacheKey {
         let naming = serde_json::to_string(naming).unwrap_or_default();
-        let text = format!("nixoci image {FORMAT}\n{nar_hash}\n{naming}\n");
+        let created = created.unwrap_or_default();
+        CacheKey::of(&format!("nixoci image {FORMAT}\n{nar_hash}\n{naming}\n{created}\n"))
+    }
+
+    /// The key of one image for several platforms, made of those with these keys.
+    pub fn merged(parts: &[CacheKey]) -> CacheKey {
+        let parts: Vec<&str> = parts.iter().map(|part| part.0.as_str()).collect();
+        CacheKey::of(&format!("nixoci merged {FORMAT}\n{}\n", parts.join("\n")))
+    }
+
+    /// The key of a part of the images of a source: these platforms, that name.
+    #[must_use]
+    pub fn only(self, platforms: &[OciPlatform], name: Option<&str>) -> CacheKey {
+        if platforms.is_empty() && name.is_none() {
+            return self;
+        }
+        let platforms: Vec<String> = platforms.iter().map(ToString::to_string).collect();
+        CacheKey::of(&format!("{self}\n{}\n{}\n", platforms.join(" "), name.unwrap_or_default()))
+    }
+
+    fn of(text: &str) -> CacheKey {
         CacheKey(Digest::from_bytes(Sha256::digest(text.as_bytes()).into()).hex())
     }
 }
@@ -67,17 +90,39 @@ impl fmt::Display for CacheKey {
 pub struct CachedImage {
     /// The hybrid archive.
     pub archive: PathBuf,
-    /// What is known about it. [`accept`](ImageSummary::accept) says whether it is what was asked for.
-    pub summary: ImageSummary,
+    content: Arc<Imported>,
     /// Holds a shared lock on the archive.
     _lock: Arc<File>,
 }
 
 #[cfg(test)]
 impl CachedImage {
-    /// An image that is in no cache.
-    pub(crate) fn imagined(archive: impl Into<PathBuf>, summary: ImageSummary) -> std::io::Result<Self> {
-        Ok(CachedImage { archive: archive.into(), summary, _lock: Arc::new(File::open("/dev/null")?) })
+    /// Images that are in no cache.
+    pub(crate) fn imagined(archive: impl Into<PathBuf>, images: Vec<Image>) -> std::io::Result<Self> {
+        let content = Arc::new(Imported { images, out: Vec::new() });
+        Ok(CachedImage { archive: archive.into(), content, _lock: Arc::new(File::open("/dev/null")?) })
+    }
+}
+
+impl CachedImage {
+    /// The images in it; there is at least one. [`accept`](ImageSummary::accept) says whether they are what was asked
+    /// for.
+    pub fn images(&self) -> &[Image] {
+        &self.content.images
+    }
+
+    /// Every platform of every image.
+    pub fn platforms(&self) -> impl Iterator<Item = &ImageSummary> {
+        self.content.images.iter().flat_map(|image| &image.platforms)
+    }
+
+    /// All names of all images, in the form people type.
+    pub fn names(&self) -> impl Iterator<Item = &String> {
+        self.content.images.iter().flat_map(Image::names)
+    }
+
+    pub(crate) fn content(&self) -> &Imported {
+        &self.content
     }
 }
 
@@ -95,7 +140,7 @@ pub struct Cache {
 #[serde(rename_all = "camelCase")]
 struct Record {
     archive_size: u64,
-    summary: ImageSummary,
+    content: Imported,
 }
 
 fn cache_error(what: impl Into<String>) -> impl FnOnce(io::Error) -> Error {
@@ -160,7 +205,7 @@ impl Cache {
         }
         // Only the order of eviction hangs on this.
         let _ = File::open(&record).and_then(|file| file.set_modified(SystemTime::now()));
-        Ok(Some(CachedImage { archive, summary: content.summary, _lock: Arc::new(lock) }))
+        Ok(Some(CachedImage { archive, content: Arc::new(content.content), _lock: Arc::new(lock) }))
     }
 
     /// The image of this key; `make` writes it if it is not here. Of several processes that want the same image
@@ -168,7 +213,7 @@ impl Cache {
     pub fn fill(
         &self,
         key: &CacheKey,
-        make: impl FnOnce(&mut File) -> Result<ImageSummary>,
+        make: impl FnOnce(&mut File) -> Result<Imported>,
     ) -> Result<CachedImage> {
         let part = self.file(key, "part");
         let mut file = lock::exclusive(&part, &self.cancel)?;
@@ -181,22 +226,38 @@ impl Cache {
         self.evict();
         // A process that died may have left a beginning.
         file.set_len(0).map_err(cache_error("the cache cannot be written"))?;
-        let summary = make(&mut file).map_err(|error| self.explain(error))?;
+        let content = make(&mut file).map_err(|error| self.explain(error))?;
         let size = file.metadata().map_err(cache_error("the cache cannot be read"))?.len();
         let archive = self.file(key, "tar");
         {
             // Nobody may sweep the record before its archive appears, nor evict the archive before it is in use.
             let _guard = self.lock_all()?;
-            self.write_record(key, &Record { archive_size: size, summary: summary.clone() })?;
+            self.write_record(key, &Record { archive_size: size, content: content.clone() })?;
             fs::rename(&part, &archive).map_err(cache_error("the cache cannot be written"))?;
             unfinished.keep();
             file.unlock()
                 .and_then(|()| file.lock_shared())
                 .map_err(cache_error("the cache cannot be locked"))?;
         }
-        let image = CachedImage { archive, summary, _lock: Arc::new(file) };
+        let image = CachedImage { archive, content: Arc::new(content), _lock: Arc::new(file) };
         self.evict();
         Ok(image)
+    }
+
+    /// One image for several platforms, made of images that are in the cache.
+    ///
+    /// # Errors
+    /// [`codes::CANNOT_MERGE`], and those of the cache.
+    pub fn merge(
+        &self,
+        key: &CacheKey,
+        parts: &[&CachedImage],
+        writing: &Writing<'_>,
+    ) -> Result<CachedImage> {
+        match self.lookup(key)? {
+            Some(image) => Ok(image),
+            None => self.fill(key, |file| merge_cached(parts, writing, file)),
+        }
     }
 
     /// A full disk is only of use with the directory that is on it.

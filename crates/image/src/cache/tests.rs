@@ -1,20 +1,26 @@
 use super::*;
 use crate::summary::{Verdict, sample};
+
+fn imported() -> Imported {
+    let image = Image { digest: None, media_type: String::new(), platforms: vec![sample(Verdict::Runs)] };
+    Imported { images: vec![image], out: Vec::new() }
+}
+
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 fn key(number: u8) -> CacheKey {
-    CacheKey::new(&Digest::from_bytes([number; 32]), &Naming::Keep)
+    CacheKey::new(&Digest::from_bytes([number; 32]), &Naming::Keep, None)
 }
 
-fn make(content: &[u8]) -> impl FnOnce(&mut File) -> Result<ImageSummary> {
+fn make(content: &[u8]) -> impl FnOnce(&mut File) -> Result<Imported> {
     let content = content.to_vec();
     move |file| {
         file.write_all(&content).unwrap();
-        Ok(sample(Verdict::Runs))
+        Ok(imported())
     }
 }
 
-fn never(_: &mut File) -> Result<ImageSummary> {
+fn never(_: &mut File) -> Result<Imported> {
     panic!("it is in the cache")
 }
 
@@ -35,15 +41,15 @@ fn an_image_is_made_once() {
     assert!(cache.lookup(&key(1)).unwrap().is_none());
     let image = cache.fill(&key(1), make(b"archive")).unwrap();
     assert_eq!(fs::read(&image.archive).unwrap(), b"archive");
-    assert_eq!(cache.fill(&key(1), never).unwrap().summary, sample(Verdict::Runs));
+    assert_eq!(cache.fill(&key(1), never).unwrap().images(), imported().images);
     assert_eq!(names(&cache.dir).len(), 2);
 }
 
 #[test]
 fn names_and_content_decide_the_key() {
     let hash = Digest::from_bytes([1; 32]);
-    let tag = CacheKey::new(&hash, &Naming::Tag("a".into()));
-    let name = CacheKey::new(&hash, &Naming::Replace(vec!["a".parse().unwrap()]));
+    let tag = CacheKey::new(&hash, &Naming::Tag("a".into()), None);
+    let name = CacheKey::new(&hash, &Naming::Replace(vec!["a".parse().unwrap()]), None);
     assert_ne!(tag, name);
     assert_ne!(key(1), tag);
     assert_eq!(key(1), key(1));

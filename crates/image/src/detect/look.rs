@@ -4,10 +4,9 @@ use std::fs::File;
 use std::io::{self, BufReader, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
-use flate2::bufread::MultiGzDecoder;
-
 use super::{Compression, Shape, head, plain};
 use crate::content::clean;
+use crate::inflate;
 use crate::tar::{Item, Reader, looks_like_header};
 
 /// How much of a file decides what it is.
@@ -73,13 +72,13 @@ pub(super) fn file(path: &Path) -> io::Result<Shape> {
             let names = names_by_seeking(File::open(path)?);
             Ok(archive(&names, Compression::None))
         }
-        Compression::Gzip => {
-            let decoder = MultiGzDecoder::new(BufReader::new(File::open(path)?)).take(DEPTH);
-            Ok(compressed(decoder, Compression::Gzip))
-        }
         Compression::None => Ok(bytes(&start)),
         // The content cannot be seen; archives are what people compress so.
-        other => Ok(Shape::DockerArchive { compression: other }),
+        Compression::Bzip2 => Ok(Shape::DockerArchive { compression: Compression::Bzip2 }),
+        compression => {
+            let decoder = inflate::reader(BufReader::new(File::open(path)?), compression)?;
+            Ok(compressed(decoder.take(DEPTH), compression))
+        }
     }
 }
 

@@ -11,12 +11,16 @@ use std::path::{Path, PathBuf};
 
 use nixoci_core::{Error, Remedy, Result, ResultExt};
 
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
 use crate::codes;
 use crate::input::unreadable;
 use crate::machine::{Head, Machine};
 
 /// How a file is compressed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum Compression {
     /// Not at all.
@@ -117,7 +121,13 @@ pub enum Shape {
 impl Shape {
     /// Whether [`import`](crate::import) takes it.
     pub fn is_readable(&self) -> bool {
-        matches!(self, Shape::DockerArchive { compression: Compression::None | Compression::Gzip })
+        match self {
+            Shape::DockerArchive { compression } | Shape::OciArchive { compression } => {
+                *compression != Compression::Bzip2
+            }
+            Shape::OciLayout | Shape::SkopeoDir => true,
+            _ => false,
+        }
     }
 
     /// Whether it is an image, or describes one, in whatever form.
@@ -201,10 +211,15 @@ pub(crate) fn refuse_bytes(name: &str, path: Option<&Path>, bytes: &[u8]) -> Err
 
 fn refuse_shape(name: &str, shape: &Shape) -> Error {
     if shape.is_image() && !shape.is_readable() {
-        let error = Error::new(&codes::NOT_READ_YET, format!("{name} is {shape}"))
-            .because("this version of nixoci reads docker-archives, plain or compressed with gzip");
+        let error = Error::new(&codes::NOT_READ_YET, format!("{name} is {shape}"));
         return match shape {
-            Shape::StreamScript { .. } | Shape::StreamConf => error.remedy(Remedy::advice(
+            Shape::StreamScript { .. } => error
+                .because("it is a program that writes the image, and is run only as a part of a build")
+                .remedy(Remedy::command("run it, if it is for this machine", format!("{name} | nixoci load -")))
+                .remedy(Remedy::advice(
+                    "or use `dockerTools.buildLayeredImage`, which takes the same arguments as `streamLayeredImage`",
+                )),
+            Shape::StreamConf => error.because("it describes an image, and holds none").remedy(Remedy::advice(
                 "use `dockerTools.buildLayeredImage`, which takes the same arguments as `streamLayeredImage`",
             )),
             Shape::Nix2container => error.remedy(Remedy::advice(
@@ -245,9 +260,8 @@ pub(crate) fn not_an_image(name: &str, what: &str) -> Error {
 pub(crate) fn unsupported(name: &str, compression: Compression) -> Error {
     let tool = compression.to_string();
     Error::new(&codes::NOT_READ_YET, format!("{name} is compressed with {tool}"))
-        .because("this version of nixoci reads plain and gzip archives")
-        .remedy(Remedy::advice("with dockerTools, `compressor = \"gz\"` or \"none\" gives such an archive"))
-        .remedy(Remedy::command("decompress it first", format!("{tool} -dc {name} > image.tar")))
+        .because("images are read plain, or compressed with gzip, zstd or xz")
+        .remedy(Remedy::command("decompress it first", format!("{tool} -dc {name} | nixoci load -")))
 }
 
 /// The first bytes of a file.

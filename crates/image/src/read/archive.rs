@@ -6,15 +6,17 @@
 use std::collections::HashMap;
 use std::path::PathBuf;
 
+use nixoci_core::digest::Digest;
 use nixoci_core::text;
 use nixoci_core::{Error, Result};
+
+use sha2::{Digest as _, Sha256};
 
 use super::layer::{Layer, ReadLayer};
 use crate::codes;
 use crate::content::{Budget, clean};
-use crate::detect;
-use crate::hybrid::Placer;
-use crate::pipeline::Write;
+use crate::detect::{self, Compression};
+use crate::pipeline::Outbox;
 use crate::tar::{BLOCK, Entry, Item, Kind, Reader, looks_like_header};
 use crate::text::show;
 
@@ -31,14 +33,14 @@ const IMAGE_LIMIT: u64 = 1 << 40;
 pub(super) enum Member {
     /// The layer of this number.
     Layer(usize),
-    /// JSON.
-    Json(Vec<u8>),
+    /// The JSON document of this number.
+    Json(usize),
     /// JSON beyond the limits, of this size.
     HugeJson(u64),
     /// Another name of this member.
     Link(Vec<u8>),
     /// Anything else; of a compressed file, how.
-    Other(detect::Compression),
+    Other(Compression),
 }
 
 /// The member whose data is passing.
@@ -50,7 +52,12 @@ enum Current {
         size: u64,
         head: Vec<u8>,
     },
-    Layer(Vec<u8>, Box<Layer>),
+    Layer {
+        name: Vec<u8>,
+        layer: Box<Layer>,
+        /// Whether it is stored as it comes.
+        as_is: bool,
+    },
     Json(Vec<u8>, Vec<u8>),
     /// Nothing of interest.
     Skip,
@@ -65,9 +72,16 @@ pub(super) struct Archive {
     /// A source of less than a block.
     short: Vec<u8>,
     bytes: u64,
+    /// What compressed layers may still decompress to.
+    room: u64,
     json: u64,
     contents: Contents,
-    placer: Option<Placer>,
+}
+
+/// A JSON document.
+pub(super) struct Document {
+    pub(super) digest: Digest,
+    pub(super) bytes: Vec<u8>,
 }
 
 /// What an archive held.
@@ -78,15 +92,15 @@ pub(super) struct Contents {
     pub(super) members: HashMap<Vec<u8>, Member>,
     /// All layers, in the order of the archive.
     pub(super) layers: Vec<ReadLayer>,
+    /// All JSON documents.
+    pub(super) documents: Vec<Document>,
     /// What is left of the limits on contents.
     pub(super) budget: Budget,
-    /// Where layers were written.
-    pub(super) placed: Vec<crate::hybrid::Placed>,
 }
 
 impl Archive {
-    /// An archive at its beginning; `output` is where the first layer goes, if they are written at all.
-    pub(super) fn new(name: &str, path: Option<PathBuf>, output: Option<u64>) -> Self {
+    /// An archive at its beginning.
+    pub(super) fn new(name: &str, path: Option<PathBuf>) -> Self {
         Archive {
             name: name.to_owned(),
             path,
@@ -94,20 +108,20 @@ impl Archive {
             current: Current::None,
             short: Vec::new(),
             bytes: 0,
+            room: IMAGE_LIMIT,
             json: 0,
             contents: Contents {
                 name: name.to_owned(),
                 members: HashMap::new(),
                 layers: Vec::new(),
+                documents: Vec::new(),
                 budget: Budget::new(),
-                placed: Vec::new(),
             },
-            placer: output.map(Placer::new),
         }
     }
 
-    /// Takes the next bytes; what of them is to be written goes to `writes`.
-    pub(super) fn feed(&mut self, bytes: &[u8], writes: &mut Vec<Write>) -> Result<()> {
+    /// Takes the next bytes; what of them is to be stored goes to `outbox`.
+    pub(super) fn feed(&mut self, bytes: &[u8], outbox: &mut Outbox<'_>) -> Result<()> {
         let first = self.bytes == 0;
         if first && bytes.len() < BLOCK {
             // Buffers come full: this is all there is, unless the source fails, which explains more.
@@ -128,9 +142,9 @@ impl Archive {
                 Item::Entry(entry) => self.begin(entry)?,
                 Item::Data(data) => {
                     let end = bytes.len() - rest.len();
-                    self.data(data, end - data.len(), writes);
+                    self.data(data, end - data.len(), outbox);
                 }
-                Item::EntryEnd => self.end(writes),
+                Item::EntryEnd => self.end(outbox),
             }
         }
         Ok(())
@@ -165,30 +179,25 @@ impl Archive {
             Kind::HardLink => clean(&entry.link).ok().map(Member::Link),
             _ => None,
         };
-        self.contents.members.insert(name, member.unwrap_or(Member::Other(detect::Compression::None)));
+        self.contents.members.insert(name, member.unwrap_or(Member::Other(Compression::None)));
         self.current = Current::Skip;
         Ok(())
     }
 
     /// Data of the current member, which is at `at` in the buffer.
-    fn data(&mut self, data: &[u8], at: usize, writes: &mut Vec<Write>) {
+    fn data(&mut self, data: &[u8], at: usize, outbox: &mut Outbox<'_>) {
         match &mut self.current {
-            Current::Layer(_, layer) => {
-                layer.feed(data, &mut self.contents.budget);
-                if let Some(placer) = &mut self.placer {
-                    placer.part(at..at + data.len(), writes);
-                }
-            }
+            Current::Layer { .. } => self.layer(data, Some(at), outbox),
             Current::Json(_, text) => text.extend_from_slice(data),
             Current::Sniffing { size, head, .. } => {
                 let wanted = usize::try_from(*size).unwrap_or(usize::MAX).min(BLOCK) - head.len();
                 let (taken, rest) = data.split_at(wanted.min(data.len()));
                 head.extend_from_slice(taken);
                 if taken.len() == wanted {
-                    self.decide(writes);
+                    self.decide(outbox);
                     let at = at + taken.len();
                     if !rest.is_empty() {
-                        self.data(rest, at, writes);
+                        self.data(rest, at, outbox);
                     }
                 }
             }
@@ -196,25 +205,41 @@ impl Archive {
         }
     }
 
+    /// Bytes of the current layer, which are at `at` in the buffer, or elsewhere.
+    fn layer(&mut self, data: &[u8], at: Option<usize>, outbox: &mut Outbox<'_>) {
+        let Current::Layer { layer, as_is, .. } = &mut self.current else { return };
+        if *as_is {
+            match at {
+                Some(at) => outbox.part(at..at + data.len()),
+                None => outbox.bytes(data.to_vec()),
+            }
+        }
+        let stores = !*as_is && outbox.stores();
+        layer.feed(data, &mut self.contents.budget, &mut self.room, |inflated| {
+            if stores {
+                outbox.bytes(inflated.to_vec());
+            }
+            !outbox.closed()
+        });
+    }
+
     /// Tells by its first bytes what the current member is.
-    fn decide(&mut self, writes: &mut Vec<Write>) {
+    fn decide(&mut self, outbox: &mut Outbox<'_>) {
         let Current::Sniffing { name, size, head } = std::mem::replace(&mut self.current, Current::Skip)
         else {
             return;
         };
-        if looks_like_header(&head) {
-            let mut layer = Box::new(Layer::new());
-            layer.feed(&head, &mut self.contents.budget);
-            if let Some(placer) = &mut self.placer {
-                placer.begin();
-                placer.bytes(head, writes);
-            }
-            self.current = Current::Layer(name, layer);
-            return;
+        let compression = Compression::of(&head);
+        let is_layer = looks_like_header(&head) || compression != Compression::None;
+        if is_layer && let Some(layer) = Layer::new(compression) {
+            // An uncompressed layer is stored as it comes in any case, as far as this side is concerned.
+            let as_is = compression == Compression::None || outbox.keeps(compression);
+            outbox.begin(compression);
+            self.current = Current::Layer { name, layer: Box::new(layer), as_is };
+            return self.layer(&head, None, outbox);
         }
         let is_json = head.trim_ascii_start().first().is_some_and(|byte| matches!(byte, b'{' | b'['));
         if !is_json {
-            let compression = detect::Compression::of(&head);
             self.contents.members.insert(name, Member::Other(compression));
         } else if size > JSON_LIMIT || self.json + size > JSON_TOTAL {
             self.contents.members.insert(name, Member::HugeJson(size));
@@ -224,30 +249,29 @@ impl Archive {
         }
     }
 
-    fn end(&mut self, writes: &mut Vec<Write>) {
+    fn end(&mut self, outbox: &mut Outbox<'_>) {
         match std::mem::replace(&mut self.current, Current::None) {
-            Current::Layer(name, layer) => {
+            Current::Layer { name, layer, as_is } => {
                 let layer = layer.finish();
-                if let Some(placer) = &mut self.placer {
-                    placer.end(layer.digest, layer.size, writes);
-                }
+                outbox.end(layer.digest, if as_is { layer.blob } else { layer.digest });
                 self.contents.members.insert(name, Member::Layer(self.contents.layers.len()));
                 self.contents.layers.push(layer);
             }
-            Current::Json(name, text) => {
-                self.contents.members.insert(name, Member::Json(text));
+            Current::Json(name, bytes) => {
+                let digest = Digest::from_bytes(Sha256::digest(&bytes).into());
+                self.contents.members.insert(name, Member::Json(self.contents.documents.len()));
+                self.contents.documents.push(Document { digest, bytes });
             }
             Current::None | Current::Skip | Current::Sniffing { .. } => {}
         }
     }
 
     /// Ends the archive.
-    pub(super) fn finish(mut self) -> Result<Contents> {
+    pub(super) fn finish(self) -> Result<Contents> {
         if self.bytes == 0 {
             return Err(detect::refuse_bytes(&self.name, self.path.as_deref(), &self.short));
         }
         self.tar.finish().map_err(|error| self.damaged(&error))?;
-        self.contents.placed = self.placer.take().map(Placer::finish).unwrap_or_default();
         Ok(self.contents)
     }
 }

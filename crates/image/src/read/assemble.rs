@@ -1,71 +1,236 @@
-//! Putting the parts together: what the manifest names, checked against what was there.
+//! Putting the parts together: what the archive says it holds, checked against what was there.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 
 use nixoci_core::digest::Digest;
-use nixoci_core::text::bytes;
+use nixoci_core::platform::OciPlatform;
 use nixoci_core::{Error, Remedy, Result};
-use sha2::{Digest as _, Sha256};
 
-use super::archive::{Contents, JSON_LIMIT, Member};
+use super::archive::Contents;
+use super::found::{self, FoundImage, FoundVariant};
 use super::layer::ReadLayer;
+use super::oci::needs_snapshotter;
 use crate::codes;
 use crate::config::ImageConfig;
 use crate::content::{self, Launch, Tree};
-use crate::detect::{self, Compression};
-use crate::hybrid::{Documents, Placed};
+use crate::detect::Compression;
 use crate::input::ReadOptions;
-use crate::json::{self, Object};
+use crate::json;
 use crate::reference::{Naming, Reference};
-use crate::summary::{ImageSummary, LayerSummary, Verdict, Warning};
+use crate::summary::{Image, ImageSummary, LayerSummary, Verdict, Warning};
 use crate::text::show;
+use crate::write::{MANIFEST_TYPE, OutImage, OutVariant, Stored};
 
-/// How many links lead from a name in the manifest to a member.
-const LINK_LIMIT: usize = 16;
 /// More layers than this cannot be stacked by overlay file systems. Source: containerd and moby, which pack
 /// mount options into one page; moby's `maxDepth` is 128 with the container's own layer.
 const STACK_LIMIT: usize = 127;
-/// Far beyond what any runtime takes: a manifest that lists more is an attack.
-const LAYER_LIMIT: usize = 4096;
 
 /// An image that was read to its end and is in order.
-pub(super) struct Image {
+pub(crate) struct ReadImage {
+    pub(super) names: Vec<Reference>,
+    pub(super) variants: Vec<ReadVariant>,
+}
+
+/// An image for one platform.
+pub(crate) struct ReadVariant {
     pub(super) summary: ImageSummary,
-    pub(super) documents: Documents,
-    /// The layers in the output, and whether the image uses them.
-    pub(super) placed: Vec<Placed>,
-}
-
-/// What manifest.json says about one image.
-struct Manifest {
     config: String,
-    names: Vec<String>,
-    layers: Vec<String>,
+    source_config: Option<String>,
+    /// Numbers of layers among those that were read.
+    layers: Vec<usize>,
+    manifest: Option<String>,
+    annotations: BTreeMap<String, String>,
+    layer_annotations: Vec<BTreeMap<String, String>>,
 }
 
-/// Checks an archive's contents against its manifest and configuration.
-pub(super) fn assemble(contents: Contents, options: &ReadOptions<'_>) -> Result<Image> {
-    let manifest = manifest(&contents)?;
-    let config_bytes = contents.json(&manifest.config)?;
-    verify_config_name(&manifest.config, config_bytes)?;
+impl ReadImage {
+    /// The image as it is written, with its layers as they were stored.
+    pub(super) fn out(&self, stored: &[Stored]) -> OutImage {
+        let variants = self.variants.iter().map(|variant| variant.out(stored)).collect();
+        OutImage { names: self.names.clone(), variants }
+    }
+
+    /// What is known about it.
+    pub(crate) fn into_image(self) -> Image {
+        let platforms: Vec<ImageSummary> = self.variants.into_iter().map(|variant| variant.summary).collect();
+        // An index has a digest only once it is written.
+        Image {
+            digest: platforms.first().map(|one| one.manifest_digest),
+            media_type: MANIFEST_TYPE.to_owned(),
+            platforms,
+        }
+    }
+}
+
+impl ReadVariant {
+    fn out(&self, stored: &[Stored]) -> OutVariant {
+        OutVariant {
+            platform: self.summary.platform.clone(),
+            config: self.config.clone(),
+            source_config: self.source_config.clone(),
+            // Every layer that was read was stored.
+            layers: self.layers.iter().filter_map(|number| stored.get(*number)).copied().collect(),
+            manifest: self.manifest.clone(),
+            annotations: self.annotations.clone(),
+            layer_annotations: self.layer_annotations.clone(),
+        }
+    }
+}
+
+/// Checks an archive's contents against what it says it holds, and picks what was asked for.
+pub(super) fn assemble(contents: &Contents, options: &ReadOptions<'_>) -> Result<Vec<ReadImage>> {
+    let found = choose(contents, found::images(contents)?, options)?;
+    if found.len() > 1 && matches!(options.names, Naming::Replace(_)) {
+        return Err(several(contents, &found));
+    }
+    found.iter().map(|image| one(contents, image, options)).collect()
+}
+
+/// The image that was asked for by name; all of them if none was.
+fn choose(contents: &Contents, found: Vec<FoundImage>, options: &ReadOptions<'_>) -> Result<Vec<FoundImage>> {
+    let Some(wanted) = &options.only else { return Ok(found) };
+    let parsed = Reference::parse(wanted).ok();
+    let is_it = |image: &FoundImage| {
+        image
+            .names
+            .iter()
+            .chain(&image.labels)
+            .any(|name| name == wanted || (parsed.is_some() && Reference::parse(name).ok() == parsed))
+    };
+    let names = listed(&found);
+    let chosen: Vec<FoundImage> = found.into_iter().filter(is_it).collect();
+    if chosen.is_empty() {
+        let shown = show(wanted.as_bytes());
+        return Err(Error::new(&codes::NO_SUCH_IMAGE, format!("{} has no image `{shown}`", contents.name))
+            .because(format!("it has {names}")));
+    }
+    Ok(chosen)
+}
+
+fn listed(found: &[FoundImage]) -> String {
+    let names = found.iter().filter_map(|image| image.names.first().or(image.labels.first()));
+    let names: Vec<String> = names.take(10).map(|name| show(name.as_bytes())).collect();
+    if names.is_empty() { "images without names".to_owned() } else { names.join(", ") }
+}
+
+fn several(contents: &Contents, found: &[FoundImage]) -> Error {
+    Error::new(&codes::SEVERAL_IMAGES, format!("{} holds {} images", contents.name, found.len()))
+        .because(format!("among them {}", listed(found)))
+        .because("a new name can be given to one image only")
+        .remedy(Remedy::command("take one of them", format!("docker-archive:{}:NAME", contents.name)))
+        .remedy(Remedy::command("give all of them another tag", "-t :dev"))
+}
+
+fn one(contents: &Contents, image: &FoundImage, options: &ReadOptions<'_>) -> Result<ReadImage> {
+    let mut warnings = image.warnings.clone();
+    let names = names(&image.names, &options.names, &mut warnings)?;
+    let mut variants = Vec::new();
+    let mut skipped = Vec::new();
+    for found in &image.variants {
+        match variant(contents, found, &names, options) {
+            // An index may list Windows beside Linux.
+            Err(error) if error.is(&codes::BAD_PLATFORM) && image.variants.len() > 1 => skipped.push(error),
+            read => variants.push(read?),
+        }
+    }
+    for error in &skipped {
+        warnings.push(Warning::new(&codes::ABSENT_PLATFORM, format!("{error}; it is left out")));
+    }
+    if let (true, Some(error)) = (variants.is_empty(), skipped.pop()) {
+        return Err(error);
+    }
+    let mut variants = wanted(variants, options)?;
+    let mut seen = HashSet::new();
+    variants.retain(|variant| seen.insert(variant.summary.platform.clone()));
+    if let Some(first) = variants.first_mut() {
+        first.summary.warnings.splice(0..0, warnings);
+    }
+    Ok(ReadImage { names, variants })
+}
+
+/// Of several platforms, those that were asked for.
+fn wanted(variants: Vec<ReadVariant>, options: &ReadOptions<'_>) -> Result<Vec<ReadVariant>> {
+    if variants.len() < 2 || options.expect.is_empty() {
+        return Ok(variants);
+    }
+    let there: Vec<OciPlatform> = variants.iter().map(|variant| variant.summary.platform.clone()).collect();
+    if let Some(absent) = options.expect.iter().find(|wanted| !there.iter().any(|one| wanted.matches(one))) {
+        let listed: Vec<String> = there.iter().map(ToString::to_string).collect();
+        return Err(Error::new(&codes::PLATFORM_MISMATCH, format!("the image is not for {absent}"))
+            .because(format!("it is for {}", listed.join(", "))));
+    }
+    let asked =
+        |variant: &ReadVariant| options.expect.iter().any(|one| one.matches(&variant.summary.platform));
+    Ok(variants.into_iter().filter(asked).collect())
+}
+
+fn variant(
+    contents: &Contents,
+    found: &FoundVariant,
+    names: &[Reference],
+    options: &ReadOptions<'_>,
+) -> Result<ReadVariant> {
+    let config_bytes = contents.json(found.config);
     let config_text = json::utf8(config_bytes, "the image's configuration")?;
-    let config = ImageConfig::parse(config_text)?;
-    let layers = layers(&contents, &manifest, &config)?;
+    let config = ImageConfig::parse(config_text, options.created.as_deref())?;
+    let layers = layers(contents, found, &config)?;
     let mut warnings = config.warnings.clone();
-    let names = names(&manifest.names, &options.names, &mut warnings)?;
-    let written = config.mended.as_deref().unwrap_or(config_text);
-    let sizes: Vec<(Digest, u64)> = layers.iter().map(|layer| (layer.digest, layer.size)).collect();
-    let documents = Documents::new(written, &sizes, &names, &config.platform);
-    let (executables, verdict) = judge(&contents, &layers, &config, &mut warnings);
+    let (executables, verdict) = judge(contents, &layers, &config, &mut warnings);
     warn_about_layers(&layers, &mut warnings);
-    let used: HashSet<Digest> = layers.iter().map(|layer| layer.digest).collect();
-    let summary = ImageSummary {
+    if needs_snapshotter(found) {
+        let text =
+            "the image's layers are empty without nix-snapshotter; only containerd with it can run the image";
+        warnings.push(Warning::new(&codes::NEEDS_SNAPSHOTTER, text));
+    }
+    let written = config.written.clone().unwrap_or_else(|| config_text.to_owned());
+    let source = config.source.clone().unwrap_or_else(|| config_text.to_owned());
+    let mut read = ReadVariant {
+        source_config: (source != written).then_some(source),
+        config: written,
+        layers: found.layers.iter().map(|(number, _)| *number).collect(),
+        manifest: found.manifest.map(|number| String::from_utf8_lossy(contents.json(number)).into_owned()),
+        annotations: found.annotations.clone(),
+        layer_annotations: found.layer_annotations.clone(),
+        summary: summary(config, &layers, names, executables, verdict, warnings),
+    };
+    let manifest = plain(&read, contents).manifest();
+    let source = read.source_config.as_ref();
+    read.summary.image_id = digest(read.config.as_bytes());
+    read.summary.source_config_digest = digest(source.unwrap_or(&read.config).as_bytes());
+    read.summary.source_config = source.cloned();
+    read.summary.manifest_digest = digest(&manifest);
+    read.summary.manifest_size = manifest.len() as u64;
+    Ok(read)
+}
+
+/// The image as it is with uncompressed layers, which is how the cache keeps it.
+fn plain(variant: &ReadVariant, contents: &Contents) -> OutVariant {
+    let stored = |layer: &ReadLayer| Stored {
+        diff_id: layer.digest,
+        digest: layer.digest,
+        size: layer.size,
+        compression: Compression::None,
+    };
+    let stored: Vec<Stored> = contents.layers.iter().map(stored).collect();
+    variant.out(&stored)
+}
+
+fn summary(
+    config: ImageConfig,
+    layers: &[&ReadLayer],
+    names: &[Reference],
+    executables: Vec<crate::summary::Executable>,
+    verdict: Verdict,
+    warnings: Vec<Warning>,
+) -> ImageSummary {
+    let nothing = Digest::from_bytes([0; 32]);
+    ImageSummary {
         platform: config.platform,
-        image_id: documents.config_digest,
-        source_config_digest: digest(config_bytes),
-        source_config: config.mended.is_some().then(|| config_text.to_owned()),
-        manifest_digest: documents.manifest_digest,
-        manifest_size: documents.manifest.len() as u64,
+        image_id: nothing,
+        source_config_digest: nothing,
+        source_config: None,
+        manifest_digest: nothing,
+        manifest_size: 0,
         names: names.iter().map(Reference::familiar).collect(),
         layers: layers.iter().zip(config.store_paths).map(|(layer, paths)| summarise(layer, paths)).collect(),
         created: config.created,
@@ -80,165 +245,45 @@ pub(super) fn assemble(contents: Contents, options: &ReadOptions<'_>) -> Result<
         warnings,
         size: layers.iter().map(|layer| layer.size).sum(),
         verdict,
-    };
-    let mut placed = contents.placed;
-    for layer in &mut placed {
-        layer.used = used.contains(&layer.digest);
     }
-    Ok(Image { summary, documents, placed })
 }
 
 fn digest(bytes: &[u8]) -> Digest {
-    Digest::from_bytes(Sha256::digest(bytes).into())
+    crate::write::hash(bytes)
 }
 
 fn summarise(layer: &ReadLayer, store_paths: Vec<String>) -> LayerSummary {
     LayerSummary { diff_id: layer.digest, size: layer.size, entries: layer.entries, store_paths }
 }
 
-impl Contents {
-    /// The member of a name, links followed.
-    fn member(&self, name: &str) -> Result<&Member> {
-        let missing = || {
-            let text = format!("{} lacks `{}`, which its manifest names", self.name, show(name.as_bytes()));
-            Error::new(&codes::MISSING_MEMBER, text)
-        };
-        let mut wanted = content::clean(name.as_bytes()).map_err(|_| missing())?;
-        for _ in 0..LINK_LIMIT {
-            match self.members.get(&wanted).ok_or_else(missing)? {
-                Member::Link(target) => wanted.clone_from(target),
-                member => return Ok(member),
-            }
-        }
-        Err(missing().because("links lead in a circle"))
-    }
-
-    fn json(&self, name: &str) -> Result<&[u8]> {
-        let shown = show(name.as_bytes());
-        match self.member(name)? {
-            Member::Json(text) => Ok(text),
-            Member::HugeJson(length) => {
-                let text =
-                    format!("`{shown}` is {} long, and {} is the limit", bytes(*length), bytes(JSON_LIMIT));
-                Err(Error::new(&codes::TOO_LARGE, text))
-            }
-            _ => Err(Error::new(&codes::BAD_JSON, format!("`{shown}` in {} is not JSON", self.name))),
-        }
-    }
-
-    fn layer(&self, name: &str) -> Result<&ReadLayer> {
-        let shown = show(name.as_bytes());
-        match self.member(name)? {
-            Member::Layer(number) => self.layers.get(*number).ok_or_else(|| {
-                Error::new(&codes::MISSING_MEMBER, format!("`{shown}` is missing in {}", self.name))
-            }),
-            Member::Other(Compression::None) | Member::Json(_) | Member::HugeJson(_) | Member::Link(_) => {
-                let text = format!("`{shown}` in {} is a layer by name, but no tar archive", self.name);
-                Err(Error::new(&codes::CORRUPT_TAR, text))
-            }
-            Member::Other(compression) => Err(Error::new(
-                &codes::NOT_READ_YET,
-                format!("layer `{shown}` in {} is compressed with {compression}", self.name),
-            )
-            .because("this version of nixoci reads layers that are not compressed, as dockerTools makes them")
-            .remedy(Remedy::command(
-                "convert it first",
-                format!("skopeo copy docker-archive:{} docker-archive:plain.tar", self.name),
-            ))),
-        }
-    }
-}
-
-fn manifest(contents: &Contents) -> Result<Manifest> {
-    const WHAT: &str = "manifest.json";
-    if !contents.members.contains_key(WHAT.as_bytes()) {
-        return Err(without_manifest(contents));
-    }
-    let text = json::utf8(contents.json(WHAT)?, WHAT)?;
-    let images = json::list(text, WHAT)?;
-    let image = match images.as_slice() {
-        [image] => Object::parse(image.get(), WHAT)?,
-        [] => return Err(Error::new(&codes::BAD_JSON, "manifest.json lists no image")),
-        several => return Err(several_images(contents, several)),
-    };
-    let layers = image.strings("Layers")?;
-    if layers.len() > LAYER_LIMIT {
-        let text = format!("the image has {} layers, and {LAYER_LIMIT} is the limit", layers.len());
-        return Err(Error::new(&codes::TOO_LARGE, text));
-    }
-    Ok(Manifest {
-        config: image.string("Config")?.ok_or_else(|| image.missing("Config"))?,
-        names: image.strings("RepoTags")?,
-        layers,
-    })
-}
-
-fn without_manifest(contents: &Contents) -> Error {
-    let has = |name: &str| contents.members.contains_key(name.as_bytes());
-    if has("oci-layout") && has("index.json") {
-        return Error::new(&codes::NOT_READ_YET, format!("{} is an OCI archive", contents.name))
-            .because("this version of nixoci reads docker-archives")
-            .remedy(Remedy::command(
-                "convert it first",
-                "skopeo copy oci-archive:IMAGE docker-archive:image.tar",
-            ));
-    }
-    if contents.layers.is_empty() {
-        return detect::not_an_image(&contents.name, "a tar archive of files, such as a root file system");
-    }
-    let text = format!("{} holds layers, but no manifest.json", contents.name);
-    Error::new(&codes::MISSING_MEMBER, text)
-}
-
-fn several_images(contents: &Contents, images: &[&serde_json::value::RawValue]) -> Error {
-    let names = images.iter().filter_map(|image| {
-        Object::parse(image.get(), "manifest.json").ok()?.strings("RepoTags").ok()?.into_iter().next()
-    });
-    let names: Vec<String> = names.take(10).map(|name| show(name.as_bytes())).collect();
-    Error::new(&codes::SEVERAL_IMAGES, format!("{} holds {} images", contents.name, images.len()))
-        .because(format!("among them {}", names.join(", ")))
-        .remedy(Remedy::advice("build, or save, the one you want"))
-}
-
-/// A configuration is named by its digest, in every layout that exists.
-fn verify_config_name(name: &str, bytes: &[u8]) -> Result<()> {
-    let stem = name.rsplit('/').next().unwrap_or(name);
-    let stem = stem.strip_suffix(".json").unwrap_or(stem);
-    match Digest::from_hex(stem) {
-        Ok(named) if named != digest(bytes) => {
-            Err(Error::new(&codes::DIGEST_MISMATCH, "the image's configuration does not match its digest")
-                .because(format!("it is called {named}, and its content is {}", digest(bytes))))
-        }
-        _ => Ok(()),
-    }
-}
-
 fn layers<'c>(
     contents: &'c Contents,
-    manifest: &Manifest,
+    found: &FoundVariant,
     config: &ImageConfig,
 ) -> Result<Vec<&'c ReadLayer>> {
-    if manifest.layers.len() != config.diff_ids.len() {
-        let (listed, digests) = (manifest.layers.len(), config.diff_ids.len());
+    if found.layers.len() != config.diff_ids.len() {
+        let (listed, digests) = (found.layers.len(), config.diff_ids.len());
         let text = format!("the manifest lists {listed} layers, the configuration {digests}");
         return Err(Error::new(&codes::LAYER_COUNT, text));
     }
-    manifest
-        .layers
-        .iter()
-        .zip(&config.diff_ids)
-        .enumerate()
-        .map(|(number, (name, expected))| {
-            let layer = contents.layer(name)?;
-            let what = format!("{} of {} (`{}`)", number + 1, manifest.layers.len(), show(name.as_bytes()));
-            if layer.digest != *expected {
-                let text = format!("layer {what} does not match its digest");
-                let error = Error::new(&codes::DIGEST_MISMATCH, text);
-                return Err(error.because(format!("it should be {expected}, and is {}", layer.digest)));
-            }
-            layer.problem.as_ref().map_or(Ok(layer), |problem| Err(problem.error(&what)))
-        })
-        .collect()
+    let total = found.layers.len();
+    let check = |(place, ((number, name), expected)): (usize, (&(usize, String), &Digest))| {
+        let what = format!("{} of {total} (`{}`)", place + 1, show(name.as_bytes()));
+        let layer = contents.layers.get(*number).ok_or_else(|| {
+            Error::new(&codes::MISSING_MEMBER, format!("layer {what} is missing in {}", contents.name))
+        })?;
+        // Half a stream has a wrong digest, too; why it is half explains more.
+        if let Some(problem @ super::layer::Problem::Compressed(..)) = &layer.problem {
+            return Err(problem.error(&what));
+        }
+        if layer.digest != *expected {
+            let text = format!("layer {what} does not match its digest");
+            let error = Error::new(&codes::DIGEST_MISMATCH, text);
+            return Err(error.because(format!("it should be {expected}, and is {}", layer.digest)));
+        }
+        layer.problem.as_ref().map_or(Ok(layer), |problem| Err(problem.error(&what)))
+    };
+    found.layers.iter().zip(&config.diff_ids).enumerate().map(check).collect()
 }
 
 /// What the image is called now. Names in the archive that are none are left out, with a warning.

@@ -8,8 +8,9 @@ use nixoci_core::config::Runtime;
 use nixoci_core::runner::Command;
 
 use super::docker::Loaded;
-use super::{About, Start, diagnose, mismatch, needed_names, tool};
+use super::{About, Start, diagnose, digest, loaded, mismatch, named, tool};
 use crate::cache::CachedImage;
+use crate::summary::Image;
 
 const APPLE: Runtime = Runtime::Apple;
 
@@ -50,23 +51,28 @@ impl Apple {
     }
 
     pub(super) async fn load(&self, cx: &Cx<'_>, image: &CachedImage) -> Result<Loaded> {
-        let names = needed_names(APPLE, image)?;
+        let images = named(APPLE, image.images())?;
         let load = container(["image", "load", "--input"]).arg(&image.archive);
         tool::ok(cx, APPLE, load).await?;
-        for (index, name) in names.iter().enumerate() {
-            if index > 0 {
-                tool::ok(cx, APPLE, container(["image", "tag", &names[0], name])).await?;
+        let id = image.images().first().and_then(digest);
+        let mut references = Vec::new();
+        for (one, names) in images {
+            for (index, name) in names.iter().enumerate() {
+                if index > 0 {
+                    tool::ok(cx, APPLE, container(["image", "tag", &names[0], name])).await?;
+                }
+                verify(cx, name, one).await?;
             }
-            verify(cx, name, image).await?;
+            references.extend(names);
         }
-        Ok(Loaded { references: names, image_id: image.summary.manifest_digest })
+        loaded(APPLE, references, id)
     }
 }
 
 /// The form of `image inspect` differs from release to release; all of them name the digest of what was imported.
-async fn verify(cx: &Cx<'_>, name: &str, image: &CachedImage) -> Result<()> {
+async fn verify(cx: &Cx<'_>, name: &str, image: &Image) -> Result<()> {
     let said = tool::ok(cx, APPLE, container(["image", "inspect", name])).await?.stdout_text();
-    if said.contains(&image.summary.manifest_digest.to_string()) {
+    if digest(image).is_some_and(|digest| said.contains(&digest.to_string())) {
         return Ok(());
     }
     Err(mismatch(APPLE, name, &said, image))

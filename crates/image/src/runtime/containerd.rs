@@ -6,13 +6,15 @@
 use nixoci_core::backend::Cx;
 use nixoci_core::config::Runtime;
 use nixoci_core::host::Host;
+use nixoci_core::platform::OciPlatform;
 use nixoci_core::runner::Command;
 use nixoci_core::{Error, Remedy, Result};
 
 use super::docker::Loaded;
-use super::{About, Start, diagnose, mismatch, needed_names, tool};
+use super::{About, Start, diagnose, digest, loaded, mismatch, named, tool};
 use crate::cache::CachedImage;
 use crate::codes;
+use crate::summary::Image;
 
 const CONTAINERD: Runtime = Runtime::Containerd;
 pub(super) const NERDCTL: &str = "nerdctl";
@@ -55,31 +57,44 @@ impl Containerd {
     }
 
     pub(super) async fn load(&self, cx: &Cx<'_>, image: &CachedImage) -> Result<Loaded> {
-        let names = needed_names(CONTAINERD, image)?;
+        let images = named(CONTAINERD, image.images())?;
         // Without it ctr takes the host's platform only.
-        let platform = image.summary.platform.to_string();
-        let import = self.images(&["import", "--platform", &platform]).arg(&image.archive);
-        tool::ok(cx, CONTAINERD, import).await?;
-        let image_id = image.summary.manifest_digest;
-        for (index, name) in names.iter().enumerate() {
-            if index > 0 {
-                tool::ok(cx, CONTAINERD, self.images(&["tag", "--force", &names[0], name])).await?;
+        let import = match platform(image) {
+            Some(platform) => self.images(&["import", "--platform", &platform.to_string()]),
+            None => self.images(&["import", "--all-platforms"]),
+        };
+        tool::ok(cx, CONTAINERD, import.arg(&image.archive)).await?;
+        let id = image.images().first().and_then(digest);
+        let mut references = Vec::new();
+        for (one, names) in images {
+            for (index, name) in names.iter().enumerate() {
+                if index > 0 {
+                    tool::ok(cx, CONTAINERD, self.images(&["tag", "--force", &names[0], name])).await?;
+                }
+                self.verify(cx, name, one).await?;
             }
-            self.verify(cx, name, image).await?;
+            references.extend(names);
         }
-        Ok(Loaded { references: names, image_id })
+        loaded(CONTAINERD, references, id)
     }
 
     /// Asks what a name stands for: a table of REF TYPE DIGEST ….
-    async fn verify(&self, cx: &Cx<'_>, name: &str, image: &CachedImage) -> Result<()> {
+    async fn verify(&self, cx: &Cx<'_>, name: &str, image: &Image) -> Result<()> {
         let list = self.images(&["ls", &format!("name=={name}")]);
         let said = tool::ok(cx, CONTAINERD, list).await?.stdout_text();
-        let digest = digest_of(&said, name);
-        if digest == Some(image.summary.manifest_digest.to_string().as_str()) {
+        let found = digest_of(&said, name);
+        if found.is_some() && found == digest(image).map(|digest| digest.to_string()).as_deref() {
             return Ok(());
         }
-        Err(mismatch(CONTAINERD, name, digest.unwrap_or("that it has no such image"), image))
+        Err(mismatch(CONTAINERD, name, found.unwrap_or("that it has no such image"), image))
     }
+}
+
+/// The platform, if everything is for the same.
+fn platform(image: &CachedImage) -> Option<&OciPlatform> {
+    let mut platforms = image.platforms().map(|one| &one.platform);
+    let first = platforms.next()?;
+    platforms.all(|other| other == first).then_some(first)
 }
 
 /// The namespace, as ctr finds it.

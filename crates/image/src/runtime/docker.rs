@@ -19,6 +19,7 @@ use serde::{Deserialize, Serialize};
 use crate::cache::CachedImage;
 use crate::codes;
 use crate::json::Object;
+use crate::summary::{Image, ImageSummary};
 use crate::text::show;
 
 /// How long the engine may take to say who it is. Over ssh, with a slow handshake, seconds are normal.
@@ -128,36 +129,46 @@ impl Docker {
         let load = self.command().args(["load", "--quiet", "-i"]).arg(&image.archive);
         let said = self.ok(cx, load).await?;
         let loaded = parse_loaded(&said);
-        let Some(first) = image.summary.names.first().cloned().or_else(|| loaded.first().cloned()) else {
-            return Err(
-                Error::new(&codes::DOCKER_FAILED, "Docker does not say what it has loaded").log(said.lines())
-            );
-        };
-        let image_id = self.verify(cx, &first, image).await?;
-        // The containerd store reads one name from an archive.
-        for name in image.summary.names.iter().skip(1) {
-            if !loaded.contains(name) {
-                self.ok(cx, self.command().args(["tag", &first, name])).await?;
+        let mut references = Vec::new();
+        let mut image_id = None;
+        for one in image.images() {
+            let Some(first) = one.names().first().cloned().or_else(|| loaded.first().cloned()) else {
+                return Err(Error::new(&codes::DOCKER_FAILED, "Docker does not say what it has loaded")
+                    .log(said.lines()));
+            };
+            let id = self.verify(cx, &first, one).await?;
+            image_id.get_or_insert(id);
+            // The containerd store reads one name from an archive.
+            for name in one.names().iter().skip(1) {
+                if !loaded.contains(name) {
+                    self.ok(cx, self.command().args(["tag", &first, name])).await?;
+                }
+            }
+            match one.names() {
+                [] => references.push(first),
+                names => references.extend(names.iter().cloned()),
             }
         }
-        let named = !image.summary.names.is_empty();
-        Ok(Loaded { references: if named { image.summary.names.clone() } else { vec![first] }, image_id })
+        let image_id =
+            image_id.ok_or_else(|| Error::new(&codes::DOCKER_FAILED, "there is no image to load"))?;
+        Ok(Loaded { references, image_id })
     }
 
     /// Asks what a name stands for, and compares it with what was loaded.
-    async fn verify(&self, cx: &Cx<'_>, name: &str, image: &CachedImage) -> Result<Digest> {
+    async fn verify(&self, cx: &Cx<'_>, name: &str, image: &Image) -> Result<Digest> {
         let inspect = self.command().args(["image", "inspect", "--format", "{{json .}}", name]);
         let said = self.ok(cx, inspect).await?;
         let found = Object::parse(said.trim(), "the answer of `docker image inspect`")
             .map_err(|error| diagnose::odd_answer(&error))?;
-        let summary = &image.summary;
         let id = found.string("Id").ok().flatten().unwrap_or_default();
         let platform = ["Os", "Architecture"].map(|key| found.string(key).ok().flatten().unwrap_or_default());
-        let matches = |digest: &Digest| id == digest.to_string();
-        let id = [summary.image_id, summary.manifest_digest].into_iter().find(matches);
-        let platform_ok = platform == [summary.platform.os.as_str(), summary.platform.architecture.as_str()];
+        // The classic store calls an image by its configuration, containerd's by its manifest, or its index.
+        let ids = image.platforms.iter().flat_map(|one| [one.image_id, one.manifest_digest]);
+        let id = ids.chain(image.digest).find(|digest| id == digest.to_string());
+        let is_it =
+            |one: &ImageSummary| platform == [one.platform.os.as_str(), one.platform.architecture.as_str()];
         match id {
-            Some(id) if platform_ok => Ok(id),
+            Some(id) if image.platforms.iter().any(is_it) => Ok(id),
             _ => Err(Error::new(&codes::DOCKER_MISMATCH, format!("Docker holds another image as {name}"))
                 .because(format!(
                     "it says {}/{}, {}",
@@ -165,7 +176,11 @@ impl Docker {
                     platform[1],
                     show(said_id(&found).as_bytes())
                 ))
-                .because(format!("{}, {} was loaded", summary.platform, summary.image_id))),
+                .because(format!(
+                    "{}, {} was loaded",
+                    image.platform_names(),
+                    image.platforms.first().map(|one| one.image_id.to_string()).unwrap_or_default()
+                ))),
         }
     }
 

@@ -1,7 +1,7 @@
 //! Container runtimes that images are handed to.
 //!
 //! Each is spoken to through its own command, which finds it as it does for the user. All of them take the same
-//! file: the hybrid archive (see [`hybrid`](crate::hybrid)).
+//! file: the hybrid archive (see `write`).
 
 mod apple;
 mod clusters;
@@ -21,6 +21,7 @@ pub use containerd::Containerd;
 pub use docker::{Docker, DockerInfo, Loaded, Store};
 use nixoci_core::backend::Cx;
 use nixoci_core::config::Runtime;
+use nixoci_core::digest::Digest;
 use nixoci_core::platform::OciPlatform;
 use nixoci_core::runner::Command;
 use nixoci_core::{Error, Remedy, Result};
@@ -28,6 +29,7 @@ pub use podman::Podman;
 
 use crate::cache::CachedImage;
 use crate::codes;
+use crate::summary::Image;
 
 /// A runtime that answered: it takes images now.
 #[derive(Clone, Debug)]
@@ -187,29 +189,41 @@ impl Ready {
     }
 }
 
-/// The image's names in full, as everything but Docker stores them.
-fn full_names(image: &CachedImage) -> Vec<String> {
+/// The names of an image in full, as everything but Docker stores them.
+fn full_names(image: &Image) -> Vec<String> {
     let full = |name: &String| name.parse::<crate::Reference>().map_or(name.clone(), |name| name.full());
-    image.summary.names.iter().map(full).collect()
+    image.names().iter().map(full).collect()
 }
 
-/// The names, where at least one is needed.
-fn needed_names(runtime: Runtime, image: &CachedImage) -> Result<Vec<String>> {
-    let names = full_names(image);
-    if names.is_empty() {
+/// Images with their names, where every one needs a name.
+fn named(runtime: Runtime, images: &[Image]) -> Result<Vec<(&Image, Vec<String>)>> {
+    let named: Vec<_> = images.iter().map(|image| (image, full_names(image))).collect();
+    if named.iter().any(|(_, names)| names.is_empty()) {
         let text = format!("the image has no name, and {} finds images by nothing else", runtime.name());
         return Err(Error::new(&codes::RUNTIME_NAMELESS, text)
             .remedy(Remedy::command("give it a name", "-t app:dev")));
     }
-    Ok(names)
+    Ok(named)
+}
+
+/// The digest of what an image's name stands for in the archive: of its index, or its manifest.
+fn digest(image: &Image) -> Option<Digest> {
+    image.digest.or(image.platforms.first().map(|one| one.manifest_digest))
+}
+
+/// What was loaded: all names, and the id of the first image.
+fn loaded(runtime: Runtime, references: Vec<String>, id: Option<Digest>) -> Result<Loaded> {
+    let nothing =
+        || Error::new(&codes::RUNTIME_FAILED, format!("there is no image to load into {}", runtime.name()));
+    Ok(Loaded { references, image_id: id.ok_or_else(nothing)? })
 }
 
 /// A name stands for something else than what was loaded.
-fn mismatch(runtime: Runtime, name: &str, found: &str, image: &CachedImage) -> Error {
-    let (runtime, summary) = (runtime.name(), &image.summary);
-    Error::new(&codes::RUNTIME_MISMATCH, format!("{runtime} holds another image as {name}"))
+fn mismatch(runtime: Runtime, name: &str, found: &str, image: &Image) -> Error {
+    let digest = digest(image).map(|digest| digest.to_string()).unwrap_or_default();
+    Error::new(&codes::RUNTIME_MISMATCH, format!("{} holds another image as {name}", runtime.name()))
         .because(format!("it says {}", crate::text::show_up_to(found.trim().as_bytes(), 300)))
-        .because(format!("{} with the manifest {} was loaded", summary.image_id, summary.manifest_digest))
+        .because(format!("{}, {digest} was loaded", image.platform_names()))
 }
 
 #[cfg(test)]

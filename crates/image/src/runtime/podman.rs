@@ -3,14 +3,16 @@
 
 use nixoci_core::backend::Cx;
 use nixoci_core::config::Runtime;
+use nixoci_core::digest::Digest;
 use nixoci_core::runner::Command;
 use nixoci_core::{Error, Result};
 use serde::Deserialize;
 
 use super::docker::Loaded;
-use super::{About, Start, full_names, mismatch, tool};
+use super::{About, Start, full_names, loaded, mismatch, tool};
 use crate::cache::CachedImage;
 use crate::codes;
+use crate::summary::{Image, ImageSummary};
 
 const PODMAN: Runtime = Runtime::Podman;
 
@@ -73,34 +75,45 @@ impl Podman {
     pub(super) async fn load(&self, cx: &Cx<'_>, image: &CachedImage) -> Result<Loaded> {
         let load = podman(["load", "--quiet", "--input"]).arg(&image.archive);
         let said = tool::ok(cx, PODMAN, load).await?.stdout_text();
-        let loaded = parse_loaded(&said);
-        let names = full_names(image);
-        let first = names.first().filter(|name| loaded.contains(name)).or(loaded.first());
-        let Some(first) = first else {
-            let error = Error::new(&codes::RUNTIME_FAILED, "Podman does not say what it has loaded");
-            return Err(error.log(said.lines()));
-        };
-        verify(cx, first, image).await?;
-        // Podman reads the one name of the OCI index.
-        for name in names.iter().filter(|name| *name != first) {
-            tool::ok(cx, PODMAN, podman(["tag", first, name])).await?;
+        let held = parse_loaded(&said);
+        let (mut references, mut ids) = (Vec::new(), Vec::new());
+        for one in image.images() {
+            let Some(name) = held.iter().find(|held| is_name_of(held, one)).or(held.first()) else {
+                let error = Error::new(&codes::RUNTIME_FAILED, "Podman does not say what it has loaded");
+                return Err(error.log(said.lines()));
+            };
+            ids.push(verify(cx, name, one).await?);
+            let names = full_names(one);
+            // Podman reads one name of an image in an OCI index.
+            for other in names.iter().filter(|other| *other != name) {
+                tool::ok(cx, PODMAN, podman(["tag", name, other])).await?;
+            }
+            references.extend(if names.is_empty() { vec![name.clone()] } else { names });
         }
-        let references = if names.is_empty() { vec![first.clone()] } else { names };
-        Ok(Loaded { references, image_id: image.summary.image_id })
+        loaded(PODMAN, references, ids.first().copied())
     }
 }
 
-async fn verify(cx: &Cx<'_>, name: &str, image: &CachedImage) -> Result<()> {
+/// Several images come by Docker's manifest, where a name without a registry means `localhost/` to Podman.
+fn is_name_of(held: &str, image: &Image) -> bool {
+    let local = |name: &String| held.strip_prefix("localhost/") == Some(name);
+    full_names(image).iter().any(|name| name == held) || image.names().iter().any(local)
+}
+
+/// Asks what a name stands for: for one of the image's platforms, that which Podman chose.
+async fn verify(cx: &Cx<'_>, name: &str, image: &Image) -> Result<Digest> {
     let inspect = podman(["image", "inspect", "--format", "{{json .}}", name]);
     let said = tool::ok(cx, PODMAN, inspect).await?.stdout_text();
     let found: Found = tool::json(PODMAN, &said)?;
-    let (summary, platform) = (&image.summary, &image.summary.platform);
-    let same = found.id.trim_start_matches("sha256:") == summary.image_id.hex();
-    if same && found.os == platform.os && found.architecture == platform.architecture {
-        return Ok(());
-    }
-    let found = format!("{}/{}, {}", found.os, found.architecture, found.id);
-    Err(mismatch(PODMAN, name, &found, image))
+    let id = found.id.trim_start_matches("sha256:");
+    let is_it = |one: &&ImageSummary| {
+        one.image_id.hex() == id
+            && one.platform.os == found.os
+            && one.platform.architecture == found.architecture
+    };
+    let known = image.platforms.iter().find(is_it);
+    let said = || format!("{}/{}, {}", found.os, found.architecture, found.id);
+    known.map(|one| one.image_id).ok_or_else(|| mismatch(PODMAN, name, &said(), image))
 }
 
 /// `podman run --rm`.

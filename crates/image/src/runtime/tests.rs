@@ -17,7 +17,8 @@ fn image(names: &[&str]) -> CachedImage {
         "platform": "linux/amd64", "imageId": CONFIG, "sourceConfigDigest": CONFIG, "manifestDigest": MANIFEST,
         "manifestSize": 1464, "names": names, "layers": [], "size": 0, "verdict": { "verdict": "runs" },
     });
-    CachedImage::imagined("/c/image.tar", serde_json::from_value(summary).unwrap()).unwrap()
+    let image = json!({ "digest": MANIFEST, "mediaType": "", "platforms": [summary] });
+    CachedImage::imagined("/c/image.tar", vec![serde_json::from_value(image).unwrap()]).unwrap()
 }
 
 async fn ask_on(fake: &Fake, system: &str, runtime: Runtime) -> Result<Ready> {
@@ -372,4 +373,52 @@ async fn every_runtime_that_is_not_there_says_so() {
             assert!(error.to_string().ends_with("is not installed"), "{error}");
         }
     }
+}
+
+/// Two images, the second for two platforms, as an index.
+fn several() -> CachedImage {
+    let one = |names: &[&str], platform: &str, config: &str, manifest: &str| {
+        json!({
+            "platform": platform, "imageId": config, "sourceConfigDigest": config, "manifestDigest": manifest,
+            "manifestSize": 1, "names": names, "layers": [], "size": 0, "verdict": { "verdict": "runs" },
+        })
+    };
+    let first = json!({ "digest": MANIFEST, "mediaType": "", "platforms": [one(&["a:1"], "linux/amd64", CONFIG, MANIFEST)] });
+    let second = json!({ "digest": OTHER, "mediaType": "", "platforms": [
+        one(&["b:2"], "linux/arm64", OTHER, OTHER), one(&["b:2"], "linux/amd64", CONFIG, MANIFEST),
+    ] });
+    let images = [first, second].map(|image| serde_json::from_value(image).unwrap());
+    CachedImage::imagined("/c/image.tar", images.into()).unwrap()
+}
+
+#[tokio::test]
+async fn containerd_takes_every_platform_of_every_image() {
+    let (first, second) =
+        (ctr_table("docker.io/library/a:1", MANIFEST), ctr_table("docker.io/library/b:2", OTHER));
+    let fake = Fake::new(&[
+        ("version", 0, CTR_VERSION, ""),
+        ("ls name==docker.io/library/a", 0, &first, ""),
+        ("ls name==docker.io/library/b", 0, &second, ""),
+        ("ctr --namespace default images import", 0, "", ""),
+    ]);
+    let ready = ask_on(&fake, LINUX, Runtime::Containerd).await.unwrap();
+    let loaded = fake.on(LINUX, async |cx| ready.load(cx, &several()).await).await.unwrap();
+    assert_eq!(loaded.references, ["docker.io/library/a:1", "docker.io/library/b:2"]);
+    assert_eq!(fake.asked()[1], "ctr --namespace default images import --all-platforms /c/image.tar");
+}
+
+#[tokio::test]
+async fn podman_that_read_docker_s_manifest_gets_the_whole_names() {
+    let inspect = podman_inspect(CONFIG);
+    let fake = Fake::new(&[
+        ("podman version", 0, PODMAN_HERE, ""),
+        ("podman load", 0, "Loaded image: localhost/a:1\nLoaded image: localhost/b:2\n", ""),
+        ("podman image inspect", 0, &inspect, ""),
+        ("podman tag", 0, "", ""),
+    ]);
+    let ready = ask_on(&fake, LINUX, Runtime::Podman).await.unwrap();
+    let loaded = fake.on(LINUX, async |cx| ready.load(cx, &several()).await).await.unwrap();
+    assert_eq!(loaded.references, ["docker.io/library/a:1", "docker.io/library/b:2"]);
+    assert_eq!(loaded.image_id.to_string(), CONFIG);
+    assert!(fake.asked().contains(&"podman tag localhost/b:2 docker.io/library/b:2".to_owned()));
 }

@@ -219,7 +219,15 @@ pub(crate) fn read_with(bytes: &[u8], change: impl FnOnce(&mut ReadOptions<'_>))
     let cancel = CancellationToken::new();
     let mut options = ReadOptions::new(&cancel);
     change(&mut options);
-    check(input(bytes), &options)
+    check(input(bytes), &options).map(only)
+}
+
+/// The one platform of the one image.
+pub(crate) fn only(mut images: Vec<nixoci_image::Image>) -> ImageSummary {
+    assert_eq!(images.len(), 1, "several images");
+    let mut platforms = images.remove(0).platforms;
+    assert_eq!(platforms.len(), 1, "several platforms");
+    platforms.remove(0)
 }
 
 /// Imports; returns the hybrid archive, too.
@@ -237,8 +245,8 @@ pub(crate) fn convert_with(
     let mut out = tempfile::NamedTempFile::new().unwrap();
     // An older file must not shine through.
     out.write_all(&[0xff; 5000]).unwrap();
-    let summary = import(input(bytes), &options, out.as_file_mut())?;
-    Ok((summary, std::fs::read(out.path()).unwrap()))
+    let imported = import(input(bytes), &options, out.as_file_mut())?;
+    Ok((only(imported.images), std::fs::read(out.path()).unwrap()))
 }
 
 /// The members of an archive, as the `tar` crate sees them.

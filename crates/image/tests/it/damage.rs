@@ -2,7 +2,7 @@
 
 use crate::build::*;
 use nixoci_core::ErrorKind;
-use nixoci_image::{Input, codes};
+use nixoci_image::{Input, Naming, codes};
 use serde_json::json;
 use std::io::Read;
 use std::path::Path;
@@ -145,7 +145,12 @@ fn a_layer_that_is_no_tar_archive() {
     let mut image = hello();
     image.layers[1] = b"just a text".repeat(100);
     assert_eq!(code(&image.tar()), codes::CORRUPT_TAR.id);
+    // A compressed layer is read; its digest is that of what is in it.
     image.layers[1] = gzip(&package("x", b"y"));
+    assert_eq!(code(&image.tar()), codes::DIGEST_MISMATCH.id);
+    image.layers[1] = gzip(&package("x", b"y"))[..100].to_vec();
+    assert_eq!(code(&image.tar()), codes::CORRUPT_GZIP.id);
+    image.layers[1] = b"BZh91AY&SY".repeat(100);
     assert_eq!(code(&image.tar()), codes::NOT_READ_YET.id);
     let mut broken = package("x", b"y");
     broken[600] = b'z';
@@ -163,9 +168,32 @@ fn links_in_a_circle() {
 #[test]
 fn several_images() {
     let tar = change(&hello(), "manifest.json", Some(br#"[{"RepoTags":["a:1"]},{"RepoTags":["b:2"]}]"#));
-    let error = read(&tar).unwrap_err();
+    // One that is incomplete is not made up for by another.
+    assert_eq!(code(&tar), codes::BAD_JSON.id);
+    let (first, second) = (hello(), Image { names: Some(vec!["b:2".into()]), ..hello() });
+    let manifest: Vec<serde_json::Value> = [&first, &second]
+        .iter()
+        .flat_map(|image| serde_json::from_str::<Vec<serde_json::Value>>(&image.manifest()).unwrap())
+        .collect();
+    let both = change(&first, "manifest.json", Some(json!(manifest).to_string().as_bytes()));
+    let cancel = tokio_util::sync::CancellationToken::new();
+    let check = |change: &dyn Fn(&mut nixoci_image::ReadOptions<'_>)| {
+        let mut options = nixoci_image::ReadOptions::new(&cancel);
+        change(&mut options);
+        nixoci_image::check(input(&both), &options)
+    };
+    let names = |images: Vec<nixoci_image::Image>| -> Vec<String> {
+        images.iter().flat_map(|image| image.names().to_vec()).collect()
+    };
+    assert_eq!(names(check(&|_| {}).unwrap()), ["hello:latest", "b:2"]);
+    assert_eq!(names(check(&|options| options.only = Some("b:2".into())).unwrap()), ["b:2"]);
+    assert_eq!(names(check(&|options| options.names = Naming::Tag("x".into())).unwrap()), ["hello:x", "b:x"]);
+    let new = Naming::Replace(vec!["c".parse().unwrap()]);
+    let error = check(&|options| options.names = new.clone()).unwrap_err();
     assert!(error.is(&codes::SEVERAL_IMAGES));
-    assert_eq!(error.report().causes, ["among them a:1, b:2"]);
+    assert_eq!(error.report().causes[0], "among them hello:latest, b:2");
+    let error = check(&|options| options.only = Some("c".into())).unwrap_err();
+    assert!(error.is(&codes::NO_SUCH_IMAGE));
 }
 
 #[test]
@@ -175,10 +203,11 @@ fn what_is_no_image() {
     assert_eq!(code(&elf(AMD64)), codes::NOT_AN_IMAGE.id);
     assert_eq!(code(&gzip(b"a text")), codes::NOT_AN_IMAGE.id);
     assert_eq!(code(&Tar::new().dir("bin/").file("etc/passwd", b"x").end()), codes::NOT_AN_IMAGE.id);
-    assert_eq!(code(b"\x28\xb5\x2f\xfd rest of zstd"), codes::NOT_READ_YET.id);
+    assert_eq!(code(b"\x28\xb5\x2f\xfd rest of zstd"), codes::CORRUPT_GZIP.id);
+    assert_eq!(code(b"BZh91AY&SY rest of bzip2"), codes::NOT_READ_YET.id);
     assert_eq!(code(br#"{"version":1,"image-config":{}}"#), codes::NOT_READ_YET.id);
     let oci = Tar::new().file("oci-layout", b"{}").file("index.json", b"{}").end();
-    assert_eq!(code(&oci), codes::NOT_READ_YET.id);
+    assert_eq!(code(&oci), codes::BAD_JSON.id);
     assert!(Input::file(Path::new("/nonexistent")).unwrap_err().is(&codes::NOT_FOUND));
     assert!(Input::file(Path::new("/usr")).unwrap_err().is(&codes::NOT_AN_IMAGE));
 }

@@ -5,7 +5,9 @@ use std::path::Path;
 use crate::build::*;
 use nixoci_core::digest::Digest;
 use nixoci_core::temporary::Unguarded;
-use nixoci_image::{Cache, CacheKey, CachedImage, Destination, Naming, ReadOptions, codes, import};
+use nixoci_image::{
+    Cache, CacheKey, CachedImage, Destination, ImageSummary, Naming, ReadOptions, Writing, codes, import,
+};
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
@@ -14,12 +16,35 @@ fn cached(dir: &Path, image: &Image) -> CachedImage {
     let cancel = CancellationToken::new();
     let bytes = image.tar();
     let hash = Digest::from_hex(&sha256(&bytes)).unwrap();
-    let key = CacheKey::new(&hash, &Naming::Keep);
+    let key = CacheKey::new(&hash, &Naming::Keep, None);
     cache.fill(&key, |out| import(input(&bytes), &ReadOptions::new(&cancel), out)).unwrap()
 }
 
 fn write(destination: &Destination, image: &CachedImage) -> nixoci_core::Result<nixoci_image::Delivered> {
-    destination.write(image, &Unguarded, &CancellationToken::new(), &|_, _| {})
+    write_with(destination, image, &CancellationToken::new(), &|_, _| {})
+}
+
+fn write_with(
+    destination: &Destination,
+    image: &CachedImage,
+    cancel: &CancellationToken,
+    progress: &(dyn Fn(u64, Option<u64>) + Sync),
+) -> nixoci_core::Result<nixoci_image::Delivered> {
+    let native = "linux/amd64".parse().unwrap();
+    let writing = Writing { native: &native, temporary: &Unguarded, cancel, progress };
+    destination.write(&[image], &writing).map(|mut all| all.remove(0))
+}
+
+fn summary(image: &CachedImage) -> &ImageSummary {
+    image.platforms().next().unwrap()
+}
+
+fn archive(path: std::path::PathBuf) -> Destination {
+    Destination::parse(&format!("archive:{}", path.display()), Path::new("/")).unwrap()
+}
+
+fn docker_archive(path: std::path::PathBuf) -> Destination {
+    Destination::parse(&format!("docker-archive:{}", path.display()), Path::new("/")).unwrap()
 }
 
 fn files(dir: &Path) -> Vec<String> {
@@ -35,11 +60,11 @@ fn the_archive_is_copied() {
     let image = cached(dir.path(), &hello());
     let out = dir.path().join("x.tar");
     std::fs::write(&out, "old").unwrap();
-    let delivered = write(&Destination::Archive(out.clone()), &image).unwrap();
+    let delivered = write(&archive(out.clone()), &image).unwrap();
     let (expected, written) = (std::fs::read(&image.archive).unwrap(), std::fs::read(&out).unwrap());
     assert!(expected == written);
     assert_eq!(delivered.size, written.len() as u64);
-    assert_eq!(delivered.digest, image.summary.manifest_digest);
+    assert_eq!(delivered.digest, summary(&image).manifest_digest);
     assert_eq!(delivered.reference.as_deref(), Some("hello:latest"));
     assert_eq!(files(dir.path()), ["images", "x.tar"]);
 }
@@ -54,7 +79,7 @@ fn a_docker_archive_keeps_the_configuration_as_it_came() {
     source.config["history"] = json!([]);
     let image = cached(dir.path(), &source);
     let out = dir.path().join("x.tar");
-    let delivered = write(&Destination::DockerArchive(out.clone()), &image).unwrap();
+    let delivered = write(&docker_archive(out.clone()), &image).unwrap();
     let bytes = std::fs::read(&out).unwrap();
     assert_eq!(delivered.size, bytes.len() as u64);
     assert_eq!(delivered.digest.hex(), sha256(source.config_text().as_bytes()));
@@ -66,7 +91,7 @@ fn a_docker_archive_keeps_the_configuration_as_it_came() {
     let again = read(&bytes).unwrap();
     assert_eq!(
         (again.image_id, again.manifest_digest),
-        (image.summary.image_id, image.summary.manifest_digest)
+        (summary(&image).image_id, summary(&image).manifest_digest)
     );
 }
 
@@ -75,29 +100,19 @@ fn a_proper_configuration_is_found_in_the_archive() {
     let dir = tempfile::tempdir().unwrap();
     let image = cached(dir.path(), &hello());
     let out = dir.path().join("x.tar");
-    write(&Destination::DockerArchive(out.clone()), &image).unwrap();
-    assert_eq!(read(&std::fs::read(&out).unwrap()).unwrap(), image.summary);
+    write(&docker_archive(out.clone()), &image).unwrap();
+    assert_eq!(read(&std::fs::read(&out).unwrap()).unwrap(), *summary(&image));
 }
 
 #[test]
 fn destinations_as_people_write_them() {
     let base = Path::new("/base");
     let parse = |text: &str| Destination::parse(text, base);
-    assert_eq!(parse("archive:x").unwrap(), Destination::Archive("/base/x".into()));
-    assert_eq!(parse("docker-archive:/y.tar").unwrap(), Destination::DockerArchive("/y.tar".into()));
-    assert_eq!(parse("z.tar").unwrap(), Destination::Archive("/base/z.tar".into()));
+    assert_eq!(parse("archive:x").unwrap(), archive("/base/x".into()));
+    assert_eq!(parse("docker-archive:/y.tar").unwrap(), docker_archive("/y.tar".into()));
+    assert_eq!(parse("z.tar").unwrap(), archive("/base/z.tar".into()));
     assert_eq!(parse("z.tar").unwrap().to_string(), "archive:/base/z.tar");
-    for text in [
-        "type=docker,dest=y.tar",
-        "",
-        "x",
-        "x.tar.gz",
-        "oci:dir",
-        "docker://a",
-        "type=docker,dest=x",
-        "archive:",
-        "docker-archive:x.tar:a:b",
-    ] {
+    for text in ["", "x", "x.tar.gz", "docker://a", "archive:", "docker-archive:x.tar:a:b"] {
         assert!(parse(text).unwrap_err().is(&codes::BAD_DESTINATION), "{text}");
     }
 }
@@ -105,7 +120,7 @@ fn destinations_as_people_write_them() {
 #[test]
 fn destinations_are_looked_at_before_anything_is_built() {
     let dir = tempfile::tempdir().unwrap();
-    let archive = |path: &Path| Destination::Archive(path.to_owned()).check();
+    let archive = |path: &Path| archive(path.to_owned()).check();
     assert!(archive(&dir.path().join("x.tar")).is_ok());
     assert!(archive(dir.path()).unwrap_err().is(&codes::DESTINATION_UNUSABLE));
     assert!(archive(Path::new("/dev/null")).unwrap_err().is(&codes::DESTINATION_UNUSABLE));
@@ -123,10 +138,10 @@ fn a_failed_write_leaves_the_old_file() {
     std::fs::write(&out, "old").unwrap();
     let cancel = CancellationToken::new();
     cancel.cancel();
-    let stopped = Destination::Archive(out.clone()).write(&image, &Unguarded, &cancel, &|_, _| {});
+    let stopped = write_with(&archive(out.clone()), &image, &cancel, &|_, _| {});
     assert!(stopped.unwrap_err().is(&nixoci_core::codes::CANCELLED));
     std::fs::write(&image.archive, "damaged").unwrap();
-    let damaged = write(&Destination::DockerArchive(out.clone()), &image);
+    let damaged = write(&docker_archive(out.clone()), &image);
     assert!(damaged.is_err());
     assert_eq!(std::fs::read(&out).unwrap(), b"old");
     assert_eq!(files(dir.path()), ["images", "x.tar"]);
@@ -139,11 +154,11 @@ fn leftovers_of_a_killed_process_are_swept_and_links_are_written_through() {
     std::fs::write(dir.path().join(".x.tar.1-0.nixoci-part"), "half").unwrap();
     std::fs::write(dir.path().join("real.tar"), "old").unwrap();
     let link = dir.path().join("x.tar");
-    write(&Destination::Archive(link.clone()), &image).unwrap();
+    write(&archive(link.clone()), &image).unwrap();
     assert_eq!(files(dir.path()), ["images", "real.tar", "x.tar"]);
     std::fs::remove_file(&link).unwrap();
     std::os::unix::fs::symlink("real.tar", &link).unwrap();
-    write(&Destination::Archive(link.clone()), &image).unwrap();
+    write(&archive(link.clone()), &image).unwrap();
     assert!(link.is_symlink());
     assert!(std::fs::metadata(dir.path().join("real.tar")).unwrap().len() > 1000);
 }

@@ -83,7 +83,7 @@ fn a_million_entries() {
     let reader = Cursor::new(header.as_bytes().to_vec()).chain(entries()).chain(Cursor::new(rest));
     let cancel = CancellationToken::new();
     let input = Input::reader(Box::new(reader), "large".into(), None);
-    let summary = check(input, &ReadOptions::new(&cancel)).unwrap();
+    let summary = only(check(input, &ReadOptions::new(&cancel)).unwrap());
     assert_eq!(summary.layers[0].entries, COUNT * 1000);
     assert_eq!(summary.warnings[0].code, codes::UNCHECKED.id);
 }

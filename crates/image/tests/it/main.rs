@@ -8,6 +8,7 @@ mod damage;
 #[cfg(test)]
 mod deliver;
 #[cfg(test)]
+mod formats;
 mod limits;
 #[cfg(test)]
 mod mutate;

@@ -178,7 +178,7 @@ fn the_platform_that_was_asked_for_counts() {
     let tar = hello().tar();
     let expect = |platform: &str| {
         let platform = platform.parse().unwrap();
-        read_with(&tar, |options| options.expect = Some(platform))
+        read_with(&tar, |options| options.expect = vec![platform])
     };
     assert!(expect("linux/amd64").is_ok());
     assert!(expect("linux/arm64").unwrap_err().is(&codes::PLATFORM_MISMATCH));

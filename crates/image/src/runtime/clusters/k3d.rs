@@ -7,7 +7,7 @@ use nixoci_core::config::Runtime;
 use nixoci_core::{Remedy, Result};
 use serde::Deserialize;
 
-use super::{one_name, only, stopped, tool};
+use super::{only, stopped, tool};
 use crate::cache::CachedImage;
 use crate::runtime::diagnose;
 use crate::runtime::tool::{json, ok, words};
@@ -42,16 +42,11 @@ pub(super) async fn find(cx: &Cx<'_>) -> Result<String> {
 }
 
 /// With k3d's default mode a node's refusal is a line on standard error, and no failure.
-pub(super) async fn load(
-    cx: &Cx<'_>,
-    cluster: &str,
-    image: &CachedImage,
-    names: Vec<String>,
-) -> Result<Vec<String>> {
+pub(super) async fn load(cx: &Cx<'_>, cluster: &str, image: &CachedImage) -> Result<()> {
     let load = tool(K3D, &["image", "import"]).arg(&image.archive).args(["-c", cluster]);
     let said = words(&ok(cx, K3D, load).await?);
     if said.lines().any(|line| line.contains("ERRO[")) {
         return Err(diagnose::failed(K3D, cx.host, &said));
     }
-    Ok(one_name(cx, K3D, names))
+    Ok(())
 }

@@ -6,7 +6,7 @@ use nixoci_core::backend::Cx;
 use nixoci_core::config::Runtime;
 use nixoci_core::{Remedy, Result};
 
-use super::{one_name, only, tool, unknown};
+use super::{only, tool, unknown};
 use crate::cache::CachedImage;
 use crate::runtime::tool::ok;
 
@@ -32,13 +32,8 @@ pub(super) async fn find(cx: &Cx<'_>) -> Result<String> {
 }
 
 /// kind fails when a node refuses the archive, so nobody has to be asked afterwards.
-pub(super) async fn load(
-    cx: &Cx<'_>,
-    cluster: &str,
-    image: &CachedImage,
-    names: Vec<String>,
-) -> Result<Vec<String>> {
+pub(super) async fn load(cx: &Cx<'_>, cluster: &str, image: &CachedImage) -> Result<()> {
     let load = tool(KIND, &["load", "image-archive", "--name", cluster]).arg(&image.archive);
     ok(cx, KIND, load).await?;
-    Ok(one_name(cx, KIND, names))
+    Ok(())
 }

@@ -11,6 +11,7 @@ use super::{only, stopped, tool, unknown};
 use crate::cache::CachedImage;
 use crate::runtime::mismatch;
 use crate::runtime::tool::{json, ok};
+use crate::summary::Image;
 
 const MINIKUBE: Runtime = Runtime::Minikube;
 const VARIABLE: &str = "MINIKUBE_PROFILE";
@@ -75,15 +76,19 @@ pub(super) async fn find(cx: &Cx<'_>) -> Result<String> {
     }
 }
 
-/// `image load` succeeds whatever the runtime says: what is there afterwards tells.
-pub(super) async fn load(
+/// It succeeds whatever the runtime says: what is there afterwards tells.
+pub(super) async fn load(cx: &Cx<'_>, profile: &str, image: &CachedImage) -> Result<()> {
+    let load = tool(MINIKUBE, &["image", "load", "-p", profile]).arg(&image.archive);
+    ok(cx, MINIKUBE, load).await.map(drop)
+}
+
+/// Gives an image the names that it does not have yet, and asks what all of them stand for.
+pub(super) async fn name(
     cx: &Cx<'_>,
     profile: &str,
-    image: &CachedImage,
+    image: &Image,
     names: Vec<String>,
 ) -> Result<Vec<String>> {
-    let load = tool(MINIKUBE, &["image", "load", "-p", profile]).arg(&image.archive);
-    ok(cx, MINIKUBE, load).await?;
     let mut held = list(cx, profile).await?;
     for name in &names {
         if !held.iter().any(|held| held.repo_tags.contains(name)) && *name != names[0] {
@@ -101,14 +106,15 @@ async fn list(cx: &Cx<'_>, profile: &str) -> Result<Vec<Held>> {
     json(MINIKUBE, &said)
 }
 
-fn verify(held: &[Held], name: &str, image: &CachedImage) -> Result<()> {
+fn verify(held: &[Held], name: &str, image: &Image) -> Result<()> {
     let found = held.iter().find(|held| held.repo_tags.iter().any(|tag| tag == name));
     let Some(found) = found else {
         return Err(mismatch(MINIKUBE, name, "that it has no such image", image));
     };
-    let (summary, id) = (&image.summary, found.id.trim_start_matches("sha256:"));
-    // Docker's containerd store names an image by its manifest.
-    if id == summary.image_id.hex() || id == summary.manifest_digest.hex() {
+    // Docker's containerd store names an image by its manifest, or its index.
+    let ids = image.platforms.iter().flat_map(|one| [one.image_id, one.manifest_digest]).chain(image.digest);
+    let id = found.id.trim_start_matches("sha256:");
+    if ids.map(|digest| digest.hex()).any(|known| known == id) {
         return Ok(());
     }
     Err(mismatch(MINIKUBE, name, &found.id, image))

@@ -12,7 +12,7 @@ use nixoci_core::runner::Command;
 use nixoci_core::{Error, Remedy, Result};
 
 use super::docker::Loaded;
-use super::{About, needed_names, tool};
+use super::{About, loaded, named, tool};
 use crate::cache::CachedImage;
 use crate::codes;
 
@@ -50,13 +50,21 @@ impl Cluster {
     }
 
     pub(super) async fn load(&self, cx: &Cx<'_>, image: &CachedImage) -> Result<Loaded> {
-        let names = needed_names(self.runtime, image)?;
-        let references = match self.runtime {
-            Runtime::Kind => kind::load(cx, &self.name, image, names).await?,
-            Runtime::K3d => k3d::load(cx, &self.name, image, names).await?,
-            _ => minikube::load(cx, &self.name, image, names).await?,
-        };
-        Ok(Loaded { references, image_id: image.summary.image_id })
+        let images = named(self.runtime, image.images())?;
+        match self.runtime {
+            Runtime::Kind => kind::load(cx, &self.name, image).await?,
+            Runtime::K3d => k3d::load(cx, &self.name, image).await?,
+            _ => minikube::load(cx, &self.name, image).await?,
+        }
+        let mut references = Vec::new();
+        for (one, names) in images {
+            references.extend(match self.runtime {
+                Runtime::Minikube => minikube::name(cx, &self.name, one, names).await?,
+                runtime => one_name(cx, runtime, names),
+            });
+        }
+        let id = image.platforms().next().map(|one| one.image_id);
+        loaded(self.runtime, references, id)
     }
 }
 
