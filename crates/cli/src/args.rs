@@ -238,7 +238,8 @@ pub(crate) struct Where {
     /// The image's name; repeat for several. `:dev` replaces only the tag.
     #[arg(short, long, value_name = "REF")]
     pub(crate) tag: Vec<String>,
-    /// Load the image into a container runtime: docker, or auto for the one that runs.
+    /// Load the image into a container runtime: docker, podman, containerd, apple, kind, k3d, minikube, or auto for
+    /// the first of the first four that runs.
     #[arg(long, value_name = "RUNTIME", num_args = 0..=1, require_equals = true, default_missing_value = "auto")]
     pub(crate) load: Option<String>,
     /// Write the image: archive:FILE (Docker, Podman, containerd and Apple's container load it), oci:DIR,
@@ -324,6 +325,9 @@ pub(crate) struct RunArgs {
     /// The image's name; repeat for several. `:dev` replaces only the tag.
     #[arg(long, value_name = "REF")]
     pub(crate) tag: Vec<String>,
+    /// Where to run it: docker, podman, containerd (with nerdctl), apple, or auto for the first that runs.
+    #[arg(long, value_name = "RUNTIME")]
+    pub(crate) runtime: Option<String>,
     /// Take an image for another platform than the one asked for, with a warning.
     #[arg(long)]
     pub(crate) allow_mismatch: bool,
@@ -496,7 +500,8 @@ pub(crate) struct ValidateArgs {
 pub(crate) struct LoadArgs {
     #[command(flatten)]
     pub(crate) source: SourceArgs,
-    /// The runtime: docker, or auto for the one that runs.
+    /// The runtime: docker, podman, containerd, apple, kind, k3d, minikube, or auto for the first of the first four
+    /// that runs.
     #[arg(long, value_name = "RUNTIME", default_value = "auto")]
     pub(crate) runtime: String,
     /// The image's name; repeat for several. `:dev` replaces only the tag.

@@ -26,12 +26,7 @@ const RESULT: &str = "result";
 /// Everything that was asked for on the command line of `build` or `plan`.
 pub(crate) fn job(app: &App, args: &BuildArgs) -> Result<Job> {
     let (settings, installable) = settle(app, args)?;
-    let load = match settings.load.value {
-        LoadTarget::No => None,
-        LoadTarget::Auto => Some(None),
-        LoadTarget::Into(runtime) => Some(Some(runtime)),
-    };
-    let load = load.map(|runtime| LoadSink { runtime, docker_host: args.place.docker.docker_host.clone() });
+    let load = load_sink(&settings.load, args.place.docker.docker_host.as_deref())?;
     let outputs = outputs(app, &settings)?.into_iter();
     let outputs = outputs.map(|output| compressed(output, args.place.compression.as_deref()));
     let mut sinks = Sinks { outputs: outputs.collect::<Result<_>>()?, load, link: None };
@@ -138,6 +133,31 @@ pub(crate) fn parse_platform(text: &str) -> Result<OciPlatform> {
             .remedy(Remedy::command("for Intel and AMD servers", "--platform linux/amd64"))
             .remedy(Remedy::command("for ARM servers and Apple silicon", "--platform linux/arm64"))
     })
+}
+
+/// The runtime that is meant. `--docker-host` means Docker.
+fn load_sink(load: &Setting<LoadTarget>, docker_host: Option<&str>) -> Result<Option<LoadSink>> {
+    let named = match load.value {
+        LoadTarget::No => return Ok(None),
+        LoadTarget::Auto => None,
+        // A flag counts for more than a file.
+        LoadTarget::Into(_) if docker_host.is_some() && !matches!(load.origin, Origin::Flag(_)) => None,
+        LoadTarget::Into(runtime) => Some(runtime),
+    };
+    sink(named, docker_host).map(Some)
+}
+
+/// A runtime, or the one that runs, or the one at Docker's endpoint.
+pub(crate) fn sink(named: Option<Runtime>, docker_host: Option<&str>) -> Result<LoadSink> {
+    let runtime = match (named, docker_host) {
+        (Some(other), Some(_)) if other != Runtime::Docker => {
+            let text = format!("--docker-host is where Docker is, and {} was asked for", other.name());
+            return Err(Error::new(&USAGE, text));
+        }
+        (None, Some(_)) => Some(Runtime::Docker),
+        (named, _) => named,
+    };
+    Ok(LoadSink { runtime, docker_host: docker_host.map(str::to_owned), to_run: false })
 }
 
 pub(crate) fn load_target(name: &str) -> Result<LoadTarget> {

@@ -18,4 +18,9 @@ nixoci_core::codes! {
         "`streamLayeredImage` makes a program that writes the image. It was built, and nixoci ran it on this machine, as \
          `./result | docker load` would have, but it wrote no whole image. It is made for one platform and runs there \
          only. `buildLayeredImage` takes the same arguments and leaves an archive.");
+    /// No runtime runs.
+    RUNTIME_NONE = ("nixoci::runtime::none", Delivery, "no container runtime is running",
+        "`--load` without a name takes the first runtime that answers: Docker, Podman, containerd, Apple's \
+         container. None did; the message says why for each. kind, k3d and minikube are taken only when they are \
+         named. nixoci asks before it builds, so nothing was done.");
 }

@@ -5,21 +5,21 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use nixoci_core::codes::BUG;
 use nixoci_core::event::{Event, Stage, Task, TaskKind};
-use nixoci_core::platform::OciPlatform;
 use nixoci_core::{Error, Result};
-use nixoci_image::runtime::docker::{Docker, DockerInfo};
+use nixoci_image::runtime::Ready;
 use nixoci_image::{CacheKey, CachedImage, Delivered, Destination, Image, Writing};
 
 use crate::Engine;
 use crate::bring::Brought;
-use crate::job::{Job, LoadSink};
+use crate::job::Job;
 use crate::progress::telling;
-use crate::report::{LoadOutcome, OutputReport};
+use crate::report::OutputReport;
+use crate::runtimes;
 
 /// The runtimes that answered before anything was built.
 #[derive(Debug, Default)]
 pub struct Runtimes {
-    docker: Option<(Docker, DockerInfo)>,
+    load: Option<Ready>,
 }
 
 /// Asks every destination whether it can take an image, before anything is built.
@@ -29,25 +29,9 @@ pub(crate) async fn check_sinks(engine: &Engine<'_>, job: &Job) -> Result<Runtim
         nixoci_image::check_link(&link.path)?;
     }
     match &job.sinks.load {
-        Some(sink) => find_runtime(engine, sink, &job.platforms).await,
+        Some(sink) => Ok(Runtimes { load: Some(runtimes::find(engine, sink, &job.platforms).await?) }),
         None => Ok(Runtimes::default()),
     }
-}
-
-async fn find_runtime(engine: &Engine<'_>, sink: &LoadSink, platforms: &[OciPlatform]) -> Result<Runtimes> {
-    // One runtime is known; `auto` and `docker` differ once there are others.
-    let docker = Docker::new(sink.docker_host.clone());
-    let text = "asking docker whether it takes an image".to_owned();
-    engine.cx.observer.observe(Event::Stage { stage: Stage::Prepare, system: None, text });
-    let info = docker.ask(&engine.cx).await?;
-    engine.cx.observer.debug(format!("docker {} at {}", info.server_version, info.endpoint));
-    for platform in platforms.iter().filter(|platform| !platform.matches(&info.platform)) {
-        engine
-            .cx
-            .observer
-            .info(format!("docker runs on {}: it needs an emulator to run {platform}", info.platform));
-    }
-    Ok(Runtimes { docker: Some((docker, info)) })
 }
 
 /// Puts images everywhere they belong: the image of one platform, or one image made of several platforms'. They are in
@@ -67,12 +51,12 @@ pub(crate) async fn deliver(
             outputs.push(OutputReport::written(destination, delivered));
         }
     }
-    if runtimes.docker.is_none() && job.sinks.link.is_none() {
+    if runtimes.load.is_none() && job.sinks.link.is_none() {
         return Ok(outputs);
     }
     let Some(image) = whole(engine, job, brought).await? else { return Ok(outputs) };
-    if let Some((docker, _)) = &runtimes.docker {
-        let loaded = into_docker(engine, docker, &image).await?;
+    if let Some(ready) = &runtimes.load {
+        let loaded = runtimes::hand_over(engine, ready, &image).await?;
         for (outputs, image) in outputs.iter_mut().zip(image.images()) {
             outputs.push(OutputReport::loaded(&loaded, image));
         }
@@ -141,25 +125,4 @@ async fn writing<T: Send + 'static>(
         result.map_err(|error| Error::new(&BUG, "writing the image crashed").caused_by(&error))??;
     task.finish();
     Ok(delivered)
-}
-
-async fn into_docker(engine: &Engine<'_>, docker: &Docker, image: &CachedImage) -> Result<LoadOutcome> {
-    let text = "loading into docker".to_owned();
-    engine.cx.observer.observe(Event::Stage { stage: Stage::Deliver, system: None, text });
-    let task = Task::start(engine.cx.observer, TaskKind::Load, "docker", None);
-    let loaded = docker.load(&engine.cx, image).await?;
-    task.finish();
-    Ok(LoadOutcome { references: loaded.references, image_id: loaded.image_id, runtime: "docker" })
-}
-
-/// Loads an image that is in the cache already into the runtime that `sink` names.
-///
-/// # Errors
-/// Those of the runtime.
-pub async fn load(engine: &Engine<'_>, sink: &LoadSink, image: &CachedImage) -> Result<LoadOutcome> {
-    let platforms: Vec<OciPlatform> = image.platforms().map(|one| one.platform.clone()).collect();
-    let runtimes = find_runtime(engine, sink, &platforms).await?;
-    let (docker, _) =
-        runtimes.docker.ok_or_else(|| Error::new(&BUG, "no runtime was found, and no error said so"))?;
-    into_docker(engine, &docker, image).await
 }

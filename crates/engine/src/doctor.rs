@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 
 use futures_util::future::join_all;
 use nixoci_core::backend::{Check, CheckVerdict, Cx};
-use nixoci_core::config::BackendTable;
+use nixoci_core::config::{BackendTable, Runtime};
 use nixoci_core::registry::Registry;
-use nixoci_core::{Error, Result};
-use nixoci_image::runtime::docker::{Docker, Store};
+use nixoci_core::{Error, ErrorKind, Result};
+use nixoci_image::runtime::{self, Ready, Store};
 use schemars::JsonSchema;
 use serde::Serialize;
 
@@ -25,7 +25,7 @@ pub struct Doctor {
     pub host: Vec<Check>,
     /// About each backend, by name.
     pub backends: BTreeMap<String, Vec<Check>>,
-    /// About container runtimes, by name.
+    /// About the container runtimes that are installed, by name; about Docker, if none is.
     pub runtimes: BTreeMap<String, Vec<Check>>,
 }
 
@@ -39,8 +39,11 @@ pub async fn doctor(
     tables: &BTreeMap<String, Vec<BackendTable>>,
     docker_host: Option<String>,
 ) -> Result<Doctor> {
-    let (status, backends, docker) =
-        tokio::join!(survey(cx, registry, tables), probes(cx, registry, tables), docker(cx, docker_host));
+    let (status, backends, runtimes) = tokio::join!(
+        survey(cx, registry, tables),
+        probes(cx, registry, tables),
+        runtimes(cx, docker_host.as_deref())
+    );
     let (status, backends) = (status?, backends?);
     // What a look at the machine alone does not show, a probe does: a daemon that refuses this user.
     let fit = |name: &str| backends.get(name).is_none_or(|checks| !checks.iter().any(is_bad));
@@ -57,7 +60,7 @@ pub async fn doctor(
             remedies: Vec::new(),
         }],
         backends,
-        runtimes: BTreeMap::from([("docker".to_owned(), docker)]),
+        runtimes,
     })
 }
 
@@ -83,23 +86,38 @@ async fn probes(
     Ok(join_all(probes).await.into_iter().collect())
 }
 
-async fn docker(cx: &Cx<'_>, host: Option<String>) -> Vec<Check> {
-    match Docker::new(host).ask(cx).await {
-        Ok(info) => vec![Check {
-            title: "docker".to_owned(),
-            detail: format!(
-                "{}, {} at {}, {}",
-                info.server_version,
-                store(info.store),
-                info.endpoint,
-                info.platform
-            ),
+async fn runtimes(cx: &Cx<'_>, docker_host: Option<&str>) -> BTreeMap<String, Vec<Check>> {
+    let ask = |runtime| async move { (runtime, runtime::ask(cx, runtime, docker_host).await) };
+    let mut answers = join_all(Runtime::ALL.into_iter().map(ask)).await;
+    let missing =
+        |answer: &Result<Ready>| answer.as_ref().is_err_and(|error| error.kind() == ErrorKind::ToolMissing);
+    let none = answers.iter().all(|(_, answer)| missing(answer));
+    answers.retain(|(runtime, answer)| !missing(answer) || none && *runtime == Runtime::Docker);
+    let check = |(runtime, answer): (Runtime, Result<Ready>)| {
+        (runtime.name().to_owned(), vec![check_runtime(runtime.name(), answer)])
+    };
+    answers.into_iter().map(check).collect()
+}
+
+fn check_runtime(name: &str, answer: Result<Ready>) -> Check {
+    match answer {
+        Ok(ready) => Check {
+            title: name.to_owned(),
+            detail: describe(&ready),
             verdict: CheckVerdict::Good,
             remedies: Vec::new(),
-        }],
+        },
         // Images can go to files: a missing runtime stands in the way of --load and run only.
-        Err(error) => vec![Check { verdict: CheckVerdict::Warning, ..failed("docker", &error) }],
+        Err(error) => Check { verdict: CheckVerdict::Warning, ..failed(name, &error) },
     }
+}
+
+fn describe(ready: &Ready) -> String {
+    let about = ready.about();
+    let store =
+        if let Ready::Docker(_, info) = ready { format!("{} ", store(info.store)) } else { String::new() };
+    let platform = about.platform.map(|platform| format!(", {platform}")).unwrap_or_default();
+    format!("{}, {store}{}{platform}", about.version, about.place)
 }
 
 fn store(store: Store) -> &'static str {

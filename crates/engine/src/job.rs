@@ -43,7 +43,7 @@ pub struct Job {
 pub struct Sinks {
     /// Files.
     pub outputs: Vec<Destination>,
-    /// A runtime, and the Docker endpoint if one was named.
+    /// A container runtime.
     pub load: Option<LoadSink>,
     /// A link to the archive in the cache.
     pub link: Option<Link>,
@@ -65,6 +65,8 @@ pub struct LoadSink {
     pub runtime: Option<Runtime>,
     /// `--docker-host`.
     pub docker_host: Option<String>,
+    /// Whether a container is to be started there afterwards.
+    pub to_run: bool,
 }
 
 impl Job {

@@ -17,13 +17,14 @@ mod job;
 mod plan;
 mod progress;
 mod report;
+mod runtimes;
 mod script;
 mod shell;
 
 pub use build::build;
 pub use choose::{BackendStatus, Choice, survey};
 pub use codes::CODES;
-pub use deliver::{Runtimes, load};
+pub use deliver::Runtimes;
 pub use doctor::{Doctor, doctor};
 pub use job::{Job, Link, LoadSink, Sinks};
 pub use plan::{PlanReport, PlatformPlan, plan};
@@ -31,6 +32,7 @@ pub use report::{
     BuildReport, ImageReport, LayerReport, LoadOutcome, OutputLayer, OutputPlatform, OutputReport,
     PlatformReport, Transfer,
 };
+pub use runtimes::load;
 pub use shell::{ShellJob, shell};
 
 use nixoci_core::backend::Cx;

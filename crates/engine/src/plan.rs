@@ -3,6 +3,7 @@
 use nixoci_core::artifact::StorePath;
 use nixoci_core::backend::{Depth, Forecast, How};
 use nixoci_core::codes::BUG;
+use nixoci_core::config::Runtime;
 use nixoci_core::plan::ProvisionPlan;
 use nixoci_core::platform::{NixSystem, OciPlatform};
 use nixoci_core::registry::Rejection;
@@ -13,7 +14,7 @@ use serde::Serialize;
 
 use crate::Engine;
 use crate::choose::{Choices, choose};
-use crate::job::Job;
+use crate::job::{Job, LoadSink};
 
 /// What a build would do.
 #[derive(Debug, Serialize, JsonSchema)]
@@ -100,7 +101,8 @@ async fn plan_one(
 
 fn destinations(job: &Job) -> Vec<String> {
     let mut all: Vec<String> = job.sinks.outputs.iter().map(ToString::to_string).collect();
-    all.extend(job.sinks.load.as_ref().map(|_| "docker".to_owned()));
+    let runtime = |sink: &LoadSink| sink.runtime.map_or("the container runtime that runs", Runtime::name);
+    all.extend(job.sinks.load.as_ref().map(|sink| runtime(sink).to_owned()));
     all.extend(job.sinks.link.as_ref().map(|link| link.shown.clone()));
     all
 }

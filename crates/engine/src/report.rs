@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Instant;
 
 use nixoci_core::artifact::StorePath;
+use nixoci_core::config::Runtime;
 use nixoci_core::digest::Digest;
 use nixoci_core::platform::OciPlatform;
 use nixoci_image::{Delivered, DeliveredPlatform, Destination, Image, ImageSummary, LayerSummary};
@@ -108,6 +109,9 @@ pub struct LayerReport {
 pub struct OutputReport {
     /// The destination: `archive:x.tar`, `docker`, `./result`.
     pub dest: String,
+    /// The runtime it was loaded into.
+    #[serde(skip)]
+    pub runtime: Option<Runtime>,
     /// What to hand on: a name that the runtime knows, or the path.
     pub reference: String,
     /// The media type of what `digest` names.
@@ -152,7 +156,7 @@ pub struct LoadOutcome {
     /// The runtime's own id for it.
     pub image_id: Digest,
     /// The runtime.
-    pub runtime: &'static str,
+    pub runtime: Runtime,
 }
 
 /// What was moved, in bytes.
@@ -227,6 +231,13 @@ fn of(by: &Built, image: &Image) -> Vec<PlatformReport> {
     image.platforms.iter().map(platform).collect()
 }
 
+impl ImageReport {
+    /// The output that a runtime has, if the image was loaded.
+    pub fn loaded(&self) -> Option<&OutputReport> {
+        self.outputs.iter().find(|output| output.runtime.is_some())
+    }
+}
+
 impl OutputReport {
     pub(crate) fn written(destination: &Destination, delivered: &Delivered) -> Self {
         let platform = |platform: &DeliveredPlatform| OutputPlatform {
@@ -245,6 +256,7 @@ impl OutputReport {
         };
         OutputReport {
             dest: delivered.dest.clone(),
+            runtime: None,
             reference: destination.path().display().to_string(),
             media_type: Some(delivered.media_type.clone()),
             digest: Some(delivered.digest),
@@ -256,7 +268,8 @@ impl OutputReport {
         let named = image.names().first().filter(|name| loaded.references.contains(name));
         let reference = named.or(loaded.references.first()).cloned();
         OutputReport {
-            dest: loaded.runtime.to_owned(),
+            dest: loaded.runtime.name().to_owned(),
+            runtime: Some(loaded.runtime),
             reference: reference.unwrap_or_else(|| loaded.image_id.to_string()),
             media_type: None,
             digest: None,
@@ -267,6 +280,7 @@ impl OutputReport {
     pub(crate) fn link(link: &Link, image: &Image) -> Self {
         OutputReport {
             dest: link.shown.clone(),
+            runtime: None,
             reference: link.shown.clone(),
             media_type: Some(image.media_type.clone()),
             digest: image.digest,

@@ -164,6 +164,43 @@ nixoci_core::codes! {
         "After loading, nixoci asks Docker what the name stands for, and the answer was another image. Something \
          else may have loaded an image of the same name at the same moment: run the command again.");
 
+    /// A runtime's command is not there.
+    RUNTIME_MISSING = ("nixoci::runtime::missing", ToolMissing, "the runtime is not installed",
+        "Images are loaded through each runtime's own command: podman, ctr (containerd), container (Apple), kind, \
+         k3d, minikube. The one that was asked for, or every one of them, was not found on PATH. Without a runtime, \
+         `nixoci build` leaves the image as ./result.");
+    /// A runtime does not answer.
+    RUNTIME_DOWN = ("nixoci::runtime::down", Delivery, "the runtime does not answer",
+        "The runtime's command is there, but what it talks to (Podman's machine, containerd's socket, Apple's \
+         system service, a cluster's nodes) does not run. nixoci asks before it builds, so nothing was done.");
+    /// No right to use a runtime.
+    RUNTIME_PERMISSION = ("nixoci::runtime::permission", Permission, "no permission to talk to the runtime",
+        "The runtime's socket is closed to this user. containerd's belongs to root: a rootless containerd is \
+         reached from within its namespaces, with `containerd-rootless-setuptool.sh nsenter -- nixoci ...`. An \
+         image can be written to a file instead (`-o archive:image.tar`), for root to import.");
+    /// A runtime's command failed for another reason.
+    RUNTIME_FAILED = ("nixoci::runtime::failed", Delivery, "the runtime could not take the image",
+        "The runtime's own words are below. The image itself was checked and is kept, and can be loaded again \
+         with `nixoci load`.");
+    /// What a runtime has is not what it was given.
+    RUNTIME_MISMATCH = ("nixoci::runtime::mismatch", Delivery, "the runtime holds another image than the one loaded",
+        "After loading, nixoci asks the runtime what the name stands for, and the answer was another image, or \
+         none. Something else may have loaded an image of the same name at the same moment: run the command again.");
+    /// No cluster, or several.
+    RUNTIME_CLUSTER = ("nixoci::runtime::cluster", Config, "it is not clear which cluster is meant",
+        "kind, k3d and minikube may have several clusters. One that is alone is taken; among several one has to be \
+         named: KIND_CLUSTER_NAME for kind, MINIKUBE_PROFILE or `minikube profile NAME` for minikube. k3d has no \
+         such variable: write the image to a file and import it with `k3d image import FILE -c NAME`.");
+    /// A runtime that finds images by name only.
+    RUNTIME_NAMELESS = ("nixoci::runtime::nameless", Usage, "the image has no name to find it by",
+        "Docker and Podman find an image by its id, too. containerd, Apple's container and clusters find it by its \
+         name only, and this one has none. Give it one: `-t app:dev`.");
+    /// A runtime that does not run containers for a user.
+    RUNTIME_CANNOT_RUN = ("nixoci::runtime::cannot_run", Usage, "this runtime takes images, and nixoci does not run them there",
+        "`nixoci run` runs containers with Docker, Podman, Apple's container, and with containerd where nerdctl is \
+         installed: `ctr run` knows neither ports nor volumes as Docker does. In a cluster, Kubernetes runs them: \
+         load the image there with `nixoci build --load=kind` and start it with kubectl.");
+
     /// A warning: a command given as one string.
     COMMAND_IS_STRING = ("nixoci::image::command_is_string", Image, "Cmd or Entrypoint is a string",
         "The image's configuration has `Cmd` (or `Entrypoint`) as one string, where a list belongs. Docker's classic \

@@ -58,7 +58,7 @@ pub(crate) fn summary(app: &App, report: &BuildReport) {
 fn result(app: &App, report: &BuildReport) -> String {
     let quiet = app.printer.verbosity < Verbosity::Normal;
     let lines = report.images.iter().map(|image| {
-        let output = image.outputs.iter().find(|output| output.dest == "docker").or(image.outputs.first());
+        let output = image.loaded().or(image.outputs.first());
         let digest = image
             .outputs
             .first()

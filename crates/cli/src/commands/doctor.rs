@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 
 use nixoci_core::backend::{Check, CheckVerdict};
+use nixoci_core::config::LoadTarget;
 use nixoci_core::{ErrorKind, Result};
 use nixoci_engine::Doctor;
 
@@ -27,7 +28,7 @@ fn human(doctor: &Doctor) -> String {
         section(&mut text, &format!("backend {name}"), checks);
     }
     for (name, checks) in &doctor.runtimes {
-        section(&mut text, &format!("runtime {name} (for --load and run)"), checks);
+        section(&mut text, &format!("runtime {name} ({})", good_for(name)), checks);
     }
     let verdict = if doctor.ready {
         "\nnixoci can build here.\n"
@@ -36,6 +37,14 @@ fn human(doctor: &Doctor) -> String {
     };
     text.push_str(verdict);
     text
+}
+
+/// What is loaded into a cluster is run by Kubernetes.
+fn good_for(runtime: &str) -> &'static str {
+    match LoadTarget::from_name(runtime) {
+        Some(LoadTarget::Into(runtime)) if runtime.is_cluster() => "for --load",
+        _ => "for --load and run",
+    }
 }
 
 fn section(text: &mut String, title: &str, checks: &[Check]) {

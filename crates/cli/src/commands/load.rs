@@ -3,7 +3,6 @@
 use nixoci_core::Result;
 use nixoci_core::digest::Digest;
 use nixoci_core::platform::OciPlatform;
-use nixoci_engine::LoadSink;
 use nixoci_image::{Image, Naming};
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -31,8 +30,7 @@ pub(crate) struct LoadReport {
 }
 
 pub(crate) async fn run(app: &App, args: &LoadArgs) -> Result<u8> {
-    let sink =
-        LoadSink { runtime: resolve::runtime(&args.runtime)?, docker_host: args.docker.docker_host.clone() };
+    let sink = resolve::sink(resolve::runtime(&args.runtime)?, args.docker.docker_host.as_deref())?;
     let cache = app.cache()?;
     let naming = Naming::parse(&args.tag)?;
     let platforms: Result<Vec<OciPlatform>> =
@@ -52,11 +50,10 @@ pub(crate) async fn run(app: &App, args: &LoadArgs) -> Result<u8> {
             app.cx().observer.warn(warning.text, Vec::new());
         }
     }
-    let loaded = nixoci_engine::load(&app.engine(&cache), &sink, &image).await;
+    let loaded = nixoci_engine::load(&app.engine(&cache), &sink, &image).await?;
     if let Some(key) = transient {
         cache.forget(&key);
     }
-    let loaded = loaded?;
     app.ui.finish();
     let quiet = app.printer.verbosity < Verbosity::Normal;
     let shown: String = match (quiet, image.images()) {
@@ -67,7 +64,7 @@ pub(crate) async fn run(app: &App, args: &LoadArgs) -> Result<u8> {
     };
     let document = LoadReport {
         version: 1,
-        runtime: loaded.runtime,
+        runtime: loaded.runtime.name(),
         references: loaded.references,
         image_id: loaded.image_id,
         images: image.images().to_vec(),

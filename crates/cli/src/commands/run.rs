@@ -2,8 +2,10 @@
 
 use std::io::IsTerminal;
 
+use nixoci_core::codes::BUG;
 use nixoci_core::{Error, Result};
-use nixoci_image::runtime::docker::Docker;
+use nixoci_engine::{ImageReport, LoadSink};
+use nixoci_image::runtime::{self, Start};
 
 use super::foreground;
 use crate::app::App;
@@ -28,7 +30,7 @@ pub(crate) async fn run(app: &App, args: RunArgs) -> Result<u8> {
         nix: args.nix,
         place: Where {
             tag: args.tag,
-            load: Some("auto".to_owned()),
+            load: args.runtime,
             output: Vec::new(),
             compression: None,
             created: None,
@@ -39,6 +41,11 @@ pub(crate) async fn run(app: &App, args: RunArgs) -> Result<u8> {
         },
     };
     let mut job = resolve::job(app, &build)?;
+    let auto = match &job.sinks.load {
+        Some(_) => None,
+        None => Some(resolve::sink(None, docker_host.as_deref())?),
+    };
+    job.sinks.load = job.sinks.load.or(auto).map(|sink| LoadSink { to_run: true, ..sink });
     // Outputs that a profile names are for `build`: somebody who runs wants to see it run.
     job.sinks.outputs.clear();
     if job.platforms.len() > 1 {
@@ -53,13 +60,17 @@ pub(crate) async fn run(app: &App, args: RunArgs) -> Result<u8> {
     if let Some(limit) = limit {
         limit.abort();
     }
-    let reference =
-        report.images.iter().flat_map(|image| &image.outputs).find(|output| output.dest == "docker");
-    let reference =
-        reference.ok_or_else(|| Error::new(&nixoci_core::codes::BUG, "the image was not loaded"))?;
-    let tty = std::io::stdin().is_terminal() && std::io::stdout().is_terminal();
-    let command =
-        Docker::new(docker_host).run_command(&reference.reference, &container_flags, &container_args, tty);
+    let loaded = report.images.iter().find_map(ImageReport::loaded);
+    let loaded = loaded.and_then(|output| Some((output, output.runtime?)));
+    let (output, runtime) = loaded.ok_or_else(|| Error::new(&BUG, "the image was not loaded"))?;
+    let start = Start {
+        reference: &output.reference,
+        platform: output.platforms.first().map(|platform| &platform.platform),
+        flags: &container_flags,
+        args: &container_args,
+        tty: std::io::stdin().is_terminal() && std::io::stdout().is_terminal(),
+    };
+    let command = runtime::run_command(&app.cx(), runtime, docker_host.as_deref(), &start).await?;
     let process = foreground::start(app, &command).await?;
     // Standard output is the container's; whoever watches learns what runs.
     app.printer.tell(&report);

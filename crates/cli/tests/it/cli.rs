@@ -20,9 +20,11 @@ fn usage_errors_exit_with_2() {
         &["build", "--load=wishful"],
         &["build", "--arg", "x", "1"],
         &["build", "--timeout", "soon"],
-        &["build", "--platform", "linux/amd64,linux/arm64"],
+        &["build", "--compression", "lzma", "-o", "x.tar"],
+        &["build", "--created", "yesterday"],
+        &["merge", "x.tar"],
         &["-C", "/no/such/dir", "backends"],
-        &["inspect", "oci:x"],
+        &["inspect", "docker://x"],
         &["shell", "ls"],
         &["shell", "--platform", "windows/amd64"],
     ] {

@@ -159,16 +159,17 @@ fn flakes_need_not_be_enabled() {
 #[ignore = "needs the lab: cargo xtask test"]
 fn docker_is_asked_before_anything_is_built() {
     for host in [OLD, NEW] {
-        let run =
-            host.with(&["--without", "docker-daemon"]).sh("nixoci build ./examples/hello#container --load");
+        let run = host
+            .with(&["--without", "docker-daemon"])
+            .sh("nixoci build ./examples/hello#container --load=docker");
         let run = run.fails(60, "nixoci::").err("Docker");
         assert!(!run.err.contains("building hello"), "{run:#?}");
         host.with(&["--without", "docker"])
-            .sh("nixoci build ./examples/hello#container --load")
+            .sh("nixoci build ./examples/hello#container --load=docker")
             .fails(21, "nixoci::")
             .err("docker");
         host.with(&["--user", "mallory"])
-            .sh("cd /tmp; nixoci build path:$OLDPWD/examples/hello#container --load")
+            .sh("cd /tmp; nixoci build path:$OLDPWD/examples/hello#container --load=docker")
             .code(22);
     }
 }

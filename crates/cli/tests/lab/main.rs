@@ -10,6 +10,7 @@ mod init;
 mod machine;
 mod memory;
 mod platforms;
+mod runtimes;
 mod schemas;
 mod stopping;
 

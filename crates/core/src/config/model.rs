@@ -118,19 +118,62 @@ pub enum LoadTarget {
 pub enum Runtime {
     /// Docker, and whatever speaks its protocol at Docker's endpoint (OrbStack, Colima, Rancher Desktop).
     Docker,
+    /// Podman, on this machine or in its own.
+    Podman,
+    /// containerd, through `ctr`.
+    Containerd,
+    /// Apple's `container`.
+    Apple,
+    /// The nodes of a cluster that kind made.
+    Kind,
+    /// The nodes of a cluster that k3d made.
+    K3d,
+    /// The node of a minikube profile.
+    Minikube,
+}
+
+impl Runtime {
+    /// Every runtime; those that run containers for a user come first, in the order in which `auto` takes them.
+    pub const ALL: [Runtime; 7] = [
+        Runtime::Docker,
+        Runtime::Podman,
+        Runtime::Containerd,
+        Runtime::Apple,
+        Runtime::Kind,
+        Runtime::K3d,
+        Runtime::Minikube,
+    ];
+
+    /// The name that `--load` takes.
+    pub fn name(self) -> &'static str {
+        match self {
+            Runtime::Docker => "docker",
+            Runtime::Podman => "podman",
+            Runtime::Containerd => "containerd",
+            Runtime::Apple => "apple",
+            Runtime::Kind => "kind",
+            Runtime::K3d => "k3d",
+            Runtime::Minikube => "minikube",
+        }
+    }
+
+    /// Whether it is a cluster: what is loaded there is run by Kubernetes, and only somebody who names it means it.
+    pub fn is_cluster(self) -> bool {
+        matches!(self, Runtime::Kind | Runtime::K3d | Runtime::Minikube)
+    }
 }
 
 impl LoadTarget {
     /// The words that are understood, `true` and `false` aside.
-    pub const NAMES: &'static [&'static str] = &["auto", "docker"];
+    pub const NAMES: &'static [&'static str] =
+        &["auto", "docker", "podman", "containerd", "apple", "kind", "k3d", "minikube"];
 
     /// The target with this name.
     pub fn from_name(name: &str) -> Option<LoadTarget> {
-        match name {
-            "auto" => Some(LoadTarget::Auto),
-            "docker" => Some(LoadTarget::Into(Runtime::Docker)),
-            _ => None,
+        if name == "auto" {
+            return Some(LoadTarget::Auto);
         }
+        Runtime::ALL.into_iter().find(|runtime| runtime.name() == name).map(LoadTarget::Into)
     }
 }
 
@@ -349,6 +392,16 @@ mod tests {
         .unwrap();
         assert_eq!(file.profiles["ci"].load.as_ref().unwrap().get_ref(), &LoadTarget::Into(Runtime::Docker));
         assert_eq!(file.backends[0].name, "local");
+    }
+
+    #[test]
+    fn every_runtime_has_one_name() {
+        let names: Vec<&str> = Runtime::ALL.into_iter().map(Runtime::name).collect();
+        assert_eq!(names, LoadTarget::NAMES[1..]);
+        for runtime in Runtime::ALL {
+            assert_eq!(LoadTarget::from_name(runtime.name()), Some(LoadTarget::Into(runtime)));
+            assert_eq!(serde_json::to_value(runtime).unwrap(), runtime.name());
+        }
     }
 
     #[test]

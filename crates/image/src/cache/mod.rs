@@ -95,6 +95,15 @@ pub struct CachedImage {
     _lock: Arc<File>,
 }
 
+#[cfg(test)]
+impl CachedImage {
+    /// Images that are in no cache.
+    pub(crate) fn imagined(archive: impl Into<PathBuf>, images: Vec<Image>) -> std::io::Result<Self> {
+        let content = Arc::new(Imported { images, out: Vec::new() });
+        Ok(CachedImage { archive: archive.into(), content, _lock: Arc::new(File::open("/dev/null")?) })
+    }
+}
+
 impl CachedImage {
     /// The images in it; there is at least one. [`accept`](ImageSummary::accept) says whether they are what was asked
     /// for.
