@@ -232,13 +232,36 @@ pub async fn output_with_input(
     input: &[u8],
     cancel: &CancellationToken,
 ) -> Result<Output> {
+    output_fed(runner, command, &input, cancel).await
+}
+
+/// What a process reads.
+#[async_trait]
+pub trait Feed: Sync {
+    /// Writes it. A process that stops reading says why on its way out: a broken pipe adds nothing.
+    async fn feed(&self, stdin: &mut Input);
+}
+
+#[async_trait]
+impl Feed for &[u8] {
+    async fn feed(&self, stdin: &mut Input) {
+        let _ = stdin.write_all(self).await;
+    }
+}
+
+/// As [`output`], while `feed` writes to the process.
+pub async fn output_fed(
+    runner: &dyn Runner,
+    command: &Command,
+    feed: &dyn Feed,
+    cancel: &CancellationToken,
+) -> Result<Output> {
     let mut process = runner.spawn(command).await?;
     let (stdin, stdout, stderr) = (process.take_stdin(), process.take_stdout(), process.take_stderr());
     let talk = async {
         let feed = async {
             if let Some(mut stdin) = stdin {
-                // A process that stops reading says why on its way out; the broken pipe adds nothing.
-                let _ = stdin.write_all(input).await;
+                feed.feed(&mut stdin).await;
                 let _ = stdin.shutdown().await;
             }
         };

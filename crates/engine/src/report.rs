@@ -1,6 +1,6 @@
 //! What came out of a build: one document, the same for people and for `--format json`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::time::Instant;
 
 use nixoci_core::artifact::StorePath;
@@ -144,7 +144,7 @@ pub struct OutputLayer {
     pub digest: Digest,
     /// Its length there, in bytes.
     pub size: u64,
-    /// What was done with it: `written`, `loaded`, `cached`.
+    /// What was done with it: `written`, `loaded`, `cached`; `present` if the runtime had it already.
     pub state: &'static str,
 }
 
@@ -155,6 +155,8 @@ pub struct LoadOutcome {
     pub references: Vec<String>,
     /// The runtime's own id for it.
     pub image_id: Digest,
+    /// Layers that it had already, and that were not sent.
+    pub skipped: HashSet<Digest>,
     /// The runtime.
     pub runtime: Runtime,
 }
@@ -273,7 +275,10 @@ impl OutputReport {
             reference: reference.unwrap_or_else(|| loaded.image_id.to_string()),
             media_type: None,
             digest: None,
-            platforms: platforms(image, "loaded"),
+            platforms: platforms(
+                image,
+                |digest| if loaded.skipped.contains(digest) { "present" } else { "loaded" },
+            ),
         }
     }
 
@@ -284,18 +289,18 @@ impl OutputReport {
             reference: link.shown.clone(),
             media_type: Some(image.media_type.clone()),
             digest: image.digest,
-            platforms: platforms(image, "cached"),
+            platforms: platforms(image, |_| "cached"),
         }
     }
 }
 
 /// The platforms of an image as its hybrid archive has them.
-fn platforms(image: &Image, state: &'static str) -> Vec<OutputPlatform> {
+fn platforms(image: &Image, state: impl Fn(&Digest) -> &'static str) -> Vec<OutputPlatform> {
     let layer = |layer: &LayerSummary| OutputLayer {
         diff_id: layer.diff_id,
         digest: layer.diff_id,
         size: layer.size,
-        state,
+        state: state(&layer.diff_id),
     };
     let platform = |summary: &ImageSummary| OutputPlatform {
         platform: summary.platform.clone(),

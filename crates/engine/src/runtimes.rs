@@ -10,7 +10,7 @@ use nixoci_core::runner::quote;
 use nixoci_core::{Error, ErrorKind, Remedy, Result};
 use nixoci_image::CachedImage;
 use nixoci_image::codes::RUNTIME_MISSING;
-use nixoci_image::runtime::{self, Ready};
+use nixoci_image::runtime::{self, Loaded, Ready};
 
 use crate::Engine;
 use crate::codes::RUNTIME_NONE;
@@ -140,5 +140,6 @@ pub(crate) async fn hand_over(
     let task = Task::start(engine.cx.observer, TaskKind::Load, runtime.name(), None);
     let loaded = ready.load(&engine.cx, image).await.map_err(|error| kept(error, runtime, image))?;
     task.finish();
-    Ok(LoadOutcome { references: loaded.references, image_id: loaded.image_id, runtime })
+    let Loaded { references, image_id, skipped } = loaded;
+    Ok(LoadOutcome { references, image_id, skipped, runtime })
 }

@@ -8,6 +8,7 @@ use std::time::SystemTime;
 use nixoci_core::Result;
 
 use super::evict::{delete, oldest_first};
+use crate::imported::Imported;
 use crate::summary::Image;
 
 use super::{Cache, CacheKey, Record, links, lock};
@@ -42,6 +43,14 @@ pub struct Collected {
     pub held: usize,
     /// The bytes of all that stays.
     pub left: u64,
+}
+
+/// What is known about all images in the cache that an archive is in. Records that cannot be read are left out.
+pub(crate) fn neighbours(archive: &Path) -> Vec<Imported> {
+    let dir = archive.parent().unwrap_or(Path::new(""));
+    let files = fs::read_dir(dir).into_iter().flatten().flatten().map(|file| file.path());
+    let archives = files.filter(|path| path.extension() == Some(OsStr::new("tar")));
+    archives.filter_map(|archive| record(&archive)).map(|record| record.content).collect()
 }
 
 impl Cache {

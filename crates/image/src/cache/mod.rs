@@ -36,6 +36,7 @@ use crate::imported::Imported;
 use crate::reference::Naming;
 use crate::summary::{Image, ImageSummary};
 
+pub(crate) use entries::neighbours;
 pub use entries::{CacheEntry, Collected};
 pub use links::check_link;
 

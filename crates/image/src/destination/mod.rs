@@ -18,8 +18,8 @@ use crate::codes;
 use crate::detect::{self, Shape};
 use crate::write::{Codec, Encoding, Format};
 
-pub(crate) use write::merge_cached;
 pub use write::{Writing, convert, merge};
+pub(crate) use write::{members, merge_cached};
 
 /// A file or a directory that images are written to.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]

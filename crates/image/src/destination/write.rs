@@ -361,10 +361,15 @@ impl Copier<'_, '_, '_> {
 }
 
 /// Where the members of an archive are: name to offset and size of the data.
-pub(crate) fn locate(archive: &mut File) -> io::Result<HashMap<String, (u64, u64)>> {
+fn locate(archive: &mut File) -> io::Result<HashMap<String, (u64, u64)>> {
+    Ok(members(archive)?.into_iter().map(|(name, at, size)| (name, (at, size))).collect())
+}
+
+/// The members of an archive that we wrote, in order: name, offset and size of the data. The header is right before.
+pub(crate) fn members(archive: &mut File) -> io::Result<Vec<(String, u64, u64)>> {
     use std::io::{Read, Seek, SeekFrom};
     let mut reader = Reader::new();
-    let mut found = HashMap::new();
+    let mut found = Vec::new();
     let mut block = [0; BLOCK];
     let mut at = 0;
     archive.seek(SeekFrom::Start(0))?;
@@ -373,7 +378,7 @@ pub(crate) fn locate(archive: &mut File) -> io::Result<HashMap<String, (u64, u64
         at += BLOCK as u64;
         let mut input = block.as_slice();
         if let Some(Item::Entry(entry)) = reader.next(&mut input).map_err(io::Error::other)? {
-            found.insert(String::from_utf8_lossy(&entry.name).into_owned(), (at, entry.size));
+            found.push((String::from_utf8_lossy(&entry.name).into_owned(), at, entry.size));
             at = archive.seek(SeekFrom::Start(at + reader.skip()))?;
         }
     }

@@ -5,7 +5,9 @@
 //! engines all work, and nothing of that is repeated here.
 
 mod diagnose;
+mod sparse;
 
+use std::collections::HashSet;
 use std::ffi::OsString;
 use std::time::Duration;
 
@@ -21,6 +23,7 @@ use crate::codes;
 use crate::json::Object;
 use crate::summary::{Image, ImageSummary};
 use crate::text::show;
+use sparse::Sparse;
 
 /// How long the engine may take to say who it is. Over ssh, with a slow handshake, seconds are normal.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -63,6 +66,8 @@ pub struct Loaded {
     pub references: Vec<String>,
     /// The id that `docker images` shows.
     pub image_id: Digest,
+    /// Layers that the runtime had already, and that were not sent, by the digest of the uncompressed layer.
+    pub skipped: HashSet<Digest>,
 }
 
 impl Docker {
@@ -124,11 +129,40 @@ impl Docker {
         }
     }
 
-    /// Loads an image, and makes sure that the engine has it under all its names.
-    pub async fn load(&self, cx: &Cx<'_>, image: &CachedImage) -> Result<Loaded> {
+    /// Loads an image, and makes sure that the engine has it under all its names. What the engine has of it already is
+    /// not sent again, as far as that can be found out; if it then refuses the rest, everything is sent.
+    pub async fn load(&self, cx: &Cx<'_>, info: &DockerInfo, image: &CachedImage) -> Result<Loaded> {
+        if let Some(sparse) = sparse::find(self, cx, info.store, image).await {
+            match self.load_sparse(cx, image, &sparse).await {
+                Ok(loaded) => {
+                    cx.observer.info(sparse.told());
+                    return Ok(Loaded { skipped: sparse.skipped, ..loaded });
+                }
+                Err(error) if error.is(&nixoci_core::codes::CANCELLED) => return Err(error),
+                Err(error) => {
+                    cx.observer.debug(format!(
+                        "docker does not take a part of the image ({error}): all of it is sent"
+                    ));
+                }
+            }
+        }
         let load = self.command().args(["load", "--quiet", "-i"]).arg(&image.archive);
         let said = self.ok(cx, load).await?;
-        let loaded = parse_loaded(&said);
+        self.loaded(cx, image, &said).await
+    }
+
+    async fn load_sparse(&self, cx: &Cx<'_>, image: &CachedImage, sparse: &Sparse) -> Result<Loaded> {
+        let load = self.command().args(["load", "--quiet"]).with_stdin();
+        let output = runner::output_fed(cx.runner, &load, sparse, cx.cancel).await?;
+        if !output.exit.success() {
+            return Err(diagnose::failed(cx.host, &output.stderr_text()));
+        }
+        self.loaded(cx, image, &output.stdout_text()).await
+    }
+
+    /// Makes sure that the engine has what it says it has loaded, under all its names.
+    async fn loaded(&self, cx: &Cx<'_>, image: &CachedImage, said: &str) -> Result<Loaded> {
+        let loaded = parse_loaded(said);
         let mut references = Vec::new();
         let mut image_id = None;
         for one in image.images() {
@@ -151,7 +185,7 @@ impl Docker {
         }
         let image_id =
             image_id.ok_or_else(|| Error::new(&codes::DOCKER_FAILED, "there is no image to load"))?;
-        Ok(Loaded { references, image_id })
+        Ok(Loaded { references, image_id, skipped: HashSet::new() })
     }
 
     /// Asks what a name stands for, and compares it with what was loaded.

@@ -13,6 +13,7 @@ mod fake;
 mod podman;
 mod tool;
 
+use std::collections::HashSet;
 use std::ffi::OsString;
 
 pub use apple::Apple;
@@ -180,7 +181,7 @@ impl Ready {
     /// The runtime's refusal; [`codes::RUNTIME_MISMATCH`]; [`codes::RUNTIME_NAMELESS`].
     pub async fn load(&self, cx: &Cx<'_>, image: &CachedImage) -> Result<Loaded> {
         match self {
-            Ready::Docker(docker, _) => docker.load(cx, image).await,
+            Ready::Docker(docker, info) => docker.load(cx, info, image).await,
             Ready::Podman(podman) => podman.load(cx, image).await,
             Ready::Containerd(containerd) => containerd.load(cx, image).await,
             Ready::Apple(apple) => apple.load(cx, image).await,
@@ -215,7 +216,7 @@ fn digest(image: &Image) -> Option<Digest> {
 fn loaded(runtime: Runtime, references: Vec<String>, id: Option<Digest>) -> Result<Loaded> {
     let nothing =
         || Error::new(&codes::RUNTIME_FAILED, format!("there is no image to load into {}", runtime.name()));
-    Ok(Loaded { references, image_id: id.ok_or_else(nothing)? })
+    Ok(Loaded { references, image_id: id.ok_or_else(nothing)?, skipped: HashSet::new() })
 }
 
 /// A name stands for something else than what was loaded.

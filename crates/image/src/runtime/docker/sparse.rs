@@ -1,0 +1,168 @@
+//! Loading only what the engine lacks.
+//!
+//! `docker load` of an archive that leaves out layers works where the engine has them already. Its classic store looks a
+//! layer up by its chain, all layers up to it, before it opens the file (moby `image/tarexport/load.go`), so only the lowest
+//! layers that some image there has in common with ours can be left out. containerd's store looks blobs up by digest and
+//! imports an index with absent ones (moby `daemon/containerd/image_exporter.go`). Neither promises it: whoever sends a part
+//! must be ready to send everything.
+
+use std::collections::HashSet;
+use std::fs::File;
+use std::ops::Range;
+use std::os::unix::fs::FileExt;
+use std::path::PathBuf;
+
+use async_trait::async_trait;
+use nixoci_core::backend::Cx;
+use nixoci_core::digest::Digest;
+use nixoci_core::runner::{Feed, Input};
+use nixoci_core::text;
+use tokio::io::AsyncWriteExt;
+
+use super::{Docker, Store};
+use crate::cache::{CachedImage, neighbours};
+use crate::destination::members;
+use crate::summary::ImageSummary;
+use crate::tar::{BLOCK, padding};
+use crate::write::blob_name;
+
+/// Below this, asking what can be left out takes longer than sending it.
+const WORTH: u64 = 4 << 20;
+/// How many of the engine's images are asked for their layers; the newest come first.
+const ASKED: usize = 200;
+const STEP: u64 = 256 << 10;
+
+/// An archive without what the engine has.
+pub(super) struct Sparse {
+    archive: PathBuf,
+    /// The parts that are sent.
+    parts: Vec<Range<u64>>,
+    /// The layers that are left out.
+    pub(super) skipped: HashSet<Digest>,
+    layers: usize,
+    sent: u64,
+    whole: u64,
+}
+
+/// What can be left out, if that is worth it. Finding out never fails: everything can be sent.
+pub(super) async fn find(docker: &Docker, cx: &Cx<'_>, store: Store, image: &CachedImage) -> Option<Sparse> {
+    let size: u64 = image.images().iter().map(crate::summary::Image::size).sum();
+    if size < WORTH {
+        return None;
+    }
+    let ids = ids(docker, cx).await?;
+    let known = match store {
+        Store::Classic => common(&chains(docker, cx, &ids).await?, image),
+        Store::Containerd => blobs(&ids, image),
+    };
+    Sparse::new(image, known).filter(|sparse| sparse.whole - sparse.sent >= WORTH)
+}
+
+async fn ids(docker: &Docker, cx: &Cx<'_>) -> Option<Vec<String>> {
+    let list = docker.command().args(["image", "ls", "--no-trunc", "--quiet"]);
+    let said = docker.ok(cx, list).await.ok()?;
+    let mut seen = HashSet::new();
+    let ids = said.lines().map(|line| line.trim().to_owned()).filter(|id| !id.is_empty());
+    Some(ids.filter(|id| seen.insert(id.clone())).take(ASKED).collect())
+}
+
+/// The layers of the engine's images, each the lowest first.
+async fn chains(docker: &Docker, cx: &Cx<'_>, ids: &[String]) -> Option<Vec<Vec<String>>> {
+    if ids.is_empty() {
+        return None;
+    }
+    let inspect =
+        docker.command().args(["image", "inspect", "--format", "{{json .RootFS.Layers}}"]).args(ids);
+    // An image that was deleted meanwhile makes it fail, and says so beside the others.
+    let said = docker.output(cx, inspect).await.ok()?.stdout_text();
+    Some(said.lines().filter_map(|line| serde_json::from_str(line.trim()).ok()).collect())
+}
+
+/// The layers of ours that are needed nowhere but at the bottom, where the engine has them.
+fn common(chains: &[Vec<String>], image: &CachedImage) -> HashSet<Digest> {
+    let (mut known, mut needed) = (HashSet::new(), HashSet::new());
+    for platform in image.platforms() {
+        let ours: Vec<String> = platform.layers.iter().map(|layer| layer.diff_id.to_string()).collect();
+        let shared =
+            |chain: &Vec<String>| chain.iter().zip(&ours).take_while(|(theirs, ours)| theirs == ours).count();
+        let prefix = chains.iter().map(shared).max().unwrap_or(0);
+        known.extend(platform.layers.iter().take(prefix).map(|layer| layer.diff_id));
+        needed.extend(platform.layers.iter().skip(prefix).map(|layer| layer.diff_id));
+    }
+    known.difference(&needed).copied().collect()
+}
+
+/// The layers that came with images which the engine has under our digests: they are there as we sent them, uncompressed.
+/// (Of an image that came from a registry, the engine has compressed layers, which are other blobs.)
+fn blobs(ids: &[String], image: &CachedImage) -> HashSet<Digest> {
+    let ids: HashSet<&str> = ids.iter().map(String::as_str).collect();
+    let has = |digest: &Digest| ids.contains(digest.to_string().as_str());
+    let mut known = HashSet::new();
+    for found in neighbours(&image.archive).iter().flat_map(|content| &content.images) {
+        let whole = found.digest.as_ref().is_some_and(has);
+        let theirs = found.platforms.iter().filter(|one: &&ImageSummary| whole || has(&one.manifest_digest));
+        known.extend(theirs.flat_map(|one| &one.layers).map(|layer| layer.diff_id));
+    }
+    known
+}
+
+impl Sparse {
+    fn new(image: &CachedImage, known: HashSet<Digest>) -> Option<Sparse> {
+        let ours: HashSet<Digest> =
+            image.platforms().flat_map(|platform| &platform.layers).map(|layer| layer.diff_id).collect();
+        let skipped: HashSet<Digest> = ours.intersection(&known).copied().collect();
+        let names: HashSet<String> = skipped.iter().map(blob_name).collect();
+        let mut file = File::open(&image.archive).ok()?;
+        let whole = file.metadata().ok()?.len();
+        let mut parts: Vec<Range<u64>> = Vec::new();
+        let mut end = 0;
+        for (name, at, size) in members(&mut file).ok()? {
+            let start = at - BLOCK as u64;
+            end = at + size + padding(size);
+            if !names.contains(&name) {
+                join(&mut parts, start..end);
+            }
+        }
+        // The end of the archive.
+        join(&mut parts, end..whole);
+        let sent = parts.iter().map(|part| part.end - part.start).sum();
+        Some(Sparse { archive: image.archive.clone(), parts, skipped, layers: ours.len(), sent, whole })
+    }
+
+    /// What was left out, for people.
+    pub(super) fn told(&self) -> String {
+        format!(
+            "docker had {} of {} layers: {} were sent instead of {}",
+            self.skipped.len(),
+            self.layers,
+            text::bytes(self.sent),
+            text::bytes(self.whole)
+        )
+    }
+}
+
+#[async_trait]
+impl Feed for Sparse {
+    async fn feed(&self, stdin: &mut Input) {
+        let Ok(file) = File::open(&self.archive) else { return };
+        let mut buffer = vec![0; STEP as usize];
+        for part in &self.parts {
+            let mut at = part.start;
+            while at < part.end {
+                let step = STEP.min(part.end - at) as usize;
+                let read = file.read_exact_at(&mut buffer[..step], at);
+                if read.is_err() || stdin.write_all(&buffer[..step]).await.is_err() {
+                    return;
+                }
+                at += step as u64;
+            }
+        }
+    }
+}
+
+fn join(parts: &mut Vec<Range<u64>>, next: Range<u64>) {
+    match parts.last_mut() {
+        Some(last) if last.end == next.start => last.end = next.end,
+        _ => parts.push(next),
+    }
+}
