@@ -8,7 +8,7 @@ use nixoci_core::digest::Digest;
 use nixoci_core::event::{Task, TaskKind};
 use nixoci_core::runner::GRACE;
 use nixoci_core::{Error, Remedy, Result, ResultExt};
-use nixoci_image::{Cache, CacheKey, CachedImage, Input, ReadOptions, import};
+use nixoci_image::{Cache, CacheKey, CachedImage, Input, Naming, ReadOptions, import};
 use nixoci_nix::nar::HashingReader;
 
 use crate::app::App;
@@ -100,6 +100,13 @@ pub(crate) async fn import_source(
     reading(app, &title, move |mut options| {
         options.only.clone_from(&source.only);
         change(&mut options);
+        let as_it_is = options.names == Naming::Keep && options.expect.is_empty() && options.only.is_none();
+        if let (true, Some(path)) = (as_it_is, &source.path)
+            && let Some(image) = cache.at(path)?
+        {
+            // What a build left is here already: nothing has to be read.
+            return Ok((image, None));
+        }
         let key = key(&source)?;
         let key = CacheKey::new(&key, &options.names, None).only(&options.expect, options.only.as_deref());
         let image = cache.fill(&key, |out| import(source.open()?, &options, out))?;

@@ -12,6 +12,7 @@ mod memory;
 mod platforms;
 mod runtimes;
 mod schemas;
+mod sparse;
 mod stopping;
 
 use std::process::Command;

@@ -209,6 +209,21 @@ impl Cache {
         Ok(Some(CachedImage { archive, content: Arc::new(content.content), _lock: Arc::new(lock) }))
     }
 
+    /// The image whose archive is at this path, if that is one of the cache's, as what `./result` points to is.
+    ///
+    /// # Errors
+    /// The cache cannot be read.
+    pub fn at(&self, archive: &Path) -> Result<Option<CachedImage>> {
+        let Ok(path) = fs::canonicalize(archive) else { return Ok(None) };
+        let here = fs::canonicalize(&self.dir).ok();
+        let (Some(name), true) =
+            (path.file_stem().and_then(|name| name.to_str()), path.parent() == here.as_deref())
+        else {
+            return Ok(None);
+        };
+        self.lookup(&CacheKey(name.to_owned()))
+    }
+
     /// The image of this key; `make` writes it if it is not here. Of several processes that want the same image
     /// one makes it, and the others wait. If `make` fails, nothing is left behind.
     pub fn fill(

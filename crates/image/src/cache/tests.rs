@@ -201,3 +201,16 @@ fn entries_say_who_keeps_them_and_the_rest_can_go() {
     drop(used);
     assert_eq!(cache.collect(0).unwrap(), Collected { removed: 1, freed: 20, held: 1, left: 10 });
 }
+
+#[test]
+fn an_image_is_found_by_its_archive_and_by_links_to_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let cache = Cache::open(dir.path().join("images")).unwrap();
+    let image = cache.fill(&key(1), make(b"archive")).unwrap();
+    let link = dir.path().join("result");
+    cache.link(&image, &link).unwrap();
+    assert_eq!(cache.at(&link).unwrap().unwrap().archive, image.archive);
+    fs::write(dir.path().join("other.tar"), "x").unwrap();
+    assert!(cache.at(&dir.path().join("other.tar")).unwrap().is_none());
+    assert!(cache.at(&dir.path().join("missing")).unwrap().is_none());
+}

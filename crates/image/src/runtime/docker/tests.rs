@@ -144,3 +144,122 @@ fn run_passes_flags_and_arguments_on() {
     assert_eq!(command.to_string(), "docker run --rm --pull=never -i -t -p 80:80 a:b x -y");
     assert!(command.interactive);
 }
+
+mod partly {
+    use super::*;
+    use crate::cache::{Cache, CacheKey};
+    use crate::input::{Input as Source, ReadOptions};
+    use crate::reference::Naming;
+    use std::io::Cursor;
+
+    fn tar(files: &[(String, Vec<u8>)]) -> Vec<u8> {
+        let mut builder = ::tar::Builder::new(Vec::new());
+        for (name, data) in files {
+            let mut header = ::tar::Header::new_ustar();
+            header.set_size(data.len() as u64);
+            header.set_mode(0o644);
+            builder.append_data(&mut header, name, data.as_slice()).unwrap();
+        }
+        builder.into_inner().unwrap()
+    }
+
+    /// An image in the cache whose layers hold these bytes.
+    fn image(cache: &Cache, layers: &[&[u8]]) -> CachedImage {
+        let layers: Vec<Vec<u8>> = layers.iter().map(|data| tar(&[("f".into(), data.to_vec())])).collect();
+        let ids: Vec<String> = layers.iter().map(|layer| crate::write::hash(layer).to_string()).collect();
+        let config = serde_json::json!({"os": "linux", "architecture": "amd64", "rootfs": {"diff_ids": ids}});
+        let names: Vec<String> = (0..layers.len()).map(|number| format!("{number}.tar")).collect();
+        let manifest = serde_json::json!([{"Config": "c", "RepoTags": ["a:b"], "Layers": names}]);
+        let mut files: Vec<(String, Vec<u8>)> = names.into_iter().zip(layers).collect();
+        files.push(("c".into(), config.to_string().into_bytes()));
+        files.push(("manifest.json".into(), manifest.to_string().into_bytes()));
+        let bytes = tar(&files);
+        let key = CacheKey::new(&crate::write::hash(&bytes), &Naming::Keep, None);
+        let cancel = CancellationToken::new();
+        let source = Source::reader(Box::new(Cursor::new(bytes)), "x".into(), None);
+        cache.fill(&key, |out| crate::import(source, &ReadOptions::new(&cancel), out)).unwrap()
+    }
+
+    fn info(store: Store) -> DockerInfo {
+        let (server_version, platform) = server(VERSION).unwrap();
+        DockerInfo { server_version, store, platform, endpoint: "x".into() }
+    }
+
+    async fn load(
+        store: Store,
+        answers: &[(&str, i32, &str, &str)],
+        image: &CachedImage,
+    ) -> (Loaded, Vec<String>) {
+        let fake = fake(answers);
+        let loaded =
+            with(&fake, "x86_64-linux", async |cx| Docker::new(None).load(cx, &info(store), image).await);
+        let loaded = loaded.await.unwrap();
+        (loaded, fake.asked.into_inner().unwrap())
+    }
+
+    #[tokio::test]
+    async fn what_containerd_has_under_our_digest_is_not_sent() {
+        let dir = tempfile::tempdir().unwrap();
+        let cache = Cache::open(dir.path().to_owned()).unwrap();
+        let big = vec![7; 5 << 20];
+        let old = image(&cache, &[&big, b"old"]);
+        let new = image(&cache, &[&big, b"new"]);
+        let there = old.platforms().next().unwrap().manifest_digest.to_string();
+        let id = new.platforms().next().unwrap().manifest_digest;
+        let inspected = format!(r#"{{"Id":"{id}","Os":"linux","Architecture":"amd64"}}"#);
+        let answers = [
+            ("image ls", 0, there.as_str(), ""),
+            ("image inspect", 0, inspected.as_str(), ""),
+            ("docker load --quiet", 0, "Loaded image: a:b", ""),
+        ];
+        let (loaded, asked) = load(Store::Containerd, &answers, &new).await;
+        assert_eq!(loaded.skipped.len(), 1);
+        assert!(asked.contains(&"docker load --quiet".to_owned()), "{asked:?}");
+        // A registry's image has other blobs, although its layers unpack to the same.
+        let answers = [("image ls", 0, "sha256:00", ""), answers[1], answers[2]];
+        assert!(load(Store::Containerd, &answers, &new).await.0.skipped.is_empty());
+    }
+
+    #[tokio::test]
+    async fn an_engine_that_refuses_a_part_gets_everything() {
+        let dir = tempfile::tempdir().unwrap();
+        let cache = Cache::open(dir.path().to_owned()).unwrap();
+        let big = vec![7; 5 << 20];
+        let image = image(&cache, &[&big, b"new"]);
+        let one = image.platforms().next().unwrap();
+        let inspected = format!(r#"{{"Id":"{}","Os":"linux","Architecture":"amd64"}}"#, one.image_id);
+        let layers = format!(r#"["{}","sha256:00"]"#, one.layers[0].diff_id);
+        // Only the load from a file is answered; the one from standard input fails.
+        let answers = [
+            ("image ls", 0, "sha256:11\nsha256:11\n", ""),
+            ("RootFS", 0, layers.as_str(), ""),
+            ("'{{json .}}' a:b", 0, inspected.as_str(), ""),
+            ("load --quiet -i", 0, "Loaded image: a:b", ""),
+        ];
+        let (loaded, asked) = load(Store::Classic, &answers, &image).await;
+        assert!(loaded.skipped.is_empty());
+        let loads: Vec<&String> = asked.iter().filter(|line| line.contains(" load ")).collect();
+        assert_eq!(loads.len(), 2, "{asked:?}");
+    }
+
+    #[tokio::test]
+    async fn only_the_lowest_layers_in_common_are_left_out_of_a_chain() {
+        let dir = tempfile::tempdir().unwrap();
+        let cache = Cache::open(dir.path().to_owned()).unwrap();
+        let (one, two) = (vec![1; 5 << 20], vec![2; 5 << 20]);
+        let image = image(&cache, &[&one, &two, &one]);
+        let platform = image.platforms().next().unwrap();
+        let inspected = format!(r#"{{"Id":"{}","Os":"linux","Architecture":"amd64"}}"#, platform.image_id);
+        let [first, second] = [0, 1].map(|place: usize| platform.layers[place].diff_id);
+        // The first is needed again at the top, and the engine has only the two lowest under that chain.
+        let layers = format!(r#"["{first}","{second}"]"#);
+        let answers = [
+            ("image ls", 0, "sha256:11", ""),
+            ("RootFS", 0, layers.as_str(), ""),
+            ("'{{json .}}' a:b", 0, inspected.as_str(), ""),
+            ("docker load --quiet", 0, "Loaded image: a:b", ""),
+        ];
+        let (loaded, _) = load(Store::Classic, &answers, &image).await;
+        assert_eq!(loaded.skipped.into_iter().collect::<Vec<_>>(), [second]);
+    }
+}
