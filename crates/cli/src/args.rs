@@ -437,16 +437,16 @@ pub(crate) struct DoctorArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct SourceArgs {
-    /// The image: a file, ./result, a store path, - for standard input, or docker-archive:FILE[:NAME],
-    /// oci-archive:FILE[:NAME], oci:DIR[:NAME], dir:DIR.
+    /// The image: a file, ./result, a store path, - for standard input, or docker-archive:FILE, oci-archive:FILE,
+    /// oci:DIR, dir:DIR; of several images in it, :NAME at the end takes one.
     #[arg(value_name = "SRC", value_hint = ValueHint::FilePath)]
     pub(crate) source: String,
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct ConvertArgs {
-    /// The image: a file, ./result, a store path, - for standard input, or docker-archive:FILE[:NAME],
-    /// oci-archive:FILE[:NAME], oci:DIR[:NAME], dir:DIR.
+    /// The image: a file, ./result, a store path, - for standard input, or docker-archive:FILE, oci-archive:FILE,
+    /// oci:DIR, dir:DIR; of several images in it, :NAME at the end takes one.
     #[arg(value_name = "SRC", value_hint = ValueHint::FilePath)]
     pub(crate) source: String,
     /// Where to: archive:FILE (every runtime loads it), docker-archive:FILE, oci:DIR, oci-archive:FILE.
