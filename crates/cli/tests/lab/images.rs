@@ -216,3 +216,42 @@ fn two_at_once_share_one_cache() {
     );
     assert!(run.code == 0 && run.out.starts_with("1\n"), "{run:#?}");
 }
+
+#[test]
+#[ignore = "needs the lab: cargo xtask test"]
+fn a_streamed_image_is_built_loaded_and_run() {
+    for host in [OLD, NEW] {
+        host.sh(
+            "cd $XDG_CACHE_HOME && nixoci build -f $OLDPWD/examples/stream/default.nix --load -o archive:stream.tar && docker run --rm hello-stream:latest
+             nixoci validate stream.tar; nixoci build -f $OLDPWD/examples/stream/default.nix >/dev/null && nixoci inspect result | grep layers",
+        )
+        .code(0)
+        .out("hello-stream:latest\n")
+        .out("Hello, world!\n")
+        .out("stream.tar: ok, linux/amd64");
+    }
+}
+
+#[test]
+#[ignore = "needs the lab: cargo xtask test"]
+fn merged_images_are_built_loaded_and_run_under_all_their_names() {
+    for host in ALL {
+        host.sh(
+            "cd $XDG_CACHE_HOME; cat > default.nix <<'END'
+{ system ? builtins.currentSystem, pkgs ? import <nixpkgs> { inherit system; } }:
+let image = name: command: pkgs.dockerTools.buildLayeredImage { inherit name; tag = \"1\"; contents = [ pkgs.hello ]; config.Cmd = command; };
+in { both = pkgs.dockerTools.mergeImages [ (image \"merged-one\" [ \"hello\" ]) (image \"merged-two\" [ \"hello\" \"-g\" \"merged\" ]) ]; }
+END
+             docker rmi -f merged-one:1 merged-two:1 >/dev/null 2>&1
+             nixoci build -f default.nix -A both --load && docker run --rm merged-one:1 && docker run --rm merged-two:1
+             nixoci build -f default.nix -A both >/dev/null && docker load -i result
+             nixoci build -f default.nix -A both -o archive:both.tar -o oci:both >/dev/null && podman load -q -i both.tar && ls both",
+        )
+        .code(0)
+        .out("merged-one:1\n")
+        .out("merged-two:1\n")
+        .out("Hello, world!\n")
+        .out("Loaded image: merged-one:1")
+        .out("merged-two:1\n");
+    }
+}

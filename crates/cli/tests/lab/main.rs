@@ -5,6 +5,7 @@
 #[path = "../shared/conforms.rs"]
 mod conforms;
 mod errors;
+mod formats;
 mod images;
 mod init;
 mod machine;

@@ -176,7 +176,7 @@ fn with_layers(mut images: Vec<OutImage>, stored: &[Stored]) -> Vec<OutImage> {
 
 /// Several images as one for several platforms.
 fn together(images: Vec<OutImage>, naming: &Naming) -> Result<Vec<OutImage>> {
-    let mut merged = OutImage { names: Vec::new(), variants: Vec::new() };
+    let mut merged = OutImage { names: Vec::new(), labels: Vec::new(), variants: Vec::new() };
     let fail = |text: String| Error::new(&codes::CANNOT_MERGE, text);
     for image in images {
         for name in image.names {

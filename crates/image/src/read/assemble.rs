@@ -1,6 +1,6 @@
 //! Putting the parts together: what the archive says it holds, checked against what was there.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use nixoci_core::digest::Digest;
 use nixoci_core::platform::OciPlatform;
@@ -28,6 +28,8 @@ const STACK_LIMIT: usize = 127;
 /// An image that was read to its end and is in order.
 pub(crate) struct ReadImage {
     pub(super) names: Vec<Reference>,
+    /// What a layout calls it beside that.
+    labels: Vec<String>,
     pub(super) variants: Vec<ReadVariant>,
 }
 
@@ -47,7 +49,7 @@ impl ReadImage {
     /// The image as it is written, with its layers as they were stored.
     pub(super) fn out(&self, stored: &[Stored]) -> OutImage {
         let variants = self.variants.iter().map(|variant| variant.out(stored)).collect();
-        OutImage { names: self.names.clone(), variants }
+        OutImage { names: self.names.clone(), labels: self.labels.clone(), variants }
     }
 
     /// What is known about it.
@@ -145,7 +147,8 @@ fn one(contents: &Contents, image: &FoundImage, options: &ReadOptions<'_>) -> Re
     if let Some(first) = variants.first_mut() {
         first.summary.warnings.splice(0..0, warnings);
     }
-    Ok(ReadImage { names, variants })
+    let labels: BTreeSet<String> = image.labels.iter().cloned().collect();
+    Ok(ReadImage { names, labels: labels.into_iter().collect(), variants })
 }
 
 /// Of several platforms, those that were asked for.

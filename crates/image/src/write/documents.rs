@@ -59,6 +59,9 @@ pub(crate) struct Target<'a> {
 #[serde(rename_all = "camelCase")]
 pub(crate) struct OutImage {
     pub(crate) names: Vec<Reference>,
+    /// What a layout that it came from calls it: `latest`. Layouts call it so again as long as it has no name.
+    #[serde(default)]
+    pub(crate) labels: Vec<String>,
     /// One for each platform.
     pub(crate) variants: Vec<OutVariant>,
 }
@@ -180,6 +183,14 @@ fn layer_type(compression: Compression) -> String {
         other => format!("+{other}"),
     };
     format!("application/vnd.oci.image.layer.v1.tar{suffix}")
+}
+
+impl OutImage {
+    /// What a layout calls it, where that is clear.
+    fn short_names(&self) -> impl Iterator<Item = &str> {
+        let labels = if self.names.is_empty() { self.labels.as_slice() } else { &[] };
+        self.names.iter().map(Reference::tag).chain(labels.iter().map(String::as_str))
+    }
 }
 
 impl OutVariant {
@@ -311,9 +322,9 @@ impl Files {
         let mut top = Vec::new();
         let mut described = Vec::new();
         let mut tags = HashSet::new();
-        let mut names = images.iter().flat_map(|image| &image.names);
+        let mut names = images.iter().flat_map(OutImage::short_names);
         // A tag names an image only as long as no other image has it.
-        let by_tag = target.format != Format::Hybrid && names.all(|name| tags.insert(name.tag()));
+        let by_tag = target.format != Format::Hybrid && names.all(|name| tags.insert(name));
         for image in images {
             let manifests: Vec<Descriptor> = image.variants.iter().map(|one| self.variant(one)).collect();
             let digests = manifests.iter().map(|manifest| manifest.digest).collect();
@@ -327,7 +338,7 @@ impl Files {
                 }
             };
             described.push(Described { digest: descriptor.digest, media_type, manifests: digests });
-            top.extend(named(target.format, &descriptor, &image.names, by_tag));
+            top.extend(named(target.format, &descriptor, image, by_tag));
         }
         if target.format == Format::OciLayout {
             self.add("oci-layout".to_owned(), LAYOUT.to_vec());
@@ -372,7 +383,8 @@ fn index(manifests: Vec<Descriptor>) -> Vec<u8> {
 /// The descriptors of an image in index.json. The hybrid archive has exactly one an image, which has one name: Docker's
 /// manifest beside it has all of them. A layout has one for each name, and calls it by its tag, as buildx does and as
 /// `oci:DIR:TAG` of skopeo and umoci finds it.
-fn named(format: Format, descriptor: &Descriptor, names: &[Reference], by_tag: bool) -> Vec<Descriptor> {
+/// Without a name it has the labels that it came with, if any.
+fn named(format: Format, descriptor: &Descriptor, image: &OutImage, by_tag: bool) -> Vec<Descriptor> {
     let most = if format == Format::Hybrid { 1 } else { usize::MAX };
     let with = |name: &Reference| {
         let short = if by_tag { name.tag().to_owned() } else { name.full() };
@@ -381,7 +393,18 @@ fn named(format: Format, descriptor: &Descriptor, names: &[Reference], by_tag: b
         descriptor.annotations.insert(REF_NAME.to_owned(), short);
         descriptor
     };
-    if names.is_empty() { vec![descriptor.clone()] } else { names.iter().take(most).map(with).collect() }
+    let labelled = |label: &String| {
+        let mut descriptor = descriptor.clone();
+        descriptor.annotations = BTreeMap::from([(REF_NAME.to_owned(), label.clone())]);
+        descriptor
+    };
+    match (image.names.as_slice(), image.labels.as_slice()) {
+        ([], []) => vec![descriptor.clone()],
+        // Whoever loads an archive would take a label for a name.
+        ([], _) if format == Format::Hybrid => vec![descriptor.clone()],
+        ([], labels) => labels.iter().map(labelled).collect(),
+        (names, _) => names.iter().take(most).map(with).collect(),
+    }
 }
 
 /// An image in Docker's manifest.json. Who reads that knows no platforms: the native one gets the name, the others get

@@ -241,6 +241,27 @@ fn a_layout_that_is_there_is_added_to() {
 }
 
 #[test]
+fn a_label_of_a_layout_stays_where_there_is_no_name() {
+    let dir = tempfile::tempdir().unwrap();
+    let source = file(dir.path(), "a", &Image2 { names: None, ..hello() }.tar());
+    written(&source, &destination("oci", &dir.path().join("one")));
+    let read = |layout: &str| -> Value {
+        serde_json::from_slice(&std::fs::read(dir.path().join(layout).join("index.json")).unwrap()).unwrap()
+    };
+    let mut index = read("one");
+    // As `skopeo copy … oci:one:latest` writes it.
+    index["manifests"][0]["annotations"] = json!({ "org.opencontainers.image.ref.name": "latest" });
+    std::fs::write(dir.path().join("one/index.json"), index.to_string()).unwrap();
+    written(&dir.path().join("one"), &destination("oci", &dir.path().join("two")));
+    assert_eq!(read("two")["manifests"], index["manifests"]);
+    // Who loads an archive would take it for a name.
+    let archive = dir.path().join("archive");
+    written(&dir.path().join("one"), &destination("archive", &archive));
+    written(&archive, &destination("oci", &dir.path().join("three")));
+    assert!(read("three")["manifests"][0].get("annotations").is_none());
+}
+
+#[test]
 fn a_blob_that_is_not_what_it_is_called() {
     let dir = tempfile::tempdir().unwrap();
     let source = file(dir.path(), "a", &hello().tar());

@@ -1,0 +1,343 @@
+//! Every image that people's tools make goes in, and comes out in every form: the same image each time.
+//!
+//! What happens is written down in docs/formats.md, and the page is what these tests saw: if it is not, they fail.
+
+use std::collections::BTreeSet;
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use crate::NEW;
+
+/// The forms that are written: a name for the page, what is typed, the flags.
+const FORMS: [(&str, &str, &str); 5] = [
+    ("`archive:`", "archive", ""),
+    ("`docker-archive:`", "docker-archive", ""),
+    ("`oci-archive:`", "oci-archive", ""),
+    ("`oci:`", "oci", ""),
+    ("`oci:`, zstd", "oci", "--compression zstd"),
+];
+
+const PAGE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/formats.md");
+/// With this variable, the page is written anew.
+const UPDATE: &str = "NIXOCI_UPDATE_FORMATS";
+
+/// A line of the manifest of what the lab's producers made.
+#[derive(Clone)]
+struct Produced {
+    path: PathBuf,
+    file: String,
+    producer: String,
+    shape: String,
+    images: Vec<String>,
+    platforms: Vec<String>,
+}
+
+fn produced() -> Vec<Produced> {
+    let dir = PathBuf::from(
+        std::env::var_os("NIXOCI_LAB_PRODUCED").expect("NIXOCI_LAB_PRODUCED: run `cargo xtask test`"),
+    );
+    let text = std::fs::read_to_string(dir.join("manifest.tsv")).unwrap();
+    let list = |text: &str| text.split(',').filter(|word| !word.is_empty()).map(str::to_owned).collect();
+    let line = |line: &str| {
+        let fields: Vec<&str> = line.split('\t').collect();
+        let [file, producer, shape, images, platforms] = fields.try_into().expect("five columns");
+        Produced {
+            path: dir.join(file),
+            file: file.to_owned(),
+            producer: ability(file, producer),
+            shape: shape.to_owned(),
+            images: list(images.trim_matches('-')),
+            platforms: list(platforms),
+        }
+    };
+    text.lines().skip(1).map(line).collect()
+}
+
+/// A producer by what it does, not by the version that a distribution has today.
+fn ability(file: &str, producer: &str) -> String {
+    let words: Vec<&str> = producer
+        .split(' ')
+        .take_while(|word| !word.starts_with(|first: char| first.is_ascii_digit()))
+        .collect();
+    let known = [
+        ("docker-20.10", "Docker, classic store"),
+        ("docker-28", "Docker, containerd store"),
+        ("containerd-1.6", "containerd 1"),
+        ("containerd-2", "containerd 2"),
+        ("skopeo-old", "skopeo, an old one"),
+        ("skopeo-oci-gzip", "skopeo, gzip layers"),
+        ("skopeo-dir-gzip", "skopeo, gzip layers"),
+        ("skopeo-oci-zstd", "skopeo, zstd layers"),
+        ("skopeo-dir-zstd", "skopeo, zstd layers"),
+        ("skopeo-oci-plain", "skopeo, plain layers"),
+        ("skopeo-dir", "skopeo, plain layers"),
+        ("skopeo-oci-unnamed", "skopeo, without a name"),
+        ("skopeo-oci-two", "skopeo, two labels"),
+        ("podman-oci-nested", "podman manifest"),
+    ];
+    let known = known.iter().find(|(prefix, _)| file.starts_with(prefix));
+    known.map_or_else(|| words.join(" "), |(_, ability)| (*ability).to_owned())
+}
+
+impl Produced {
+    fn is_image(&self) -> bool {
+        !self.platforms.is_empty() && self.shape != "stream-script"
+    }
+
+    /// As skopeo calls the first image in it.
+    fn for_skopeo(&self) -> String {
+        let transport = match self.shape.as_str() {
+            "oci-dir" => "oci",
+            "oci-archive" => "oci-archive",
+            "dir" => "dir",
+            _ => "docker-archive",
+        };
+        let first = match (self.shape.as_str(), self.images.first()) {
+            ("oci-dir" | "oci-archive", Some(name)) if self.images.len() > 1 => format!(":{name}"),
+            (shape, _) if shape.starts_with("docker") || shape == "hybrid" => ":@0".to_owned(),
+            _ => String::new(),
+        };
+        format!("{transport}:{}{first}", self.path.display())
+    }
+}
+
+/// Does the work on a few things at a time: each is a row of small processes.
+fn each<T: Sync>(items: &[T], work: impl Fn(&T) -> String + Sync) -> Vec<String> {
+    let next = AtomicUsize::new(0);
+    let lines = Mutex::new(vec![String::new(); items.len()]);
+    std::thread::scope(|scope| {
+        for _ in 0..3 {
+            scope.spawn(|| {
+                while let Some((place, item)) = {
+                    let place = next.fetch_add(1, Ordering::Relaxed);
+                    items.get(place).map(|item| (place, item))
+                } {
+                    let line = work(item);
+                    lines.lock().unwrap()[place] = line;
+                }
+            });
+        }
+    });
+    lines.into_inner().unwrap()
+}
+
+/// What makes an image this image: platform, digest of the configuration, digests of the layers' contents.
+fn identity(document: &str) -> BTreeSet<String> {
+    let document: serde_json::Value = serde_json::from_str(document).expect(document);
+    let platforms = document["images"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .flat_map(|image| image["platforms"].as_array().unwrap());
+    let one = |platform: &serde_json::Value| {
+        let layers: Vec<&str> = platform["layers"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|layer| layer["diffId"].as_str().unwrap())
+            .collect();
+        assert!(!layers.is_empty(), "{platform}");
+        format!("{} {} {}", platform["platform"], platform["imageId"], layers.join(" "))
+    };
+    platforms.map(one).collect()
+}
+
+/// The script for one file: converts it to every form and back. What other tools say of what was written goes to standard
+/// error, what is compared to standard output, behind a line with `== ` each.
+fn round_trips(file: &Produced) -> String {
+    let mut script = format!(
+        "set -e; d=$XDG_CACHE_HOME; f={0}
+         refs() {{ grep -o '\"org.opencontainers.image.ref.name\":\"[^\"]*\"' | cut -d'\"' -f4 | sort -u; }}
+         tree() {{ (cd $1; find . -printf '%P %y %m %l\\n' | sort; find . -type f -print0 | sort -z | xargs -r0 sha256sum) | sha256sum; }}
+         nixoci validate $f >&2; echo '== source'; nixoci inspect $f --format json\n",
+        file.path.display()
+    );
+    for (place, (_, form, flags)) in FORMS.iter().enumerate() {
+        let _ = writeln!(
+            script,
+            "o=$d/{place}.tar; nixoci convert $f {form}:$o {flags} >&2; nixoci validate $o >&2
+             echo '== {place} there'; nixoci inspect $o --format json
+             nixoci convert {form}:$o docker-archive:$d/back.tar >&2; rm -f $d/again.tar
+             echo '== {place} back'; nixoci inspect $d/back.tar --format json"
+        );
+        let index = match *form {
+            "oci" => "cat $o/index.json",
+            "oci-archive" => "tar -xOf $o index.json",
+            // Docker's own form: skopeo counts the images in it.
+            _ => {
+                let _ = writeln!(script, "skopeo inspect docker-archive:$o:@0 >/dev/null");
+                continue;
+            }
+        };
+        let _ = writeln!(
+            script,
+            "names=$({index} | refs); [ -n \"$names\" ] || skopeo inspect {form}:$o >/dev/null
+             for name in $names; do skopeo inspect {form}:$o:$name >/dev/null; done"
+        );
+    }
+    // The files of the first image, as others unpack them: of the source, and of what was written.
+    let _ = writeln!(
+        script,
+        "if skopeo copy -q {source} oci:$d/source:x >&2; then
+           umoci unpack --rootless --image $d/source:x $d/unpacked >&2
+           echo '== tree'; tree $d/unpacked/rootfs; chmod -R u+w $d/unpacked; rm -rf $d/unpacked
+         else echo '== only nixoci reads it'; fi
+         grep -rqs 'image.layer.v1.tar+zstd' $d/4.tar/blobs
+         for place in 3 4; do
+           name=$(refs <$d/$place.tar/index.json | grep -Fx '{first}' || refs <$d/$place.tar/index.json | head -1)
+           # A list of platforms is nothing that umoci chooses from, and without a name it finds nothing.
+           skopeo copy -q oci:$d/$place.tar${{name:+:$name}} oci:$d/to-umoci-$place:x >&2
+           umoci unpack --rootless --image $d/to-umoci-$place:x $d/unpacked >&2
+           echo '== tree'; tree $d/unpacked/rootfs; chmod -R u+w $d/unpacked; rm -rf $d/unpacked
+         done; echo '== end'",
+        source = file.for_skopeo(),
+        first = file.images.first().map(|name| name.rsplit(':').next().unwrap_or(name)).unwrap_or("-"),
+    );
+    script
+}
+
+/// A producer's line in the page, after everything was tried.
+fn row(file: &Produced) -> String {
+    let run = NEW.sh(&round_trips(file));
+    assert_eq!(run.code, 0, "{}: {run:#?}", file.file);
+    let sections: Vec<(&str, &str)> = run.out.split("== ").filter_map(|part| part.split_once('\n')).collect();
+    let section = |name: &str| {
+        let found = sections.iter().find(|(title, _)| *title == name);
+        assert!(found.is_some(), "{}: no `{name}`: {run:#?}", file.file);
+        found.map(|(_, text)| *text).unwrap_or_default()
+    };
+    let source = identity(section("source"));
+    assert!(!source.is_empty(), "{}", file.file);
+    for platform in &file.platforms {
+        assert!(
+            source.iter().any(|one| one.starts_with(&format!("\"{platform}"))),
+            "{platform}: {source:#?}"
+        );
+    }
+    for (place, (name, ..)) in FORMS.iter().enumerate() {
+        for way in ["there", "back"] {
+            let now = identity(section(&format!("{place} {way}")));
+            assert_eq!(now, source, "{}, {name} {way}", file.file);
+        }
+    }
+    let trees: BTreeSet<&str> =
+        sections.iter().filter(|(title, _)| *title == "tree").map(|(_, hash)| *hash).collect();
+    assert_eq!(trees.len(), 1, "{}: files differ: {run:#?}", file.file);
+    let skopeo_reads = !sections.iter().any(|(title, _)| title.starts_with("only"));
+    // Known of the one, and nothing else.
+    assert_eq!(skopeo_reads, file.file != "hard-links.tar", "{run:#?}");
+    let mut line = format!(
+        "| {} | {} | {} | {} | {} |",
+        file.producer,
+        file.shape,
+        file.images.len().max(1),
+        file.platforms.join(", "),
+        if skopeo_reads { "read" } else { "read (by skopeo: not)" }
+    );
+    for _ in FORMS {
+        line.push_str(" same |");
+    }
+    line
+}
+
+/// What is no image is refused: with what it is, and with what to do.
+fn refused(file: &Produced) -> String {
+    let run = NEW.sh(&format!(
+        "nixoci validate {0}; echo $?; nixoci convert {0} $XDG_CACHE_HOME/x.tar",
+        file.path.display()
+    ));
+    let run = run.out("42\n").fails(42, "nixoci::image::").err("help: ");
+    let code = run.err.split("nixoci explain ").nth(1).and_then(|rest| rest.split_whitespace().next());
+    format!("| {} | {} | `{}` |", file.producer, file.shape, code.unwrap_or_default())
+}
+
+#[test]
+#[ignore = "needs the lab: cargo xtask test"]
+fn every_producer_s_image_in_every_form_and_back() {
+    let all = produced();
+    let images: Vec<Produced> = all.iter().filter(|file| file.is_image()).cloned().collect();
+    let others: Vec<Produced> = all.iter().filter(|file| file.platforms.is_empty()).cloned().collect();
+    assert!(
+        images.len() > 30 && others.len() > 3,
+        "the lab's producers made {} and {}",
+        images.len(),
+        others.len()
+    );
+    let page = page(&each(&images, row), &each(&others, refused));
+    if std::env::var_os(UPDATE).is_some() {
+        std::fs::write(PAGE, &page).unwrap();
+    }
+    let there = std::fs::read_to_string(Path::new(PAGE)).unwrap_or_default();
+    assert_eq!(
+        there, page,
+        "docs/formats.md is not what happens; {UPDATE}=1 writes it anew: look at the difference before it is committed"
+    );
+}
+
+fn page(images: &[String], others: &[String]) -> String {
+    let forms: Vec<&str> = FORMS.iter().map(|(name, ..)| *name).collect();
+    let unique = |lines: &[String]| {
+        let mut seen = BTreeSet::new();
+        lines.iter().filter(|line| seen.insert((*line).clone())).cloned().collect::<Vec<_>>().join("\n")
+    };
+    format!(
+        "# Every producer, every form
+
+<!-- Written by the test `every_producer_s_image_in_every_form_and_back` from what it saw. -->
+
+Each line is an image that the named tool itself made. It was read and checked, written in each of the forms, read again and
+written back as a docker-archive. *same* means: platforms, digests of the configurations and of the layers' contents are those of
+the source, there and back; skopeo reads what was written; and umoci unpacks the same files (the first image's, for
+one platform) from the source and from the `oci:` outputs.
+
+| made by | form | images | platforms | | {} |
+|---|---|---|---|---|{}
+{}
+
+The script of `streamLayeredImage` is a program. A build runs it; elsewhere it is refused with the command that does:
+`SCRIPT | nixoci load -`.
+
+What is no image is refused with exit code 42, what it is, and what to do:
+
+| made by | what it is | |
+|---|---|---|
+{}
+
+How the forms differ, and which runtime takes which: [Image files](images.md).
+",
+        forms.join(" | "),
+        "---|".repeat(forms.len()),
+        unique(images),
+        unique(others)
+    )
+}
+
+#[test]
+#[ignore = "needs the lab: cargo xtask test"]
+fn a_stream_script_outside_a_build_is_refused_with_the_command_that_runs_it() {
+    let run = NEW.sh(
+        "script=$(nix-build --no-out-link examples/stream/default.nix) || exit 1
+         docker rmi -f hello-stream:latest >/dev/null 2>&1
+         nixoci load $script 2>$XDG_CACHE_HOME/err; echo code $?; cat $XDG_CACHE_HOME/err >&2
+         eval \"$(grep -o '/nix/store/.* | nixoci load -' $XDG_CACHE_HOME/err)\" && docker run --rm hello-stream:latest",
+    );
+    run.code(0).out("code 42\n").err("| nixoci load -").out("Hello, world!");
+}
+
+#[test]
+#[ignore = "needs the lab: cargo xtask test"]
+fn a_layout_that_needs_no_change_keeps_its_blobs_and_its_labels() {
+    let all = produced();
+    for file in ["skopeo-oci-gzip", "skopeo-oci-zstd", "skopeo-oci-two", "podman-oci", "umoci"] {
+        let from = &all.iter().find(|one| one.file == file).unwrap_or_else(|| panic!("no {file}")).path;
+        let from = from.display();
+        NEW.sh(&format!(
+            "cd $XDG_CACHE_HOME; nixoci convert {from} oci:to && diff <(ls {from}/blobs/sha256) <(ls to/blobs/sha256) || exit
+             labels() {{ grep -o 'image.ref.name\":\"[^\"]*' | grep -o '[a-z0-9]*$' | sort; }}
+             diff <(labels <{from}/index.json) <(labels <to/index.json)"
+        ))
+        .code(0);
+    }
+}
