@@ -3,6 +3,9 @@
 //! The machines are noisy and shared, so single numbers mean little: runs of both sides alternate, and what counts is the
 //! ratio of the medians. Everything runs in the lab, as a user would type it; preparation is not timed.
 
+pub(crate) mod images;
+mod workload;
+
 use std::fmt::Write as _;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -65,10 +68,21 @@ fn cases() -> Vec<Case> {
     ]
 }
 
-/// Runs every comparison with each Nix of the lab, prints a table, and writes it into docs/benchmarks.md.
-pub(crate) fn run() -> Result<i32> {
+/// Runs the comparisons that are asked for.
+pub(crate) fn run(part: &[String]) -> Result<i32> {
     let _lease = crate::lab::up()?;
     crate::sh::step("cargo build --release", || crate::demo::build(&["--package", "nixoci", "--release"]))?;
+    match part.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
+        [] => Ok(builds()?.max(images::run(None)?)),
+        ["build"] => builds(),
+        ["images"] => images::run(None),
+        ["images", name] => images::run(Some(name)),
+        _ => bail!("`{}` is no benchmark: `build`, `images`, `images WORD`", part.join(" ")),
+    }
+}
+
+/// Runs every comparison with each Nix of the lab, prints a table, and writes it into docs/benchmarks.md.
+fn builds() -> Result<i32> {
     let mut table = String::from(
         "| Nix | what | nixoci, median | peer, median | ratio | goal | |\n|---|---|---|---|---|---|---|\n",
     );
@@ -83,7 +97,15 @@ pub(crate) fn run() -> Result<i32> {
         }
     }
     println!("{table}");
-    write_report(&table)?;
+    let mut commands = String::from("\n```console\n");
+    for case in cases() {
+        writeln!(commands, "# {}\n$ {}", case.name, case.ours)?;
+        if let Some(peer) = case.peer {
+            writeln!(commands, "$ {}", peer.replace("$NIX", NIX))?;
+        }
+    }
+    commands.push_str("```\n");
+    write_report("bench", &format!("{table}{commands}"))?;
     Ok(i32::from(missed > 0))
 }
 
@@ -156,6 +178,12 @@ fn median(mut times: Vec<Duration>) -> Duration {
     times.get(times.len() / 2).copied().unwrap_or_default()
 }
 
+fn median_of(numbers: &[f64]) -> f64 {
+    let mut sorted = numbers.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    sorted.get(sorted.len() / 2).copied().unwrap_or_default()
+}
+
 fn shell(script: &str) -> Result<()> {
     let status = Command::new("/bin/sh")
         .args(["-c", &script.replace("$NIX", NIX)])
@@ -166,22 +194,15 @@ fn shell(script: &str) -> Result<()> {
     if status.success() { Ok(()) } else { bail!("`{script}` failed") }
 }
 
-const BEGIN: &str = "<!-- written by cargo xtask bench: from here -->\n";
-const END: &str = "<!-- to here -->\n";
-
-fn write_report(table: &str) -> Result<()> {
+/// Puts a report between the marks of its command in docs/benchmarks.md.
+fn write_report(command: &str, report: &str) -> Result<()> {
     let path = crate::workspace().join("docs/benchmarks.md");
     let text = std::fs::read_to_string(&path)?;
-    let (head, rest) = text.split_once(BEGIN).context("docs/benchmarks.md has lost its marks")?;
+    let begin = format!("<!-- written by cargo xtask {command}: from here -->\n");
+    let (head, rest) = text.split_once(&begin).context("docs/benchmarks.md has lost its marks")?;
     let (_, tail) = rest.split_once(END).context("docs/benchmarks.md has lost its marks")?;
-    let mut commands = String::from("\n```console\n");
-    for case in cases() {
-        writeln!(commands, "# {}\n$ {}", case.name, case.ours)?;
-        if let Some(peer) = case.peer {
-            writeln!(commands, "$ {}", peer.replace("$NIX", NIX))?;
-        }
-    }
-    commands.push_str("```\n");
-    std::fs::write(&path, format!("{head}{BEGIN}{table}{commands}{END}{tail}"))?;
+    std::fs::write(&path, format!("{head}{begin}{report}{END}{tail}"))?;
     Ok(())
 }
+
+const END: &str = "<!-- to here -->\n";

@@ -50,12 +50,20 @@ enum Task {
         check: bool,
     },
     /// Times nixoci beside the commands people type today, in the lab; writes docs/benchmarks.md
-    Bench,
+    Bench {
+        /// Which part: `build`, or `images` with a word of the one comparison that is to run [default: both]
+        part: Vec<String>,
+    },
     /// Builds the fuzz targets and runs each for a while
     Fuzz(fuzz::Fuzz),
     /// The part of `bench` that runs on an emulated host
     #[command(hide = true)]
-    BenchInside,
+    BenchInside {
+        /// Which image comparison; without it those of builds
+        case: Option<usize>,
+        /// Where the images lie
+        images: Option<PathBuf>,
+    },
     /// The test lab: emulated hosts with real Nix and real Docker
     #[command(subcommand)]
     Lab(lab::Lab),
@@ -77,9 +85,12 @@ fn run(args: &Args) -> Result<i32> {
         Task::Test { skip } => test::run(skip),
         Task::Codegen { check } => codegen::run(*check),
         Task::CheckDarwin => darwin::run(),
-        Task::Bench => bench::run(),
+        Task::Bench { part } => bench::run(part),
         Task::Fuzz(args) => fuzz::run(args),
-        Task::BenchInside => bench::run_inside(),
+        Task::BenchInside { case: Some(case), images: Some(images) } => {
+            bench::images::run_inside(*case, images)
+        }
+        Task::BenchInside { .. } => bench::run_inside(),
         Task::Lab(command) => lab::run(command),
     }
 }

@@ -32,6 +32,12 @@ pub(crate) fn ensure() -> Result<PathBuf> {
     Ok(entry)
 }
 
+/// The roots of the lab that is up: plenty of programs, libraries and texts.
+pub(crate) fn roots() -> Result<Vec<PathBuf>> {
+    let parts = State::of(&Cache::open()?)?.spec()?.parts;
+    Ok(vec![parts.forky, parts.trixie, parts.bookworm])
+}
+
 /// Copies everything to a directory of the caller's.
 pub(crate) fn copy(to: &Path) -> Result<()> {
     let from = ensure()?;

@@ -84,13 +84,59 @@ impl Codec {
             Codec::Zstd(_) => Compression::Zstd,
         }
     }
+}
 
-    /// Compresses one block.
-    pub(crate) fn encode(self, block: &[u8]) -> io::Result<Vec<u8>> {
-        match self {
-            Codec::Gzip(level) => gzip(block, level),
-            Codec::Zstd(level) => zstd::bulk::compress(block, level.into()),
+/// What compresses blocks, one after the other. Its tables and its result's buffer are made once: making them anew for every
+/// block costs page faults.
+#[derive(Default)]
+pub(crate) struct Encoder {
+    kept: Option<(Codec, Kind)>,
+    buffer: Vec<u8>,
+}
+
+enum Kind {
+    Gzip(libdeflater::Compressor),
+    Zstd(zstd::bulk::Compressor<'static>),
+}
+
+impl Encoder {
+    /// Compresses one block. The bytes depend on the codec and the block alone.
+    pub(crate) fn encode(&mut self, codec: Codec, block: &[u8]) -> io::Result<Vec<u8>> {
+        let kind = match self.kept.take() {
+            Some((kept, kind)) if kept == codec => kind,
+            _ => Kind::of(codec)?,
+        };
+        let (_, kind) = self.kept.insert((codec, kind));
+        let bound = match kind {
+            Kind::Gzip(compressor) => compressor.gzip_compress_bound(block.len()),
+            Kind::Zstd(_) => zstd::zstd_safe::compress_bound(block.len()),
+        };
+        if self.buffer.len() < bound {
+            self.buffer.resize(bound, 0);
         }
+        let length = match kind {
+            Kind::Gzip(compressor) => {
+                compressor.gzip_compress(block, &mut self.buffer).map_err(io::Error::other)?
+            }
+            Kind::Zstd(compressor) => compressor.compress_to_buffer(block, self.buffer.as_mut_slice())?,
+        };
+        Ok(self.buffer[..length].to_vec())
+    }
+}
+
+impl Kind {
+    fn of(codec: Codec) -> io::Result<Kind> {
+        Ok(match codec {
+            // libdeflate, because it is two to three times as fast as zlib's successors at the same size
+            // (docs/benchmarks.md). Its header has no time, no name and "unknown" as the operating system, so that equal
+            // blocks are equal bytes.
+            Codec::Gzip(level) => {
+                let level = libdeflater::CompressionLvl::new(level.into())
+                    .map_err(|_| io::Error::other("gzip level"))?;
+                Kind::Gzip(libdeflater::Compressor::new(level))
+            }
+            Codec::Zstd(level) => Kind::Zstd(zstd::bulk::Compressor::new(level.into())?),
+        })
     }
 }
 
@@ -114,18 +160,6 @@ impl fmt::Display for Codec {
     }
 }
 
-/// libdeflate, because it is two to three times as fast as zlib's successors at the same size (docs/benchmarks.md). Its
-/// header has no time, no name and "unknown" as the operating system, so that equal blocks are equal bytes.
-fn gzip(block: &[u8], level: u8) -> io::Result<Vec<u8>> {
-    let level = libdeflater::CompressionLvl::new(level.into()).map_err(|_| io::Error::other("gzip level"))?;
-    let mut compressor = libdeflater::Compressor::new(level);
-    let mut out = vec![0; compressor.gzip_compress_bound(block.len())];
-    let length = compressor.gzip_compress(block, &mut out).map_err(io::Error::other)?;
-    out.truncate(length);
-    out.shrink_to_fit();
-    Ok(out)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -144,8 +178,12 @@ mod tests {
     fn a_block_is_the_same_bytes_every_time() {
         let block: Vec<u8> = (0..100_000u32).flat_map(|n| (n / 7).to_le_bytes()).collect();
         for codec in [Codec::default(), Codec::Zstd(3)] {
-            let once = codec.encode(&block).unwrap();
-            assert_eq!(once, codec.encode(&block).unwrap());
+            let mut encoder = Encoder::default();
+            let once = encoder.encode(codec, &block).unwrap();
+            // Neither what an encoder did before nor whether it is a new one may show.
+            encoder.encode(codec, &block[1000..]).unwrap();
+            assert_eq!(once, encoder.encode(codec, &block).unwrap());
+            assert_eq!(once, Encoder::default().encode(codec, &block).unwrap());
             assert_eq!(Compression::of(&once), codec.compression());
         }
     }

@@ -5,7 +5,7 @@ use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
-use super::encoding::Codec;
+use super::encoding::{Codec, Encoder};
 
 /// More threads than this would need more memory than an image may cost: each holds a block and its result.
 const MOST: usize = 8;
@@ -67,10 +67,11 @@ impl Pool {
 }
 
 fn work(queue: &Mutex<Receiver<Job>>) {
+    let mut encoder = Encoder::default();
     loop {
         let next = queue.lock().unwrap_or_else(PoisonError::into_inner).recv();
         let Ok(Job { codec, block, done }) = next else { return };
-        let encoded = codec.encode(&block).map(|bytes| Encoded { bytes, block });
+        let encoded = encoder.encode(codec, &block).map(|bytes| Encoded { bytes, block });
         // Nobody waits any more after a failure.
         let _ = done.send(encoded);
     }
