@@ -187,12 +187,16 @@ fn round_trips(file: &Produced) -> String {
          grep -rqs 'image.layer.v1.tar+zstd' $d/4.tar/blobs
          for place in 3 4; do
            name=$(refs <$d/$place.tar/index.json | grep -Fx '{first}' || refs <$d/$place.tar/index.json | head -1)
-           # A list of platforms is nothing that umoci chooses from, and without a name it finds nothing.
-           skopeo copy -q oci:$d/$place.tar${{name:+:$name}} oci:$d/to-umoci-$place:x >&2
-           umoci unpack --rootless --image $d/to-umoci-$place:x $d/unpacked >&2
+           image=$d/$place.tar:$name
+           # umoci does not choose from several platforms, and finds nothing without a plain tag.
+           if {indirect} || [ -z \"$name\" ] || [[ $name = *[:/]* ]]; then
+             skopeo copy -q oci:$d/$place.tar${{name:+:$name}} oci:$d/to-umoci-$place:x >&2; image=$d/to-umoci-$place:x
+           fi
+           umoci unpack --rootless --image $image $d/unpacked >&2
            echo '== tree'; tree $d/unpacked/rootfs; chmod -R u+w $d/unpacked; rm -rf $d/unpacked
          done; echo '== end'",
         source = file.for_skopeo(),
+        indirect = file.platforms.len() > 1,
         first = file.images.first().map(|name| name.rsplit(':').next().unwrap_or(name)).unwrap_or("-"),
     );
     script
