@@ -94,7 +94,7 @@ async fn run(
 /// The destination with the compression that was asked for.
 pub(crate) fn compressed(destination: Destination, compression: Option<&str>) -> Result<Destination> {
     match compression {
-        Some(text) => Ok(destination.compressed(Codec::parse(text)?)),
+        Some(text) => destination.compressed(Codec::parse(text)?),
         None => Ok(destination),
     }
 }

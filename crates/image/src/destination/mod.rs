@@ -93,14 +93,21 @@ impl Destination {
         words::parse(text, base)
     }
 
-    /// Compresses layers so: every one of them, whatever it was. `None` leaves them uncompressed. A docker-archive never
-    /// has compressed layers.
-    #[must_use]
-    pub fn compressed(mut self, codec: Option<Codec>) -> Self {
-        if self.format != Format::DockerArchive {
-            self.encoding = codec.map_or(Encoding::Plain, Encoding::Force);
+    /// Compresses layers so: every one of them, whatever it was. `None` leaves them uncompressed.
+    ///
+    /// # Errors
+    /// [`codes::BAD_COMPRESSION`] for a docker-archive, which never has compressed layers.
+    pub fn compressed(mut self, codec: Option<Codec>) -> Result<Self> {
+        if let (Format::DockerArchive, Some(codec)) = (self.format, codec) {
+            let text =
+                format!("the layers of a docker-archive are not compressed, and {codec} was asked for");
+            let other = format!("-o oci-archive:{}", self.path.display());
+            return Err(Error::new(&codes::BAD_COMPRESSION, text)
+                .remedy(Remedy::command("write a form that has compressed layers", other))
+                .remedy(Remedy::advice("or leave --compression out")));
         }
-        self
+        self.encoding = codec.map_or(Encoding::Plain, Encoding::Force);
+        Ok(self)
     }
 
     /// The file, or the directory.

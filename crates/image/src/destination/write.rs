@@ -196,6 +196,8 @@ fn together(images: Vec<OutImage>, naming: &Naming) -> Result<Vec<OutImage>> {
     if merged.variants.is_empty() {
         return Err(fail("there is nothing to merge".to_owned()));
     }
+    // In whatever order they came, it is the same image.
+    merged.variants.sort_by_key(|variant| variant.platform.to_string());
     if let Naming::Replace(names) = naming {
         merged.names.clone_from(names);
     }

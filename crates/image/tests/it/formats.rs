@@ -17,6 +17,15 @@ fn destination(kind: &str, path: &Path) -> Destination {
     Destination::parse(&format!("{kind}:{}", path.display()), Path::new("/")).unwrap()
 }
 
+/// With this compression, where there can be one.
+fn encoded(kind: &str, path: &Path, codec: Option<Codec>) -> Destination {
+    let plain = destination(kind, path);
+    match plain.clone().compressed(codec) {
+        Err(error) if kind == "docker-archive" && error.is(&codes::BAD_COMPRESSION) => plain,
+        encoded => encoded.unwrap(),
+    }
+}
+
 fn file(dir: &Path, name: &str, bytes: &[u8]) -> PathBuf {
     let path = dir.join(name);
     std::fs::write(&path, bytes).unwrap();
@@ -56,7 +65,7 @@ fn from_every_form_to_every_form_and_back() {
     for first in FORMS {
         for (number, codec) in [None, Some(Codec::default()), Some(Codec::Zstd(3))].into_iter().enumerate() {
             let one = dir.path().join(format!("{first}-{number}"));
-            written(&source, &destination(first, &one).compressed(codec));
+            written(&source, &encoded(first, &one, codec));
             for second in FORMS {
                 let two = dir.path().join(format!("{first}-{number}-{second}"));
                 written(&one, &destination(second, &two));
@@ -76,7 +85,7 @@ fn a_manifest_that_is_still_right_stays() {
     assert_eq!(one.media_type, nixoci_image::MANIFEST_TYPE);
     let kept = written(&dir.path().join("one"), &destination("oci-archive", &dir.path().join("two"))).1;
     assert_eq!(kept.digest, one.digest);
-    let zstd = destination("oci", &dir.path().join("three")).compressed(Some(Codec::Zstd(1)));
+    let zstd = destination("oci", &dir.path().join("three")).compressed(Some(Codec::Zstd(1))).unwrap();
     let changed = written(&dir.path().join("one"), &zstd).1;
     assert_ne!(changed.digest, one.digest);
     assert_eq!(
@@ -92,7 +101,7 @@ fn annotations_of_the_manifest_survive() {
     let layout = dir.path().join("one");
     written(&source, &destination("oci", &layout));
     annotate(&layout, "org.example", "yes");
-    let plain = destination("oci", &dir.path().join("two")).compressed(None);
+    let plain = destination("oci", &dir.path().join("two")).compressed(None).unwrap();
     let delivered = written(&layout, &plain).1;
     let manifest = std::fs::read(dir.path().join("two/blobs/sha256").join(delivered.digest.hex())).unwrap();
     let manifest: Value = serde_json::from_slice(&manifest).unwrap();
@@ -124,7 +133,8 @@ fn a_large_layer_is_the_same_bytes_each_time_and_unpacks_to_itself() {
     image.config["history"] = json!([]);
     let source = file(dir.path(), "source", &image.tar());
     for codec in [Codec::default(), Codec::Zstd(2)] {
-        let to = |name: &str| destination("oci-archive", &dir.path().join(name)).compressed(Some(codec));
+        let to =
+            |name: &str| destination("oci-archive", &dir.path().join(name)).compressed(Some(codec)).unwrap();
         let (_, one) = written(&source, &to("one"));
         let (_, two) = written(&source, &to("two"));
         assert_eq!(one.digest, two.digest);
