@@ -131,19 +131,24 @@ fn shown(command: &str) -> String {
     command.trim_start_matches("exec ").replace("$W/", "").replace("$OUT/", "out/")
 }
 
+type Pick = fn(&(Run, Run)) -> u64;
+
+/// The largest figure of either side.
+fn pair(runs: &[(Run, Run)], ours: Pick, peer: Pick) -> String {
+    let most = |pick: Pick| runs.iter().map(pick).max().unwrap_or_default() as f64 / 1e6;
+    format!("{:.1} / {:.1} MB", most(ours), most(peer))
+}
+
 fn row(case: &Case, runs: &[(Run, Run)]) -> (String, bool) {
     let of = |pick: fn(&(Run, Run)) -> f64| median_of(&runs.iter().map(pick).collect::<Vec<_>>());
-    let most = |pick: fn(&(Run, Run)) -> u64| runs.iter().map(pick).max().unwrap_or_default();
+    let most = |pick: Pick| runs.iter().map(pick).max().unwrap_or_default();
     let (ours, peer) = (of(|(ours, _)| ours.seconds), of(|(_, peer)| peer.seconds));
     let ratios: Vec<f64> = runs.iter().map(|(ours, peer)| ours.seconds / peer.seconds).collect();
     let ratio = median_of(&ratios);
     let (low, high) = ratios.iter().fold((f64::MAX, 0.0_f64), |(low, high), r| (low.min(*r), high.max(*r)));
-    let mb = |bytes: u64| format!("{:.1}", bytes as f64 / 1e6);
-    let pair =
-        |pick: [fn(&(Run, Run)) -> u64; 2]| format!("{} / {} MB", mb(most(pick[0])), mb(most(pick[1])));
     let sizes = match most(|(_, peer)| peer.output) {
         0 => String::new(),
-        _ => pair([|(ours, _)| ours.output, |(_, peer)| peer.output]),
+        _ => pair(runs, |(ours, _)| ours.output, |(_, peer)| peer.output),
     };
     let met = ratio <= case.goal
         && (!case.smaller || most(|(ours, _)| ours.output) <= most(|(_, peer)| peer.output))
@@ -152,8 +157,8 @@ fn row(case: &Case, runs: &[(Run, Run)]) -> (String, bool) {
         "| {} | {ours:.2} s | {peer:.2} s | {ratio:.3} ({low:.3} to {high:.3}) | {} | {sizes} | {} | {} | {} |\n",
         case.name,
         case.goal,
-        pair([|(ours, _)| ours.memory, |(_, peer)| peer.memory]),
-        pair([|(ours, _)| ours.temporary, |(_, peer)| peer.temporary]),
+        pair(runs, |(ours, _)| ours.memory, |(_, peer)| peer.memory),
+        pair(runs, |(ours, _)| ours.temporary, |(_, peer)| peer.temporary),
         if met { "met" } else { "**missed**" },
     );
     (line, met)

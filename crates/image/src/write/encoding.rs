@@ -17,7 +17,7 @@ use crate::detect::Compression;
 pub(crate) const BLOCK: usize = 4 << 20;
 
 const DEFAULT_GZIP: u8 = 4;
-const DEFAULT_ZSTD: u8 = 2;
+const DEFAULT_ZSTD: u8 = 5;
 
 /// A codec that layers can have in a registry or a layout, with its level.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
