@@ -13,11 +13,13 @@ use serde::{Deserialize, Serialize};
 use crate::codes;
 use crate::detect::Compression;
 
-/// The size of a block, uncompressed. Larger than the window of either codec at the levels people use, so little is lost.
-pub(crate) const BLOCK: usize = 4 << 20;
+/// The size of a block, uncompressed: far larger than deflate's window of 32 KiB, so nothing is lost.
+const GZIP_BLOCK: usize = 4 << 20;
+/// zstd finds matches in the whole block, so a larger one makes the output smaller (docs/benchmarks.md); memory sets the limit.
+const ZSTD_BLOCK: usize = 8 << 20;
 
 const DEFAULT_GZIP: u8 = 4;
-const DEFAULT_ZSTD: u8 = 5;
+const DEFAULT_ZSTD: u8 = 3;
 
 /// A codec that layers can have in a registry or a layout, with its level.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -77,6 +79,14 @@ impl Codec {
         }
     }
 
+    /// How much of a layer is compressed by itself.
+    pub(crate) fn block(self) -> usize {
+        match self {
+            Codec::Gzip(_) => GZIP_BLOCK,
+            Codec::Zstd(_) => ZSTD_BLOCK,
+        }
+    }
+
     /// What a file of this codec is recognised as.
     pub(crate) fn compression(self) -> Compression {
         match self {
@@ -127,15 +137,20 @@ impl Encoder {
 impl Kind {
     fn of(codec: Codec) -> io::Result<Kind> {
         Ok(match codec {
-            // libdeflate, because it is two to three times as fast as zlib's successors at the same size
-            // (docs/benchmarks.md). Its header has no time, no name and "unknown" as the operating system, so that equal
+            // libdeflate, because it is two to three times as fast as zlib-rs at level 6, at the same size. Its header has no time, no name and "unknown" as the operating system, so that equal
             // blocks are equal bytes.
             Codec::Gzip(level) => {
                 let level = libdeflater::CompressionLvl::new(level.into())
                     .map_err(|_| io::Error::other("gzip level"))?;
                 Kind::Gzip(libdeflater::Compressor::new(level))
             }
-            Codec::Zstd(level) => Kind::Zstd(zstd::bulk::Compressor::new(level.into())?),
+            // The window is as large as a block: zstd's own choice at low levels is a quarter of it.
+            Codec::Zstd(level) => {
+                let mut compressor = zstd::bulk::Compressor::new(level.into())?;
+                compressor
+                    .set_parameter(zstd::zstd_safe::CParameter::WindowLog(ZSTD_BLOCK.trailing_zeros()))?;
+                Kind::Zstd(compressor)
+            }
         })
     }
 }

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 use super::blobs::BlobStore;
-use super::encoding::{BLOCK, Codec, Encoding};
+use super::encoding::{Codec, Encoding};
 use super::pool::{Pool, Ticket};
 use crate::detect::Compression;
 
@@ -101,10 +101,10 @@ impl<'s> LayerWriter<'s> {
             if self.block.capacity() == 0 {
                 self.block = self.spare.pop().unwrap_or_default();
             }
-            let taken = bytes.len().min(BLOCK - self.block.len());
+            let taken = bytes.len().min(codec.block() - self.block.len());
             self.block.extend_from_slice(&bytes[..taken]);
             bytes = &bytes[taken..];
-            if self.block.len() == BLOCK {
+            if self.block.len() == codec.block() {
                 self.submit(codec)?;
             }
         }

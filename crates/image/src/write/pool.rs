@@ -8,7 +8,7 @@ use std::thread;
 use super::encoding::{Codec, Encoder};
 
 /// More threads than this would need more memory than an image may cost: each holds a block and its result.
-const MOST: usize = 8;
+const MOST: usize = 6;
 
 /// A block to compress, and where the result goes.
 struct Job {
