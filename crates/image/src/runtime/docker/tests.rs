@@ -1,77 +1,14 @@
 use super::*;
-use std::collections::HashMap;
-use std::path::PathBuf;
-use std::sync::{Arc, Mutex};
-
-use async_trait::async_trait;
+use crate::runtime::fake::Fake;
 use nixoci_core::ErrorKind;
-use nixoci_core::event::Silent;
-use nixoci_core::host::{Dirs, Host};
-use nixoci_core::runner::{Exit, Input, Process, Runner, Stream};
-use nixoci_core::temporary::{TemporaryFiles, Unguarded};
 use tokio_util::sync::CancellationToken;
 
-/// Answers commands from a table: the arguments, joined, to exit status, stdout and stderr.
-#[derive(Debug, Default)]
-struct Fake {
-    answers: HashMap<String, (i32, String, String)>,
-    asked: Mutex<Vec<String>>,
-}
-
-struct Done(Option<String>, Option<String>, i32);
-
-#[async_trait]
-impl Process for Done {
-    fn take_stdin(&mut self) -> Option<Input> {
-        None
-    }
-    fn take_stdout(&mut self) -> Option<Stream> {
-        self.0.take().map(|text| Box::new(std::io::Cursor::new(text.into_bytes())) as Stream)
-    }
-    fn take_stderr(&mut self) -> Option<Stream> {
-        self.1.take().map(|text| Box::new(std::io::Cursor::new(text.into_bytes())) as Stream)
-    }
-    async fn wait(&mut self) -> Result<Exit> {
-        Ok(Exit::Code(self.2))
-    }
-    async fn stop(&mut self, _: Duration) -> Result<Exit> {
-        Ok(Exit::Signal(2))
-    }
-}
-
-#[async_trait]
-impl Runner for Fake {
-    async fn spawn(&self, command: &Command) -> Result<Box<dyn Process>> {
-        let line = command.to_string();
-        self.asked.lock().unwrap().push(line.clone());
-        if self.answers.is_empty() {
-            return Err(Error::new(&nixoci_core::codes::TOOL_MISSING, "docker"));
-        }
-        let found = self.answers.iter().find(|(key, _)| line.contains(key.as_str()));
-        let (code, out, err) = found.map(|(_, answer)| answer.clone()).unwrap_or((1, String::new(), line));
-        Ok(Box::new(Done(Some(out), Some(err), code)))
-    }
-    async fn find(&self, _: &str) -> Option<PathBuf> {
-        None
-    }
-}
-
-fn fake(answers: &[(&str, i32, &str, &str)]) -> Fake {
-    let answer = |(key, code, out, err): &(&str, i32, &str, &str)| {
-        (key.to_string(), (*code, out.to_string(), err.to_string()))
-    };
-    Fake { answers: answers.iter().map(answer).collect(), asked: Mutex::default() }
+fn fake(answers: &[(&'static str, i32, &str, &str)]) -> Fake {
+    Fake::new(answers)
 }
 
 async fn with<T>(fake: &Fake, system: &str, act: impl AsyncFnOnce(&Cx<'_>) -> T) -> T {
-    let host =
-        Host { system: system.parse().unwrap(), home: None, uid: 1000, env: Default::default(), cpus: 2 };
-    let dirs = Dirs { cache: "/c".into(), config: "/g".into(), state: "/s".into() };
-    let cancel = CancellationToken::new();
-    let temporary: Arc<dyn TemporaryFiles> = Arc::new(Unguarded);
-    let (observer, temporary) = (&Silent, &temporary);
-    let cx = Cx { cancel: &cancel, observer, runner: fake, host: &host, dirs: &dirs, temporary };
-    act(&cx).await
+    fake.on(system, act).await
 }
 
 const VERSION: &str = r#"{"Client":{"Version":"28.5.2","Context":"default"},"Server":{"Version":"28.5.2","Os":"linux","Arch":"amd64"}}"#;
@@ -100,7 +37,7 @@ async fn a_host_that_was_given_is_asked() {
     let docker = Docker::new(Some("ssh://me@box".into()));
     let info = with(&fake, "x86_64-linux", async |cx| docker.ask(cx).await).await.unwrap();
     assert_eq!(info.endpoint, "ssh://me@box");
-    assert!(fake.asked.lock().unwrap().iter().all(|line| line.starts_with("docker -H ssh://me@box ")));
+    assert!(fake.asked().iter().all(|line| line.starts_with("docker -H ssh://me@box ")));
 }
 
 #[tokio::test]
@@ -187,14 +124,14 @@ mod partly {
 
     async fn load(
         store: Store,
-        answers: &[(&str, i32, &str, &str)],
+        answers: &[(&'static str, i32, &str, &str)],
         image: &CachedImage,
     ) -> (Loaded, Vec<String>) {
         let fake = fake(answers);
         let loaded =
             with(&fake, "x86_64-linux", async |cx| Docker::new(None).load(cx, &info(store), image).await);
         let loaded = loaded.await.unwrap();
-        (loaded, fake.asked.into_inner().unwrap())
+        (loaded, fake.asked())
     }
 
     #[tokio::test]
