@@ -18,8 +18,12 @@ const GZIP_BLOCK: usize = 4 << 20;
 /// zstd finds matches in the whole block, so a larger one makes the output smaller (docs/benchmarks.md); memory sets the limit.
 const ZSTD_BLOCK: usize = 8 << 20;
 
+/// Up to this level the table is ours: a MiB, which a core's own cache holds.
+const ZSTD_OWN_TABLE: u8 = 3;
+const ZSTD_HASH_LOG: u32 = 18;
+
 const DEFAULT_GZIP: u8 = 4;
-const DEFAULT_ZSTD: u8 = 3;
+const DEFAULT_ZSTD: u8 = 2;
 
 /// A codec that layers can have in a registry or a layout, with its level.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -96,12 +100,10 @@ impl Codec {
     }
 }
 
-/// What compresses blocks, one after the other. Its tables and its result's buffer are made once: making them anew for every
-/// block costs page faults.
+/// What compresses blocks, one after the other. Its tables are made once: making them anew for every block costs page faults.
 #[derive(Default)]
 pub(crate) struct Encoder {
     kept: Option<(Codec, Kind)>,
-    buffer: Vec<u8>,
 }
 
 enum Kind {
@@ -110,8 +112,9 @@ enum Kind {
 }
 
 impl Encoder {
-    /// Compresses one block. The bytes depend on the codec and the block alone.
-    pub(crate) fn encode(&mut self, codec: Codec, block: &[u8]) -> io::Result<Vec<u8>> {
+    /// Compresses one block to the beginning of `result`, which is made as large as it must be, and returns how long what
+    /// it wrote is. The bytes depend on the codec and the block alone.
+    pub(crate) fn encode(&mut self, codec: Codec, block: &[u8], result: &mut Vec<u8>) -> io::Result<usize> {
         let kind = match self.kept.take() {
             Some((kept, kind)) if kept == codec => kind,
             _ => Kind::of(codec)?,
@@ -121,16 +124,14 @@ impl Encoder {
             Kind::Gzip(compressor) => compressor.gzip_compress_bound(block.len()),
             Kind::Zstd(_) => zstd::zstd_safe::compress_bound(block.len()),
         };
-        if self.buffer.len() < bound {
-            self.buffer.resize(bound, 0);
+        if result.len() < bound {
+            // Unlike `resize`, this leaves pages alone that are not needed.
+            *result = vec![0; bound];
         }
-        let length = match kind {
-            Kind::Gzip(compressor) => {
-                compressor.gzip_compress(block, &mut self.buffer).map_err(io::Error::other)?
-            }
-            Kind::Zstd(compressor) => compressor.compress_to_buffer(block, self.buffer.as_mut_slice())?,
-        };
-        Ok(self.buffer[..length].to_vec())
+        match kind {
+            Kind::Gzip(compressor) => compressor.gzip_compress(block, result).map_err(io::Error::other),
+            Kind::Zstd(compressor) => compressor.compress_to_buffer(block, result.as_mut_slice()),
+        }
     }
 }
 
@@ -144,15 +145,21 @@ impl Kind {
                     .map_err(|_| io::Error::other("gzip level"))?;
                 Kind::Gzip(libdeflater::Compressor::new(level))
             }
-            // The window is as large as a block: zstd's own choice at low levels is a quarter of it.
-            Codec::Zstd(level) => {
-                let mut compressor = zstd::bulk::Compressor::new(level.into())?;
-                compressor
-                    .set_parameter(zstd::zstd_safe::CParameter::WindowLog(ZSTD_BLOCK.trailing_zeros()))?;
-                Kind::Zstd(compressor)
-            }
+            Codec::Zstd(level) => Kind::Zstd(zstd_compressor(level)?),
         })
     }
+}
+
+/// zstd's own window and table of matches at low levels are made for inputs of a megabyte: ours are as large as a block
+/// asks for, which makes its level 2 smaller than its level 3, and faster (docs/benchmarks.md).
+fn zstd_compressor(level: u8) -> io::Result<zstd::bulk::Compressor<'static>> {
+    use zstd::zstd_safe::CParameter::{HashLog, WindowLog};
+    let mut compressor = zstd::bulk::Compressor::new(level.into())?;
+    compressor.set_parameter(WindowLog(ZSTD_BLOCK.trailing_zeros()))?;
+    if level <= ZSTD_OWN_TABLE {
+        compressor.set_parameter(HashLog(ZSTD_HASH_LOG))?;
+    }
+    Ok(compressor)
 }
 
 impl Encoding {
@@ -193,12 +200,16 @@ mod tests {
     fn a_block_is_the_same_bytes_every_time() {
         let block: Vec<u8> = (0..100_000u32).flat_map(|n| (n / 7).to_le_bytes()).collect();
         for codec in [Codec::default(), Codec::Zstd(3)] {
-            let mut encoder = Encoder::default();
-            let once = encoder.encode(codec, &block).unwrap();
+            let (mut encoder, mut buffer) = (Encoder::default(), Vec::new());
+            let mut encode = |encoder: &mut Encoder, block: &[u8]| {
+                let length = encoder.encode(codec, block, &mut buffer).unwrap();
+                buffer[..length].to_vec()
+            };
+            let once = encode(&mut encoder, &block);
             // Neither what an encoder did before nor whether it is a new one may show.
-            encoder.encode(codec, &block[1000..]).unwrap();
-            assert_eq!(once, encoder.encode(codec, &block).unwrap());
-            assert_eq!(once, Encoder::default().encode(codec, &block).unwrap());
+            encode(&mut encoder, &block[1000..]);
+            assert_eq!(once, encode(&mut encoder, &block));
+            assert_eq!(once, encode(&mut Encoder::default(), &block));
             assert_eq!(Compression::of(&once), codec.compression());
         }
     }

@@ -38,13 +38,13 @@ enum Pending {
 pub(crate) struct LayerWriter<'s> {
     store: Box<dyn BlobStore + 's>,
     encoding: Encoding,
+    /// From the first layer that is compressed here: an encoding has one codec.
     pool: Option<Pool>,
     /// In the order of the layers; only blocks take time.
     pending: VecDeque<Pending>,
     blocks: usize,
     /// The block that is being filled.
     block: Vec<u8>,
-    spare: Vec<Vec<u8>>,
     /// How the current layer is compressed here; `None` for one that is stored as it comes.
     codec: Option<Codec>,
     as_is: Compression,
@@ -63,7 +63,6 @@ impl<'s> LayerWriter<'s> {
             pending: VecDeque::new(),
             blocks: 0,
             block: Vec::new(),
-            spare: Vec::new(),
             codec: None,
             as_is: Compression::None,
             hasher: Sha256::new(),
@@ -99,7 +98,7 @@ impl<'s> LayerWriter<'s> {
         };
         while !bytes.is_empty() {
             if self.block.capacity() == 0 {
-                self.block = self.spare.pop().unwrap_or_default();
+                self.block = self.pool(codec)?.block();
             }
             let taken = bytes.len().min(codec.block() - self.block.len());
             self.block.extend_from_slice(&bytes[..taken]);
@@ -142,15 +141,19 @@ impl<'s> LayerWriter<'s> {
         Ok(())
     }
 
-    fn submit(&mut self, codec: Codec) -> io::Result<()> {
-        let block = std::mem::take(&mut self.block);
+    fn pool(&mut self, codec: Codec) -> io::Result<&mut Pool> {
         let pool = match self.pool.take() {
             Some(pool) => pool,
-            None => Pool::start()?,
+            None => Pool::start(codec)?,
         };
-        let window = pool.window();
-        self.pending.push_back(Pending::Block(pool.submit(codec, block)));
-        self.pool = Some(pool);
+        Ok(self.pool.insert(pool))
+    }
+
+    fn submit(&mut self, codec: Codec) -> io::Result<()> {
+        let block = std::mem::take(&mut self.block);
+        let pool = self.pool(codec)?;
+        let (ticket, window) = (pool.submit(block), pool.window());
+        self.pending.push_back(Pending::Block(ticket));
         self.blocks += 1;
         self.drain(window)
     }
@@ -168,12 +171,12 @@ impl<'s> LayerWriter<'s> {
                 Some(Pending::Block(ticket)) => {
                     let encoded = ticket.wait()?;
                     self.blocks -= 1;
-                    self.hasher.update(&encoded.bytes);
-                    self.written += encoded.bytes.len() as u64;
-                    self.store.write(&encoded.bytes)?;
-                    let mut block = encoded.block;
-                    block.clear();
-                    self.spare.push(block);
+                    self.hasher.update(encoded.bytes());
+                    self.written += encoded.bytes().len() as u64;
+                    self.store.write(encoded.bytes())?;
+                    if let Some(pool) = &mut self.pool {
+                        pool.give_back(encoded);
+                    }
                 }
                 Some(Pending::End(diff_id, codec)) => {
                     let hasher = std::mem::take(&mut self.hasher);
