@@ -48,9 +48,12 @@ fn cases() -> Vec<Case> {
     let load = |name, docker, goal| Case {
         name,
         docker,
-        setup: "docker rmi -f bench:1 bench:2; nixoci load -q $W/one.tar",
-        prepare: "docker rmi -f bench:2; rm -rf ~/.cache/nixoci/images; cat $W/two.tar > /dev/null",
-        ours: "exec nixoci load -q $W/two.tar",
+        // As after a build: the new image is in nixoci's cache, and Docker has the one before it.
+        setup: "docker rmi -f bench:1 bench:2; nixoci load -q --runtime docker $W/one.tar && touch /tmp/before \
+                && nixoci load -q --runtime docker $W/two.tar \
+                && ln -sf $(find ~/.cache/nixoci/images -name '*.tar' -newer /tmp/before) /tmp/result",
+        prepare: "docker rmi -f bench:2; cat $W/two.tar /tmp/result > /dev/null",
+        ours: "exec nixoci load -q --runtime docker /tmp/result",
         peer: "exec docker load -q -i $W/two.tar",
         goal,
         smaller: false,

@@ -57,7 +57,7 @@ fn stream(text: Option<String>) -> Option<Stream> {
 #[async_trait]
 impl Process for Done {
     fn take_stdin(&mut self) -> Option<Input> {
-        None
+        Some(Box::new(tokio::io::sink()))
     }
     fn take_stdout(&mut self) -> Option<Stream> {
         stream(self.0.take())

@@ -165,7 +165,7 @@ impl Ready {
         match self {
             Ready::Docker(_, info) => About {
                 version: info.server_version.clone(),
-                place: format!("at {}", info.endpoint),
+                place: info.place.clone(),
                 platform: Some(info.platform.clone()),
             },
             Ready::Podman(podman) => podman.about().clone(),

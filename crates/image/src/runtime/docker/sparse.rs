@@ -10,7 +10,7 @@ use std::collections::HashSet;
 use std::fs::File;
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
-use std::path::PathBuf;
+use std::sync::OnceLock;
 
 use async_trait::async_trait;
 use nixoci_core::backend::Cx;
@@ -30,11 +30,12 @@ use crate::write::blob_name;
 const WORTH: u64 = 4 << 20;
 /// How many of the engine's images are asked for their layers; the newest come first.
 const ASKED: usize = 200;
+/// How many images of ours it is asked for.
+const ASKED_FOR: usize = 3;
 const STEP: u64 = 256 << 10;
 
 /// An archive without what the engine has.
 pub(super) struct Sparse {
-    archive: PathBuf,
     /// The parts that are sent.
     parts: Vec<Range<u64>>,
     /// The layers that are left out.
@@ -44,18 +45,46 @@ pub(super) struct Sparse {
     whole: u64,
 }
 
-/// What can be left out, if that is worth it. Finding out never fails: everything can be sent.
-pub(super) async fn find(docker: &Docker, cx: &Cx<'_>, store: Store, image: &CachedImage) -> Option<Sparse> {
-    let size: u64 = image.images().iter().map(crate::summary::Image::size).sum();
-    if size < WORTH {
-        return None;
+/// A load that leaves out what the engine has.
+pub(super) struct Partial<'a> {
+    docker: &'a Docker,
+    cx: &'a Cx<'a>,
+    image: &'a CachedImage,
+    /// Images that the engine may have, with layers of ours: it is asked while the load starts.
+    candidates: Vec<Candidate>,
+    found: OnceLock<Option<Sparse>>,
+}
+
+/// An image by the id that containerd's store gives it, with those of our layers that came with it.
+type Candidate = (Digest, HashSet<Digest>);
+
+impl<'a> Partial<'a> {
+    /// A partial load, if it may be worth it. Finding out never fails: everything can be sent.
+    pub(super) async fn find(
+        docker: &'a Docker,
+        cx: &'a Cx<'a>,
+        store: Store,
+        image: &'a CachedImage,
+    ) -> Option<Partial<'a>> {
+        let size: u64 = image.images().iter().map(crate::summary::Image::size).sum();
+        if size < WORTH {
+            return None;
+        }
+        let (candidates, found) = match store {
+            Store::Classic => {
+                let chains = chains(docker, cx, &ids(docker, cx).await?).await?;
+                (Vec::new(), OnceLock::from(Some(Sparse::worth(image, &common(&chains, image))?)))
+            }
+            Store::Containerd => (candidates(image), OnceLock::new()),
+        };
+        let partial = Partial { docker, cx, image, candidates, found };
+        (partial.found.get().is_some() || !partial.candidates.is_empty()).then_some(partial)
     }
-    let ids = ids(docker, cx).await?;
-    let known = match store {
-        Store::Classic => common(&chains(docker, cx, &ids).await?, image),
-        Store::Containerd => blobs(&ids, image),
-    };
-    Sparse::new(image, known).filter(|sparse| sparse.whole - sparse.sent >= WORTH)
+
+    /// What was left out, once the load has run; nothing if everything was sent.
+    pub(super) fn into_sparse(self) -> Option<Sparse> {
+        self.found.into_inner().flatten()
+    }
 }
 
 async fn ids(docker: &Docker, cx: &Cx<'_>) -> Option<Vec<String>> {
@@ -92,25 +121,51 @@ fn common(chains: &[Vec<String>], image: &CachedImage) -> HashSet<Digest> {
     known.difference(&needed).copied().collect()
 }
 
-/// The layers that came with images which the engine has under our digests: they are there as we sent them, uncompressed.
-/// (Of an image that came from a registry, the engine has compressed layers, which are other blobs.)
-fn blobs(ids: &[String], image: &CachedImage) -> HashSet<Digest> {
-    let ids: HashSet<&str> = ids.iter().map(String::as_str).collect();
-    let has = |digest: &Digest| ids.contains(digest.to_string().as_str());
-    let mut known = HashSet::new();
+/// The layers of candidates that the engine has: they are there as we sent them, uncompressed. (Of an image that came from a
+/// registry, the engine has compressed layers, which are other blobs.) It is asked for these images alone: a list of all
+/// takes it longer, with all layers of each.
+async fn held(docker: &Docker, cx: &Cx<'_>, candidates: &[Candidate]) -> HashSet<Digest> {
+    let ids = candidates.iter().map(|(id, _)| id.to_string());
+    let inspect = docker.command().args(["image", "inspect", "--format", "{{.Id}}"]).args(ids);
+    // It fails for what is not there, and says the others.
+    let said = docker.output(cx, inspect).await.map(|output| output.stdout_text()).unwrap_or_default();
+    let there: HashSet<&str> = said.lines().map(str::trim).collect();
+    let has = |id: &Digest| there.contains(id.to_string().as_str());
+    candidates.iter().filter(|(id, _)| has(id)).flat_map(|(_, layers)| layers).copied().collect()
+}
+
+fn layers(platform: &ImageSummary) -> impl Iterator<Item = Digest> {
+    platform.layers.iter().map(|layer| layer.diff_id)
+}
+
+/// The few images in the cache that have most in common with this one.
+fn candidates(image: &CachedImage) -> Vec<Candidate> {
+    let ours: HashSet<Digest> = image.platforms().flat_map(layers).collect();
+    let mut all: Vec<Candidate> = Vec::new();
     for found in neighbours(&image.archive).iter().flat_map(|content| &content.images) {
-        let whole = found.digest.as_ref().is_some_and(has);
-        let theirs = found.platforms.iter().filter(|one: &&ImageSummary| whole || has(&one.manifest_digest));
-        known.extend(theirs.flat_map(|one| &one.layers).map(|layer| layer.diff_id));
+        let of = |platforms: &[ImageSummary]| -> HashSet<Digest> {
+            platforms.iter().flat_map(layers).filter(|layer| ours.contains(layer)).collect()
+        };
+        all.extend(found.digest.map(|index| (index, of(&found.platforms))));
+        all.extend(found.platforms.iter().map(|one| (one.manifest_digest, of(std::slice::from_ref(one)))));
     }
-    known
+    all.sort_by_key(|(_, layers)| std::cmp::Reverse(layers.len()));
+    let mut seen = HashSet::new();
+    all.retain(|(id, layers)| !layers.is_empty() && seen.insert(*id));
+    all.truncate(ASKED_FOR);
+    all
 }
 
 impl Sparse {
-    fn new(image: &CachedImage, known: HashSet<Digest>) -> Option<Sparse> {
+    /// The archive without the layers that are known, if there is much to them.
+    fn worth(image: &CachedImage, known: &HashSet<Digest>) -> Option<Sparse> {
+        Sparse::new(image, known).filter(|sparse| sparse.whole - sparse.sent >= WORTH)
+    }
+
+    fn new(image: &CachedImage, known: &HashSet<Digest>) -> Option<Sparse> {
         let ours: HashSet<Digest> =
             image.platforms().flat_map(|platform| &platform.layers).map(|layer| layer.diff_id).collect();
-        let skipped: HashSet<Digest> = ours.intersection(&known).copied().collect();
+        let skipped: HashSet<Digest> = ours.intersection(known).copied().collect();
         let names: HashSet<String> = skipped.iter().map(blob_name).collect();
         let mut file = File::open(&image.archive).ok()?;
         let whole = file.metadata().ok()?.len();
@@ -126,7 +181,7 @@ impl Sparse {
         // The end of the archive.
         join(&mut parts, end..whole);
         let sent = parts.iter().map(|part| part.end - part.start).sum();
-        Some(Sparse { archive: image.archive.clone(), parts, skipped, layers: ours.len(), sent, whole })
+        Some(Sparse { parts, skipped, layers: ours.len(), sent, whole })
     }
 
     /// What was left out, for people.
@@ -142,11 +197,20 @@ impl Sparse {
 }
 
 #[async_trait]
-impl Feed for Sparse {
+impl Feed for Partial<'_> {
     async fn feed(&self, stdin: &mut Input) {
-        let Ok(file) = File::open(&self.archive) else { return };
+        if self.found.get().is_none() {
+            let known = held(self.docker, self.cx, &self.candidates).await;
+            let _ = self.found.set(Sparse::worth(self.image, &known));
+        }
+        let Ok(file) = File::open(&self.image.archive) else { return };
+        let whole = 0..file.metadata().map_or(0, |about| about.len());
+        let parts = match self.found.get() {
+            Some(Some(sparse)) => sparse.parts.as_slice(),
+            _ => std::slice::from_ref(&whole),
+        };
         let mut buffer = vec![0; STEP as usize];
-        for part in &self.parts {
+        for part in parts {
             let mut at = part.start;
             while at < part.end {
                 let step = STEP.min(part.end - at) as usize;

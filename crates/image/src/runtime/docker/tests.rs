@@ -19,24 +19,25 @@ async fn the_engine_says_who_it_is() {
     for (status, store) in
         [(containerd, Store::Containerd), (r#"[["Backing Filesystem","extfs"]]"#, Store::Classic)]
     {
-        let fake = fake(&[
-            ("docker version", 0, VERSION, ""),
-            ("docker info", 0, status, ""),
-            ("docker context", 0, "unix:///var/run/docker.sock\n", ""),
-        ]);
+        let info = format!(
+            r#"{{"ServerVersion":"28.5.2","OSType":"linux","Architecture":"x86_64","DriverStatus":{status},
+                "ClientInfo":{{"Context":"colima"}}}}"#
+        );
+        let fake = fake(&[("docker info", 0, info.as_str(), "")]);
         let info = with(&fake, "x86_64-linux", async |cx| Docker::new(None).ask(cx).await).await.unwrap();
         assert_eq!(info.store, store);
         assert_eq!(info.platform.to_string(), "linux/amd64");
-        assert_eq!(info.endpoint, "unix:///var/run/docker.sock");
+        assert_eq!(info.place, "in context colima");
     }
 }
 
 #[tokio::test]
 async fn a_host_that_was_given_is_asked() {
-    let fake = fake(&[("version", 0, VERSION, ""), ("info", 0, "null", "")]);
+    // As Podman's docker answers: its `info` is another.
+    let fake = fake(&[("version", 0, VERSION, ""), ("info", 0, r#"{"host":{}}"#, "")]);
     let docker = Docker::new(Some("ssh://me@box".into()));
     let info = with(&fake, "x86_64-linux", async |cx| docker.ask(cx).await).await.unwrap();
-    assert_eq!(info.endpoint, "ssh://me@box");
+    assert_eq!(info.place, "at ssh://me@box");
     assert!(fake.asked().iter().all(|line| line.starts_with("docker -H ssh://me@box ")));
 }
 
@@ -119,7 +120,7 @@ mod partly {
 
     fn info(store: Store) -> DockerInfo {
         let (server_version, platform) = server(VERSION).unwrap();
-        DockerInfo { server_version, store, platform, endpoint: "x".into() }
+        DockerInfo { server_version, store, platform, place: "x".into() }
     }
 
     async fn load(
@@ -143,18 +144,36 @@ mod partly {
         let new = image(&cache, &[&big, b"new"]);
         let there = old.platforms().next().unwrap().manifest_digest.to_string();
         let id = new.platforms().next().unwrap().manifest_digest;
-        let inspected = format!(r#"{{"Id":"{id}","Os":"linux","Architecture":"amd64"}}"#);
+        let tag = format!("docker tag {id} a:b");
         let answers = [
-            ("image ls", 0, there.as_str(), ""),
-            ("image inspect", 0, inspected.as_str(), ""),
+            ("image inspect", 1, there.as_str(), "No such image"),
+            ("docker tag", 0, "", ""),
             ("docker load --quiet", 0, "Loaded image: a:b", ""),
         ];
         let (loaded, asked) = load(Store::Containerd, &answers, &new).await;
         assert_eq!(loaded.skipped.len(), 1);
         assert!(asked.contains(&"docker load --quiet".to_owned()), "{asked:?}");
+        assert!(asked.contains(&tag), "{asked:?}");
         // A registry's image has other blobs, although its layers unpack to the same.
-        let answers = [("image ls", 0, "sha256:00", ""), answers[1], answers[2]];
+        let answers = [("image inspect", 0, "sha256:00", ""), answers[1], answers[2]];
         assert!(load(Store::Containerd, &answers, &new).await.0.skipped.is_empty());
+    }
+
+    #[tokio::test]
+    async fn an_engine_that_holds_something_else_under_the_name_is_found_out() {
+        let dir = tempfile::tempdir().unwrap();
+        let cache = Cache::open(dir.path().to_owned()).unwrap();
+        let image = image(&cache, &[b"small"]);
+        let other = r#"{"Id":"sha256:00","Os":"linux","Architecture":"amd64"}"#;
+        let fake = fake(&[
+            ("docker tag", 1, "", "No such image"),
+            ("image inspect", 0, other, ""),
+            ("load --quiet -i", 0, "Loaded image: a:b", ""),
+        ]);
+        let docker = Docker::new(None);
+        let loaded =
+            with(&fake, "x86_64-linux", async |cx| docker.load(cx, &info(Store::Classic), &image).await);
+        assert!(loaded.await.unwrap_err().is(&codes::DOCKER_MISMATCH));
     }
 
     #[tokio::test]
