@@ -94,3 +94,6 @@ impl Tree<'_> {
         Found::NotExecutable
     }
 }
+
+#[cfg(test)]
+mod properties;

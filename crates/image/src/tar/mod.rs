@@ -329,4 +329,6 @@ fn split<'b>(input: &mut &'b [u8], limit: u64) -> &'b [u8] {
 }
 
 #[cfg(test)]
+mod properties;
+#[cfg(test)]
 mod tests;

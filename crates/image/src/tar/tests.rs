@@ -2,7 +2,7 @@ use super::*;
 use proptest::prelude::*;
 
 /// Reads a whole archive, cut into pieces of `step` bytes.
-fn read(bytes: &[u8], step: usize) -> Result<Vec<(Entry, Vec<u8>)>, TarError> {
+pub(super) fn read(bytes: &[u8], step: usize) -> Result<Vec<(Entry, Vec<u8>)>, TarError> {
     let mut reader = Reader::new();
     let mut entries: Vec<(Entry, Vec<u8>)> = Vec::new();
     for piece in bytes.chunks(step) {
@@ -19,7 +19,7 @@ fn read(bytes: &[u8], step: usize) -> Result<Vec<(Entry, Vec<u8>)>, TarError> {
     Ok(entries)
 }
 
-fn archive(parts: &[(&[u8; 512], &[u8])]) -> Vec<u8> {
+pub(super) fn archive(parts: &[(&[u8; 512], &[u8])]) -> Vec<u8> {
     let mut bytes = Vec::new();
     for (header, data) in parts {
         bytes.extend_from_slice(*header);
@@ -30,13 +30,13 @@ fn archive(parts: &[(&[u8; 512], &[u8])]) -> Vec<u8> {
     bytes
 }
 
-fn typed(name: &str, size: u64, flag: u8) -> [u8; 512] {
+pub(super) fn typed(name: &str, size: u64, flag: u8) -> [u8; 512] {
     let mut block = file_header(name, size);
     block[156] = flag;
     seal(block)
 }
 
-fn seal(mut block: [u8; 512]) -> [u8; 512] {
+pub(super) fn seal(mut block: [u8; 512]) -> [u8; 512] {
     block[148..156].fill(b' ');
     let sum: u32 = block.iter().map(|&byte| u32::from(byte)).sum();
     block[148..156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
@@ -44,6 +44,11 @@ fn seal(mut block: [u8; 512]) -> [u8; 512] {
 }
 
 fn pax(records: &[(&str, &str)]) -> Vec<u8> {
+    let records: Vec<_> = records.iter().map(|(key, value)| (*key, value.as_bytes())).collect();
+    pax_bytes(&records)
+}
+
+pub(super) fn pax_bytes(records: &[(&str, &[u8])]) -> Vec<u8> {
     let mut bytes = Vec::new();
     for (key, value) in records {
         let body = key.len() + value.len() + 3;
@@ -51,7 +56,7 @@ fn pax(records: &[(&str, &str)]) -> Vec<u8> {
         while length != body + length.to_string().len() {
             length = body + length.to_string().len();
         }
-        bytes.extend_from_slice(format!("{length} {key}={value}\n").as_bytes());
+        bytes.extend([length.to_string().as_bytes(), b" ", key.as_bytes(), b"=", value, b"\n"].concat());
     }
     bytes
 }
