@@ -94,6 +94,44 @@ fn every_nix_goes_with_every_docker_and_is_sandboxed() {
 
 #[test]
 #[ignore = "needs the lab: cargo xtask test"]
+fn a_mac_builds_nothing_for_linux_but_on_its_builders() {
+    // Something that was never built before, for whom and by whom.
+    let build = |nix: &str, builders: &[&str], system: &str| {
+        let mut flags = vec!["--as", "mac", "--nix", nix, "--user", "alice"];
+        flags.extend(builders.iter().flat_map(|builder| ["--with", builder]));
+        let salt = builders.join(" ");
+        let script = format!(
+            "cd $(mktemp -d); cat > x.nix <<'END'\n\
+             {{ system, salt }}: (import <nixpkgs> {{ inherit system; }}).runCommand \"x\" {{ inherit salt; }} \"uname -m > $out\"\n\
+             END\n\
+             out=$({BUILD} --no-link --print-out-paths -f x.nix --argstr system {system} --argstr salt '{salt}'); cat $out"
+        );
+        sh(&flags, &script)
+    };
+    for nix in NIX {
+        assert_eq!(out(&["--as", "mac", "--nix", nix], "uname -sm"), "Darwin arm64\n");
+        let refused = build(nix, &[], "x86_64-linux");
+        assert!(!refused.status.success());
+        let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+        assert!(said.contains("x86_64-linux") && said.contains("aarch64-darwin"), "{said}");
+
+        // She is not trusted, and the key is root's: the daemon uses it for her.
+        for (builder, system, cpu) in [
+            ("linux-builder", "x86_64-linux", "x86_64"),
+            ("rosetta-builder", "x86_64-linux", "x86_64"),
+            ("rosetta-builder", "aarch64-linux", "aarch64"),
+        ] {
+            let built = build(nix, &[builder], system);
+            let said = String::from_utf8_lossy(&built.stderr).into_owned();
+            assert_eq!(String::from_utf8_lossy(&built.stdout), format!("{cpu}\n"), "{said}");
+        }
+        let flags = ["--as", "mac", "--nix", nix, "--with", "linux-builder", "--user", "alice"];
+        assert!(!sh(&flags, "cat /etc/nix/builder_ed25519").status.success());
+    }
+}
+
+#[test]
+#[ignore = "needs the lab: cargo xtask test"]
 fn examples_build_alike_and_run_everywhere() {
     let mut digests = Vec::new();
     for nix in NIX {

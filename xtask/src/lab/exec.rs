@@ -18,7 +18,8 @@ use signal_hook::iterator::Signals;
 use super::cache::{Cache, recipe};
 use super::containerd::{self, Containerd};
 use super::docker::Docker;
-use super::host_root::Nix;
+use super::host_root::{Nix, pid_file};
+use super::mac::Mac;
 use super::nixconf::Flavour;
 use super::state::State;
 use crate::workspace;
@@ -28,6 +29,27 @@ use crate::workspace;
 pub(crate) enum Machine {
     /// A Linux machine with Nix and Docker
     Linux,
+    /// A Mac, as far as Nix and nixoci can tell: its Nix builds for aarch64-darwin alone
+    Mac,
+}
+
+impl Machine {
+    pub(crate) const ALL: [Self; 2] = [Self::Linux, Self::Mac];
+
+    /// What its hosts are called.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Linux => "host",
+            Self::Mac => "mac",
+        }
+    }
+
+    pub(crate) fn parse(name: &str) -> Result<Self> {
+        match Self::ALL.into_iter().find(|machine| machine.name() == name) {
+            Some(machine) => Ok(machine),
+            None => bail!("no machine {name} here"),
+        }
+    }
 }
 
 /// Something a host can be without.
@@ -62,17 +84,22 @@ pub(crate) enum With {
     K3d,
     /// A double of minikube
     Minikube,
+    /// On a Mac: nix-darwin's Linux builder, for x86_64-linux
+    LinuxBuilder,
+    /// On a Mac: nix-rosetta-builder, for aarch64-linux and x86_64-linux
+    RosettaBuilder,
 }
 
 impl With {
     /// Its directory on PATH.
-    fn dir(self) -> &'static str {
-        match self {
+    fn dir(self) -> Option<&'static str> {
+        Some(match self {
             Self::Apple => "/lab/doubles/apple",
             Self::Kind => "/lab/doubles/kind",
             Self::K3d => "/lab/doubles/k3d",
             Self::Minikube => "/lab/doubles/minikube",
-        }
+            Self::LinuxBuilder | Self::RosettaBuilder => return None,
+        })
     }
 }
 
@@ -138,7 +165,6 @@ fn goes_along(name: &str) -> bool {
 }
 
 pub(crate) fn run(args: &Exec) -> Result<i32> {
-    let Machine::Linux = args.machine;
     let state = State::of(&Cache::open()?)?;
     if !state.is_up()? {
         bail!("the lab is not up: run `cargo xtask lab up`");
@@ -162,7 +188,7 @@ pub(crate) fn run(args: &Exec) -> Result<i32> {
             forward(child, signal);
         }
     });
-    join(state.pid(&format!("host-{}.pid", args.nix.version()))?)?;
+    join(state.pid(&pid_file(args.machine, args.nix))?)?;
     let mut child =
         command(args, program.as_deref(), here.as_deref())?.spawn().context("cannot enter the host")?;
     started.send(
@@ -204,8 +230,9 @@ fn command(args: &Exec, program: Option<&str>, here: Option<&Path>) -> Result<Co
     } else {
         "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
     };
-    let with = args.with.iter().map(|with| with.dir());
-    let path: Vec<&str> = program.into_iter().chain(with).chain([system]).collect();
+    let with = args.with.iter().filter_map(|with| with.dir());
+    let mac = (args.machine == Machine::Mac).then_some("/lab/doubles/mac");
+    let path: Vec<&str> = program.into_iter().chain(with).chain(mac).chain([system]).collect();
     command.env("PATH", path.join(":"));
     let home = if args.user == "root" { PathBuf::from("/root") } else { Path::new("/home").join(&args.user) };
     command.env("HOME", home).env("USER", &args.user).env("LOGNAME", &args.user).env("LANG", "C.UTF-8");
@@ -222,11 +249,14 @@ fn command(args: &Exec, program: Option<&str>, here: Option<&Path>) -> Result<Co
 /// What `enter.sh` is to bind where: `SOURCE:TARGET,...`.
 fn binds(args: &Exec) -> String {
     let has = |what: Without| !args.without.contains(&what);
-    let flavour = Flavour { arm64: args.arm64, flakes: has(Without::Flakes) };
-    let mut binds = vec![format!("{}:/etc/nix", flavour.conf_dir().display())];
-    if has(Without::NixDaemon) && has(Without::Nix) {
-        binds.push(format!("{}:/nix/var/nix/daemon-socket", flavour.socket_dir().display()));
-    }
+    let daemon = has(Without::NixDaemon) && has(Without::Nix);
+    let mut binds = match args.machine {
+        Machine::Linux => Flavour { arm64: args.arm64, flakes: has(Without::Flakes) }.binds(daemon),
+        Machine::Mac => {
+            let with = |what: With| args.with.contains(&what);
+            Mac { linux: with(With::LinuxBuilder), rosetta: with(With::RosettaBuilder) }.binds(daemon)
+        }
+    };
     if has(Without::Docker) {
         let lab = format!("/lab/docker/{}", args.docker.version());
         binds.push(format!("{lab}/sock:/lab/now/docker/sock"));

@@ -1,4 +1,4 @@
-//! The emulated Linux hosts: a root with a Nix, where commands of `lab exec` run.
+//! The emulated hosts, Linux machines and Macs: a root with a Nix, where commands of `lab exec` run.
 //!
 //! One process a root makes the mount namespace, runs the Nix daemons and keeps the namespace alive. What differs between
 //! two commands (which Docker, which settings of Nix, what is missing) is bound in place for each command by
@@ -16,6 +16,8 @@ use anyhow::{Context, Result, bail};
 
 use super::containerd::{self, Containerd};
 use super::docker::Docker;
+use super::exec::Machine;
+use super::mac;
 use super::mounts::Root;
 use super::nixconf::{self, Flavour};
 use super::parts::Parts;
@@ -57,7 +59,8 @@ impl Nix {
         }
     }
 
-    fn root(self, parts: &Parts) -> (&Path, &Path) {
+    /// The root that has it, and the store that belongs to it.
+    pub(crate) fn root(self, parts: &Parts) -> (&Path, &Path) {
         match self {
             Self::V26 => (&parts.trixie, &parts.seed_trixie),
             Self::V34 => (&parts.forky, &parts.seed_forky),
@@ -66,23 +69,33 @@ impl Nix {
 }
 
 /// Turns this process into the keeper of a host's root.
-pub(crate) fn run(state: &State, nix: Nix) -> Result<()> {
+pub(crate) fn run(state: &State, machine: Machine, nix: Nix) -> Result<()> {
     let pid = super::init::own_pid()?;
     // Opened while the state can be reached: from inside the root it cannot.
-    let mut ready = fs::File::create(state.live(&format!("host-{}.pid", nix.version())))?;
-    let staged = state.live(&format!("host-{}", nix.version()));
-    put_together(state, nix, &staged)?;
-    let mut daemons = Vec::new();
-    for flavour in Flavour::daemons() {
-        daemons.push(daemon(flavour)?);
-    }
+    let mut ready = fs::File::create(state.live(&pid_file(machine, nix)))?;
+    put_together(state, machine, nix)?;
+    let mut daemons = match machine {
+        Machine::Linux => Flavour::daemons().map(daemon).collect::<Result<Vec<_>>>()?,
+        Machine::Mac => mac::daemons()?,
+    };
     ready.write_all(pid.as_bytes())?;
     drop(ready);
     watch(&mut daemons)
 }
 
-fn put_together(state: &State, nix: Nix, work: &Path) -> Result<()> {
+/// What a host's files and its process are called.
+pub(crate) fn name(machine: Machine, nix: Nix) -> String {
+    format!("{}-{}", machine.name(), nix.version())
+}
+
+/// Where a host's process leaves its number.
+pub(crate) fn pid_file(machine: Machine, nix: Nix) -> String {
+    format!("{}.pid", name(machine, nix))
+}
+
+fn put_together(state: &State, machine: Machine, nix: Nix) -> Result<()> {
     let spec = state.spec()?;
+    let work = state.live(&name(machine, nix));
     let (pristine, seed) = nix.root(&spec.parts);
     let make = |name: &str, mode: u32| -> Result<PathBuf> {
         let path = work.join(name);
@@ -122,8 +135,11 @@ fn put_together(state: &State, nix: Nix, work: &Path) -> Result<()> {
     fs::create_dir_all(&programs)?;
     root.bind(&programs, "/lab/programs")?;
     nixconf::write(&root)?;
+    if machine == Machine::Mac {
+        mac::prepare(&root, state)?;
+    }
     runtimes(&root, state, &spec.parts)?;
-    podman::prepare(&root, state, &format!("host-{}", nix.version()))?;
+    podman::prepare(&root, state, &name(machine, nix))?;
     root.directory("/etc/nix")?;
     root.directory("/nix/var/nix/daemon-socket")?;
 
@@ -188,9 +204,7 @@ fn without_nix() -> Result<()> {
 /// Starts a Nix daemon with one flavour's settings on a socket of its own.
 fn daemon(flavour: Flavour) -> Result<Child> {
     let sockets = flavour.socket_dir();
-    fs::create_dir_all(&sockets)?;
-    chown(&sockets, None, Some(NIX_USERS))?;
-    fs::set_permissions(&sockets, fs::Permissions::from_mode(0o750))?;
+    socket_directory(&sockets)?;
     Command::new("/usr/bin/nix-daemon")
         .env_clear()
         .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
@@ -202,11 +216,20 @@ fn daemon(flavour: Flavour) -> Result<Child> {
         .context("cannot run nix-daemon")
 }
 
-fn watch(daemons: &mut [Child]) -> Result<()> {
+/// A directory for a daemon's socket: not for everyone.
+pub(crate) fn socket_directory(path: &Path) -> Result<()> {
+    fs::create_dir_all(path)?;
+    chown(path, None, Some(NIX_USERS))?;
+    fs::set_permissions(path, fs::Permissions::from_mode(0o750))?;
+    Ok(())
+}
+
+/// Watches until one of them ends.
+pub(crate) fn watch(daemons: &mut [Child]) -> Result<()> {
     loop {
         for daemon in &mut *daemons {
             if let Some(status) = daemon.try_wait()? {
-                bail!("nix-daemon ended: {status}");
+                bail!("a daemon ended: {status}");
             }
         }
         thread::sleep(Duration::from_millis(500));

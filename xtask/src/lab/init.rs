@@ -1,6 +1,6 @@
 //! The lab's init: process 1 of its PID namespace, inside a network namespace of its own.
 //!
-//! It starts one process for every root (see [`super::host_root`], [`super::docker`] and [`super::containerd`]) and reaps whatever is left to it.
+//! It starts one process for every root (see [`super::host_root`], [`super::builder`], [`super::docker`] and [`super::containerd`]) and reaps whatever is left to it.
 //! When its pipe ends (the guard is gone), or when one of its processes ends, it ends, and the kernel kills the rest.
 
 use std::collections::HashMap;
@@ -15,9 +15,11 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 
 use super::binfmt::Arm64;
+use super::builder::Builder;
 use super::containerd::Containerd;
 use super::docker::Docker;
-use super::host_root::Nix;
+use super::exec::Machine;
+use super::host_root::{self, Nix};
 use super::state::State;
 
 pub(crate) fn run(state: &State) -> Result<()> {
@@ -36,15 +38,21 @@ pub(crate) fn run(state: &State) -> Result<()> {
         .context("cannot let containers reach the lab's addresses")?;
 
     let mut own = HashMap::new();
+    let mut begin = |name: String, what: &[&str]| -> Result<()> {
+        own.insert(start(state, &name, what)?, name);
+        Ok(())
+    };
     for docker in Docker::ALL {
-        own.insert(start(state, "docker", docker.version())?, format!("docker-{}", docker.version()));
+        begin(format!("docker-{}", docker.version()), &["docker", docker.version()])?;
     }
     for containerd in Containerd::ALL {
-        let version = containerd.version();
-        own.insert(start(state, "containerd", version)?, format!("containerd-{version}"));
+        begin(format!("containerd-{}", containerd.version()), &["containerd", containerd.version()])?;
     }
-    for nix in Nix::ALL {
-        own.insert(start(state, "host", nix.version())?, format!("host-{}", nix.version()));
+    for builder in Builder::ALL {
+        begin(builder.name().to_owned(), &["builder", builder.name()])?;
+    }
+    for (machine, nix) in hosts() {
+        begin(host_root::name(machine, nix), &["host", machine.name(), nix.version()])?;
     }
     let waiting = state.clone();
     thread::spawn(move || match wait_until_ready(&waiting) {
@@ -59,20 +67,25 @@ pub(crate) fn run(state: &State) -> Result<()> {
     reap(state, &own)
 }
 
+/// Every kind of machine with every Nix.
+pub(super) fn hosts() -> impl Iterator<Item = (Machine, Nix)> {
+    Machine::ALL.into_iter().flat_map(|machine| Nix::ALL.map(|nix| (machine, nix)))
+}
+
 /// Starts the process of one root, in a mount namespace that it will turn into that root.
-fn start(state: &State, what: &str, version: &str) -> Result<u32> {
-    let log = fs::File::create(state.log(&format!("{what}-{version}")))?;
+fn start(state: &State, name: &str, what: &[&str]) -> Result<u32> {
+    let log = fs::File::create(state.log(name))?;
     let child = Command::new("unshare")
         .args(["--mount", "--propagation", "private", "--"])
         .arg(std::env::current_exe()?)
-        .args(["lab", what])
+        .arg("lab")
+        .args(what)
         .arg(state.dir())
-        .arg(version)
         .stdin(Stdio::null())
         .stdout(log.try_clone()?)
         .stderr(log)
         .spawn()
-        .with_context(|| format!("cannot start {what} {version}"))?;
+        .with_context(|| format!("cannot start {name}"))?;
     Ok(child.id())
 }
 
@@ -88,12 +101,13 @@ fn wait_until_ready(state: &State) -> Result<()> {
         let ready = move || UnixStream::connect(&socket).is_ok();
         waiting.push((format!("containerd-{}", containerd.version()), Box::new(ready)));
     }
-    for nix in Nix::ALL {
-        let pid = state.live(&format!("host-{}.pid", nix.version()));
-        waiting.push((
-            format!("host-{}", nix.version()),
-            Box::new(move || fs::metadata(&pid).is_ok_and(|file| file.len() > 0)),
-        ));
+    for builder in Builder::ALL {
+        waiting.push((builder.name().to_owned(), Box::new(move || builder.answers())));
+    }
+    for (machine, nix) in hosts() {
+        let pid = state.live(&host_root::pid_file(machine, nix));
+        let ready = move || fs::metadata(&pid).is_ok_and(|file| file.len() > 0);
+        waiting.push((host_root::name(machine, nix), Box::new(ready)));
     }
     loop {
         waiting.retain(|(_, ready)| !ready());

@@ -1,6 +1,7 @@
 //! The lab: real Nix, real Docker and emulated hosts, in namespaces of their own. See `lab/README.md`.
 
 mod binfmt;
+mod builder;
 pub(crate) mod cache;
 mod containerd;
 mod docker;
@@ -9,6 +10,7 @@ mod guard;
 pub(crate) mod host;
 mod host_root;
 mod init;
+mod mac;
 mod mounts;
 mod nixconf;
 pub(crate) mod parts;
@@ -24,9 +26,11 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 
+use self::builder::Builder;
 use self::cache::Cache;
 use self::containerd::Containerd;
 use self::docker::Docker;
+use self::exec::Machine;
 use self::host_root::Nix;
 use self::parts::Parts;
 use self::state::{Spec, State};
@@ -56,13 +60,16 @@ pub(crate) enum Lab {
     Init { state: PathBuf },
     /// The process of one host
     #[command(hide = true)]
-    Host { state: PathBuf, version: String },
+    Host { machine: String, version: String, state: PathBuf },
+    /// The process of one builder
+    #[command(hide = true)]
+    Builder { name: String, state: PathBuf },
     /// The process of one Docker daemon
     #[command(hide = true)]
-    Docker { state: PathBuf, version: String },
+    Docker { version: String, state: PathBuf },
     /// The process of one containerd
     #[command(hide = true)]
-    Containerd { state: PathBuf, version: String },
+    Containerd { version: String, state: PathBuf },
 }
 
 /// Runs a subcommand; the number is our exit status.
@@ -85,9 +92,12 @@ pub(crate) fn run(command: &Lab) -> Result<i32> {
         }
         Lab::Guard { state } => guard::run(&State::at(state.clone()))?,
         Lab::Init { state } => init::run(&State::at(state.clone()))?,
-        Lab::Host { state, version } => host_root::run(&State::at(state.clone()), Nix::parse(version)?)?,
-        Lab::Docker { state, version } => docker::run(&State::at(state.clone()), Docker::parse(version)?)?,
-        Lab::Containerd { state, version } => {
+        Lab::Host { machine, version, state } => {
+            host_root::run(&State::at(state.clone()), Machine::parse(machine)?, Nix::parse(version)?)?;
+        }
+        Lab::Builder { name, state } => builder::run(&State::at(state.clone()), Builder::parse(name)?)?,
+        Lab::Docker { version, state } => docker::run(&State::at(state.clone()), Docker::parse(version)?)?,
+        Lab::Containerd { version, state } => {
             containerd::run(&State::at(state.clone()), Containerd::parse(version)?)?;
         }
     }
@@ -216,12 +226,16 @@ fn status() -> Result<i32> {
     for containerd in Containerd::ALL {
         println!("containerd {}: {}", containerd.version(), containerd.socket(&state).display());
     }
-    for nix in Nix::ALL {
+    for (machine, nix) in init::hosts() {
         // Without a process the lab is just beginning or ending.
-        match state.pid(&format!("host-{}.pid", nix.version())) {
-            Ok(pid) => println!("nix {}: process {pid}", nix.version()),
-            Err(_) => println!("nix {}: not there at the moment", nix.version()),
+        let name = host_root::name(machine, nix);
+        match state.pid(&host_root::pid_file(machine, nix)) {
+            Ok(pid) => println!("{name}: process {pid}"),
+            Err(_) => println!("{name}: not there at the moment"),
         }
+    }
+    for builder in Builder::ALL {
+        println!("{}: port {} in the lab's network", builder.name(), builder.port());
     }
     println!("state: {}", state.dir().display());
     Ok(0)

@@ -127,6 +127,14 @@ impl Root {
         Ok(())
     }
 
+    /// Adds lines to a file that is there.
+    pub(crate) fn append(&self, path: &str, lines: &str) -> Result<()> {
+        let inside = self.outside(path);
+        let text =
+            fs::read_to_string(&inside).with_context(|| format!("cannot read {}", inside.display()))?;
+        fs::write(&inside, text + lines).with_context(|| format!("cannot write {}", inside.display()))
+    }
+
     /// Makes this the root of our mount namespace; what was there before is gone for us.
     pub(crate) fn enter(self) -> Result<()> {
         let old = self.directory("/.old")?;

@@ -47,32 +47,39 @@ impl Flavour {
         PathBuf::from("/lab/nix-daemon").join(daemon.name())
     }
 
-    fn text(self) -> String {
-        let mut lines = Vec::new();
-        if self.flakes {
-            // First, and not by a user's flag: without it Nix ignores `flake-registry` below, and asks the internet.
-            lines.push("experimental-features = flakes");
+    /// What `enter.sh` is to bind where. Without `daemon`, Nix's socket is not there.
+    pub(crate) fn binds(self, daemon: bool) -> Vec<String> {
+        let mut binds = vec![format!("{}:/etc/nix", self.conf_dir().display())];
+        if daemon {
+            binds.push(format!("{}:/nix/var/nix/daemon-socket", self.socket_dir().display()));
         }
-        lines.extend([
-            // Nothing is fetched: without these lines every command tries for seconds.
-            "substituters =",
-            "flake-registry = /lab/flake-registry.json",
-            "nix-path = nixpkgs=/lab/nixpkgs",
-            // A build that cannot be sandboxed is an error, never a quiet unsandboxed build.
-            "sandbox = true",
-            "sandbox-fallback = false",
-            "build-users-group = nixbld",
-            "trusted-users = root",
-        ]);
+        binds
+    }
+
+    fn text(self) -> String {
+        // A build that cannot be sandboxed is an error, never a quiet unsandboxed build.
+        let mut text = format!("{COMMON}sandbox = true\nsandbox-fallback = false\n");
         if self.arm64 {
-            lines.push("extra-platforms = aarch64-linux");
+            text.push_str("extra-platforms = aarch64-linux\n");
         }
         if !self.flakes {
-            lines.retain(|line| !line.starts_with("flake-registry"));
+            let kept = |line: &&str| !line.starts_with("flake-registry") && !line.starts_with("experimental");
+            text = text.lines().filter(kept).map(|line| format!("{line}\n")).collect();
         }
-        lines.join("\n") + "\n"
+        text
     }
 }
+
+/// What all hosts have.
+///
+/// Flakes come first, and not by a user's flag: without that Nix ignores `flake-registry`, and asks the internet. Nothing is
+/// fetched: without an empty list of substituters every command tries for seconds.
+pub(crate) const COMMON: &str = "experimental-features = flakes\n\
+                                 substituters =\n\
+                                 flake-registry = /lab/flake-registry.json\n\
+                                 nix-path = nixpkgs=/lab/nixpkgs\n\
+                                 build-users-group = nixbld\n\
+                                 trusted-users = root\n";
 
 /// What the global flake registry is to everyone else: the one place where the stand-in takes nixpkgs' name.
 const REGISTRY: &str = r#"{"version":2,"flakes":[{"from":{"type":"indirect","id":"nixpkgs"},"to":{"type":"path","path":"/lab/nixpkgs"}}]}

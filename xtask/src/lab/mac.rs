@@ -1,0 +1,177 @@
+//! What makes a host a Mac, as far as Nix and nixoci can tell: Nix's settings, and what nix-darwin and nix-rosetta-builder
+//! write for the builders that are installed.
+
+use std::fs;
+use std::os::unix::process::CommandExt;
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+
+use super::builder::Builder;
+use super::host_root::socket_directory;
+use super::mounts::Root;
+use super::nixconf::COMMON;
+use super::state::State;
+
+/// A Mac with some of the builders.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Mac {
+    pub(crate) linux: bool,
+    pub(crate) rosetta: bool,
+}
+
+/// Where nix-rosetta-builder keeps its keys.
+const ROSETTA: &str = "/var/lib/rosetta-builder";
+
+impl Mac {
+    const ALL: [Self; 4] = [
+        Self { linux: false, rosetta: false },
+        Self { linux: true, rosetta: false },
+        Self { linux: false, rosetta: true },
+        Self { linux: true, rosetta: true },
+    ];
+
+    fn name(self) -> &'static str {
+        match (self.linux, self.rosetta) {
+            (false, false) => "mac",
+            (true, false) => "mac-linux-builder",
+            (false, true) => "mac-rosetta-builder",
+            (true, true) => "mac-both-builders",
+        }
+    }
+
+    fn dir(self) -> PathBuf {
+        PathBuf::from("/lab/mac").join(self.name())
+    }
+
+    fn socket_dir(self) -> PathBuf {
+        PathBuf::from("/lab/nix-daemon").join(self.name())
+    }
+
+    /// What `enter.sh` is to bind where. Without `daemon`, Nix's socket is not there.
+    pub(crate) fn binds(self, daemon: bool) -> Vec<String> {
+        let dir = self.dir();
+        let mut binds = vec![
+            format!("{}/nix:/etc/nix", dir.display()),
+            format!("{}/ssh_config.d:/etc/ssh/ssh_config.d", dir.display()),
+        ];
+        if self.rosetta {
+            binds.push(format!("/lab/mac/rosetta-builder:{ROSETTA}"));
+        }
+        if daemon {
+            binds.push(format!("{}:/nix/var/nix/daemon-socket", self.socket_dir().display()));
+        }
+        binds
+    }
+
+    /// As nix-darwin writes it, and as nix-rosetta-builder has it written (`modules/nix/linux-builder.nix`, `module.nix`).
+    fn machines(self, state: &State) -> Result<String> {
+        let mut lines = String::new();
+        if self.linux {
+            let key = fs::read_to_string(Builder::Linux.keys(state).join("host.base64"))?;
+            lines.push_str(&format!(
+                "ssh-ng://builder@linux-builder x86_64-linux /etc/nix/builder_ed25519 2 1 kvm,benchmark,big-parallel - {key}\n"
+            ));
+        }
+        if self.rosetta {
+            lines.push_str(
+                "ssh-ng://rosetta-builder aarch64-linux,x86_64-linux - 2 1 benchmark,big-parallel,kvm,nixos-test - -\n",
+            );
+        }
+        Ok(lines)
+    }
+
+    fn write(self, root: &Root, state: &State) -> Result<()> {
+        let file = |name: &str| format!("{}/{name}", self.dir().display());
+        root.write(&file("nix/nix.conf"), &nix_conf(), 0o644)?;
+        root.directory(file("ssh_config.d"))?;
+        if self.linux {
+            let keys = Builder::Linux.keys(state);
+            let read = |name: &str| fs::read_to_string(keys.join(name));
+            root.write(&file("nix/builder_ed25519"), &read("client")?, 0o600)?;
+            root.write(&file("nix/builder_ed25519.pub"), &read("client.pub")?, 0o644)?;
+            root.write(&file("ssh_config.d/100-linux-builder.conf"), &linux_ssh_config(), 0o644)?;
+        }
+        if self.rosetta {
+            root.write(&file("ssh_config.d/100-rosetta-builder.conf"), &rosetta_ssh_config(), 0o644)?;
+        }
+        let machines = self.machines(state)?;
+        if machines.is_empty() { Ok(()) } else { root.write(&file("nix/machines"), &machines, 0o644) }
+    }
+
+    /// Starts a Nix daemon that finds what its clients find.
+    fn daemon(self) -> Result<Child> {
+        let sockets = self.socket_dir();
+        socket_directory(&sockets)?;
+        Command::new("/usr/bin/unshare")
+            .args(["--mount", "--propagation", "private", "--", "/bin/sh", "/lab/enter.sh"])
+            .args([&self.binds(false).join(","), "root", "/", "/usr/bin/nix-daemon"])
+            .env_clear()
+            .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
+            .env("HOME", "/root")
+            .env("NIX_DAEMON_SOCKET_PATH", sockets.join("socket"))
+            .stdin(Stdio::null())
+            .process_group(0)
+            .spawn()
+            .context("cannot run nix-daemon")
+    }
+}
+
+/// A Mac's Nix builds nothing for Linux, and says so as on a Mac.
+fn nix_conf() -> String {
+    format!(
+        "{COMMON}sandbox = false\nsystem = aarch64-darwin\nextra-platforms =\nbuilders-use-substitutes = true\n"
+    )
+}
+
+/// nix-darwin's, to the letter.
+fn linux_ssh_config() -> String {
+    format!(
+        "Host linux-builder\n  User builder\n  Hostname localhost\n  HostKeyAlias linux-builder\n  Port {}\n  \
+         IdentityFile /etc/nix/builder_ed25519\n",
+        Builder::Linux.port()
+    )
+}
+
+/// nix-rosetta-builder's.
+fn rosetta_ssh_config() -> String {
+    format!(
+        "Host \"rosetta-builder\"\n  GlobalKnownHostsFile {ROSETTA}/ssh_known_hosts\n  Hostname localhost\n  \
+         HostKeyAlias \"rosetta-builder-key\"\n  Port {}\n  StrictHostKeyChecking yes\n  User builder\n  \
+         IdentityFile {ROSETTA}/ssh_user_ed25519_key\n",
+        Builder::Rosetta.port()
+    )
+}
+
+/// Puts everything in place that commands on a Mac may find.
+pub(crate) fn prepare(root: &Root, state: &State) -> Result<()> {
+    for builder in Builder::ALL {
+        wait_for_keys(builder, state)?;
+    }
+    let keys = Builder::Rosetta.keys(state);
+    let file = |name: &str| format!("/lab/mac/rosetta-builder/{name}");
+    root.directory(ROSETTA)?;
+    root.write(&file("ssh_user_ed25519_key"), &fs::read_to_string(keys.join("client"))?, 0o600)?;
+    let known = format!("rosetta-builder-key {}", fs::read_to_string(keys.join("host.pub"))?);
+    root.write(&file("ssh_known_hosts"), &known, 0o644)?;
+    Mac::ALL.into_iter().try_for_each(|mac| mac.write(root, state))
+}
+
+/// The daemons, one for each set of builders.
+pub(crate) fn daemons() -> Result<Vec<Child>> {
+    Mac::ALL.into_iter().map(Mac::daemon).collect()
+}
+
+/// A builder that answers has its keys.
+fn wait_for_keys(builder: Builder, state: &State) -> Result<()> {
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while !builder.answers() {
+        if Instant::now() > deadline {
+            bail!("{} does not answer\n{}", builder.name(), crate::sh::tail(&state.log(builder.name()), 15));
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    Ok(())
+}
