@@ -11,9 +11,4 @@ nixoci_core::codes! {
          need an emulator that the kernel calls by itself (binfmt_misc with qemu-user): with that, a foreign \
          platform is built and run as if it were at home, only slower. Both are the administrator's to set up; \
          the remedies show how. With `[backend.local] extra-platforms = false` nixoci does not use them.");
-    /// The garbage collector root could not be made or removed.
-    ROOT = ("nixoci::local::root", Permission, "the garbage collector root cannot be kept",
-        "While nixoci reads an image out of the Nix store, a link in nixoci's cache directory keeps Nix's garbage \
-         collector away from it. That link could not be made or removed: look at the permissions and the free \
-         space of the directory that is named.");
 }

@@ -7,14 +7,13 @@
 mod error;
 mod offers;
 mod probe;
-mod roots;
 mod settings;
 
 use std::borrow::Cow;
 use std::ffi::OsString;
 
 use async_trait::async_trait;
-use nixoci_core::artifact::{Artifact, ArtifactId, PathInfo, Role, StorePath};
+use nixoci_core::artifact::{Artifact, PathInfo, StorePath};
 use nixoci_core::backend::{Backend, Check, Cx, Depth, Descriptor, Forecast, Offer, Release};
 use nixoci_core::factory::TypedFactory;
 use nixoci_core::plan::{ProvisionPlan, Step, StepState};
@@ -22,9 +21,8 @@ use nixoci_core::platform::NixSystem;
 use nixoci_core::request::BuildRequest;
 use nixoci_core::runner::Command;
 use nixoci_core::{Error, Result};
-use nixoci_nix::Nix;
+use nixoci_nix::HostStore;
 use tokio::io::AsyncWrite;
-use tokio::sync::OnceCell;
 
 pub use error::CODES;
 pub use settings::Settings;
@@ -40,12 +38,13 @@ impl TypedFactory for Factory {
         summary: Cow::Borrowed("this Linux machine, with its own Nix"),
         concurrent_builds: true,
         automatic: true,
+        hosts: Cow::Borrowed(&[Cow::Borrowed("linux")]),
     };
     type Settings = Settings;
     type Backend = Local;
 
     fn create(&self, settings: Settings) -> Result<Local> {
-        Ok(Local { settings, nix: OnceCell::new(), held: roots::Held::default() })
+        Ok(Local { settings, store: HostStore::default() })
     }
 }
 
@@ -53,15 +52,10 @@ impl TypedFactory for Factory {
 #[derive(Debug)]
 pub struct Local {
     settings: Settings,
-    nix: OnceCell<Nix>,
-    held: roots::Held,
+    store: HostStore,
 }
 
 impl Local {
-    async fn nix(&self, cx: &Cx<'_>) -> Result<&Nix> {
-        self.nix.get_or_try_init(|| Nix::discover(cx)).await
-    }
-
     /// The reason why nothing can be built for `system` here, if there is one.
     async fn refusal(&self, cx: &Cx<'_>, system: &NixSystem) -> Result<Option<Error>> {
         let offers = self.offers(cx, Some(system)).await?;
@@ -73,7 +67,7 @@ impl Local {
 impl Backend for Local {
     async fn offers(&self, cx: &Cx<'_>, want: Option<&NixSystem>) -> Result<Vec<Offer>> {
         offers::require_linux(cx.host)?;
-        let nix = self.nix(cx).await?;
+        let nix = self.store.nix(cx).await?;
         if want == Some(&cx.host.system) {
             // Nix builds for the machine it is on unless somebody took pains to prevent it, and then it says so
             // itself: asking it beforehand would cost every build the start of a process.
@@ -84,7 +78,7 @@ impl Backend for Local {
 
     async fn probe(&self, cx: &Cx<'_>) -> Result<Vec<Check>> {
         offers::require_linux(cx.host)?;
-        let nix = self.nix(cx).await?;
+        let nix = self.store.nix(cx).await?;
         probe::checks(cx, nix, &self.settings).await
     }
 
@@ -117,32 +111,16 @@ impl Backend for Local {
         match depth {
             // This backend never declines, and the build evaluates anyway: asking first would do it twice.
             Depth::Verdict => Ok(Forecast::unknown()),
-            Depth::Full => self.nix(cx).await?.forecast(cx, request).await,
+            Depth::Full => self.store.nix(cx).await?.forecast(cx, request).await,
         }
     }
 
     async fn build(&self, cx: &Cx<'_>, request: &BuildRequest, forecast: &Forecast) -> Result<Artifact> {
-        let root = roots::new_root(&cx.dirs.cache).await?;
-        let guard = cx.temporary.guard(&root);
-        let built = self.nix(cx).await?.build(cx, request, forecast, &root).await?;
-        let id = ArtifactId(root.to_string_lossy().into_owned());
-        self.held.keep(id.clone(), guard);
-        Ok(Artifact {
-            path: built.path,
-            role: Role::Output,
-            system: request.system.clone(),
-            drv: built.drv,
-            attribute: built.attribute,
-            id,
-        })
+        self.store.build(cx, request, forecast).await
     }
 
     async fn query(&self, cx: &Cx<'_>, roots: &[StorePath], closure: bool) -> Result<Vec<PathInfo>> {
-        let mut infos = self.nix(cx).await?.path_info(cx, roots, closure).await?;
-        for info in &mut infos {
-            info.local = Some(info.path.as_path().to_owned());
-        }
-        Ok(infos)
+        self.store.query(cx, roots, closure).await
     }
 
     async fn fetch(
@@ -151,21 +129,12 @@ impl Backend for Local {
         paths: &[StorePath],
         out: &mut (dyn AsyncWrite + Send + Unpin),
     ) -> Result<u64> {
-        let nix = self.nix(cx).await?;
-        let mut total = 0;
-        for info in nix.path_info(cx, paths, false).await? {
-            total += nix.dump(cx, &info, out).await?;
-        }
-        Ok(total)
+        self.store.fetch(cx, paths, out).await
     }
 
     async fn release(&self, cx: &Cx<'_>, how: Release) -> Result<()> {
         match how {
-            Release::Artifact { id } => {
-                roots::release(&cx.dirs.cache, &id).await?;
-                self.held.forget(&id);
-                Ok(())
-            }
+            Release::Artifact { id } => self.store.release(cx, &id).await,
             // Nothing is kept running, and nothing was installed.
             _ => Ok(()),
         }

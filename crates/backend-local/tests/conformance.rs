@@ -1,59 +1,33 @@
 //! The contract of `Backend`, kept by the local backend on real Nix.
 
-#![expect(clippy::unwrap_used, clippy::expect_used, reason = "helpers of tests fail as tests do")]
+#![expect(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
 
 use std::collections::BTreeMap;
-use std::fs::File;
 use std::path::Path;
-use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use nixoci_backend_local::{Factory, Local, Settings};
 use nixoci_core::factory::TypedFactory;
 use nixoci_core::request::{BuildRequest, Installable, NixArg, NixFlags};
 use nixoci_nix::HostRunner;
-use nixoci_testkit::{World, conformance};
+use nixoci_testkit::{World, conformance, lab};
 
 const TEST: &str = "the_contract_is_kept_on_every_nix_for_every_user";
-/// Set where the test runs on an emulated host. (Variables of nixoci's own are those that go along.)
-const INSIDE: &str = "NIXOCI_CONFORMANCE_INSIDE";
-
-/// Takes this program from standard input, wherever cargo has put it out here, and becomes it.
-const ENTER: &str = r#"set -eu
-dir=$(mktemp -d); trap 'rm -rf "$dir"' EXIT
-cat > "$dir/conformance"; chmod +x "$dir/conformance"
-TMPDIR=$dir "$dir/conformance" --include-ignored --exact "$0" </dev/null"#;
-
 #[test]
 #[ignore = "needs the lab: cargo xtask test"]
 fn the_contract_is_kept_on_every_nix_for_every_user() {
-    if std::env::var_os(INSIDE).is_some() {
+    if lab::is_inside() {
         return inside();
     }
+    let program =
+        std::env::var_os("NIXOCI_LAB").expect("NIXOCI_LAB names the lab's program: run `cargo xtask test`");
     let hosts = ["2.26", "2.34"].map(|nix| ["root", "alice"].map(|user| (nix, user)));
     std::thread::scope(|scope| {
         for (nix, user) in hosts.into_iter().flatten() {
-            scope.spawn(move || on_host(nix, user));
+            let program = &program;
+            scope.spawn(move || lab::run_inside(program, &["--nix", nix, "--user", user], TEST).unwrap());
         }
     });
-}
-
-/// Runs this test on an emulated host.
-fn on_host(nix: &str, user: &str) {
-    let lab =
-        std::env::var_os("NIXOCI_LAB").expect("NIXOCI_LAB names the lab's program: run `cargo xtask test`");
-    let output = Command::new(lab)
-        .args(["lab", "exec", "--nix", nix, "--user", user, "--env", &format!("{INSIDE}=1"), "--"])
-        .args(["bash", "-c", ENTER, TEST])
-        .stdin(File::open(std::env::current_exe().unwrap()).unwrap())
-        .output()
-        .unwrap();
-    let said = String::from_utf8_lossy(&output.stdout);
-    let errors = String::from_utf8_lossy(&output.stderr);
-    assert!(
-        output.status.success() && said.contains("test result: ok. 1 passed"),
-        "Nix {nix}, {user}:\n{said}\n{errors}"
-    );
 }
 
 #[tokio::main]

@@ -4,7 +4,10 @@ use nixoci_core::registry::Registry;
 
 /// Every backend this nixoci has.
 pub(crate) fn registry() -> Registry {
-    Registry::new(vec![Box::new(nixoci_backend_local::Factory)])
+    Registry::new(vec![
+        Box::new(nixoci_backend_local::Factory),
+        Box::new(nixoci_backend_darwin_builder::Factory),
+    ])
 }
 
 /// The error codes of every crate, for `explain` and the reference.
@@ -15,6 +18,7 @@ pub(crate) fn codes() -> impl Iterator<Item = &'static nixoci_core::Code> {
         nixoci_image::codes::CODES,
         nixoci_engine::CODES,
         nixoci_backend_local::CODES,
+        nixoci_backend_darwin_builder::CODES,
         crate::codes::CODES,
     ]
     .into_iter()

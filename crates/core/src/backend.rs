@@ -116,6 +116,17 @@ pub struct Descriptor {
     pub concurrent_builds: bool,
     /// Whether it is a candidate without being named.
     pub automatic: bool,
+    /// The kernels of hosts that it is for, as Nix names them (`linux`, `darwin`); none for any. Elsewhere it is a candidate
+    /// only when it is named, and `doctor` does not look at it.
+    #[serde(default, skip_serializing_if = "<[_]>::is_empty")]
+    pub hosts: Cow<'static, [Cow<'static, str>]>,
+}
+
+impl Descriptor {
+    /// Whether it is for hosts such as this one.
+    pub fn is_for(&self, host: &Host) -> bool {
+        self.hosts.is_empty() || self.hosts.iter().any(|kernel| kernel == host.system.kernel())
+    }
 }
 
 /// How a backend would build for a system.

@@ -177,6 +177,7 @@ mod tests {
                 summary: Cow::Borrowed(""),
                 concurrent_builds: true,
                 automatic: true,
+                hosts: Cow::Borrowed(&[]),
             },
             preference,
             offers: Ok(vec![Offer { system: system(), how, readiness, builder: BuilderId(name.to_owned()) }]),

@@ -139,7 +139,7 @@ pub(crate) async fn choose_among(
     system: &NixSystem,
 ) -> Result<Choices> {
     let explicit = !names.is_empty();
-    let names = if explicit { names.to_vec() } else { automatic(engine.registry) };
+    let names = if explicit { names.to_vec() } else { automatic(engine) };
     let question = Question { want: Some(system), explicit };
     let mut asked = ask(&engine.cx, engine.registry, &names, tables, question).await?;
     // Ctrl-C while asking makes backends answer "cancelled": that is no reason to name.
@@ -167,8 +167,9 @@ fn take_candidate(candidate: &mut Candidate) -> Candidate {
     Candidate { descriptor: candidate.descriptor.clone(), preference: candidate.preference, offers }
 }
 
-fn automatic(registry: &Registry) -> Vec<String> {
-    let candidates = registry.iter().map(|factory| factory.descriptor()).filter(|d| d.automatic);
+fn automatic(engine: &Engine<'_>) -> Vec<String> {
+    let fits = |descriptor: &Descriptor| descriptor.automatic && descriptor.is_for(engine.cx.host);
+    let candidates = engine.registry.iter().map(|factory| factory.descriptor()).filter(fits);
     candidates.map(|descriptor| descriptor.name.into_owned()).collect()
 }
 

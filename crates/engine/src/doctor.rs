@@ -74,7 +74,7 @@ async fn probes(
     tables: &BTreeMap<String, Vec<BackendTable>>,
 ) -> Result<BTreeMap<String, Vec<Check>>> {
     let mut made = Vec::new();
-    for factory in registry.iter() {
+    for factory in registry.iter().filter(|factory| factory.descriptor().is_for(cx.host)) {
         let name = factory.descriptor().name.into_owned();
         let backend = factory.create(tables.get(&name).map_or(&[], Vec::as_slice))?;
         made.push((name, backend));

@@ -34,6 +34,11 @@ nixoci_core::codes! {
     DAEMON_DOWN = ("nixoci::nix::daemon_down", NoBackend, "the Nix daemon does not run",
         "Nix is installed for several users, and its daemon does not answer. It is usually started by systemd or \
          launchd.");
+    /// The garbage collector root could not be made or removed.
+    ROOT = ("nixoci::nix::root", Permission, "the garbage collector root cannot be kept",
+        "While nixoci reads an image out of the Nix store, a link in nixoci's cache directory keeps Nix's garbage \
+         collector away from it. That link could not be made or removed: look at the permissions and the free \
+         space of the directory that is named.");
     /// The store belongs to root.
     STORE_PERMISSION = ("nixoci::nix::store_permission", Permission, "the Nix store may not be written",
         "There is no Nix daemon, and the store belongs to another user. Start the daemon, or give the store to \

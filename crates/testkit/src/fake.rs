@@ -327,6 +327,7 @@ impl Factory for FakeFactory {
             summary: Cow::Borrowed("a fake"),
             concurrent_builds: true,
             automatic: true,
+            hosts: Cow::Borrowed(&[]),
         }
     }
 

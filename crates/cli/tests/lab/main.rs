@@ -8,6 +8,7 @@ mod errors;
 mod formats;
 mod images;
 mod init;
+mod mac;
 mod machine;
 mod memory;
 mod platforms;

@@ -13,7 +13,7 @@ use std::time::Duration;
 use nixoci_core::artifact::ArtifactId;
 use nixoci_core::{Error, Result, ResultExt};
 
-use crate::error::ROOT;
+use crate::codes::ROOT;
 
 /// Roots that were not released yet, each known to the watchdog.
 #[derive(Default)]

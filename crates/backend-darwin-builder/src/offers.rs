@@ -1,0 +1,95 @@
+//! What a Mac's builders could build.
+
+use nixoci_core::backend::{BuilderId, Cx, How, Offer, Readiness};
+use nixoci_core::host::Host;
+use nixoci_core::platform::NixSystem;
+use nixoci_core::{Error, Remedy, Result};
+use nixoci_nix::Machine;
+
+use crate::error::{NOT_MAC, WRONG_SYSTEM};
+use crate::known::known;
+use crate::reach;
+
+/// The systems that people ask for: each gets an answer, so that a refusal can say what would change it.
+const COMMON: &[&str] = &["x86_64-linux", "aarch64-linux"];
+
+pub(crate) fn require_mac(host: &Host) -> Result<()> {
+    if host.system.kernel() == "darwin" {
+        return Ok(());
+    }
+    Err(Error::new(&NOT_MAC, format!("this machine is {}, not a Mac", host.system)))
+}
+
+/// An offer of every machine for each of its systems, and a reasoned refusal for other systems. `want` spares asking
+/// machines that do not matter.
+pub(crate) async fn offers(cx: &Cx<'_>, machines: &[Machine], want: Option<&NixSystem>) -> Vec<Offer> {
+    let mut offers = Vec::new();
+    for machine in machines {
+        let wanted = |system: &&NixSystem| system.is_linux() && want.is_none_or(|want| want == *system);
+        let systems: Vec<&NixSystem> = machine.systems.iter().filter(wanted).collect();
+        if systems.is_empty() {
+            continue;
+        }
+        let readiness = readiness(cx, machine).await;
+        offers.extend(systems.into_iter().map(|system| Offer {
+            system: system.clone(),
+            how: how(cx.host, machine, system),
+            readiness: readiness.clone(),
+            builder: BuilderId(machine.host().to_owned()),
+        }));
+    }
+    let asked = COMMON.iter().filter_map(|name| name.parse().ok()).chain(want.cloned());
+    for system in asked {
+        if system.is_linux() && !offers.iter().any(|offer| offer.system == system) {
+            offers.push(missing(cx.host, machines, system));
+        }
+    }
+    offers
+}
+
+async fn readiness(cx: &Cx<'_>, machine: &Machine) -> Readiness {
+    match reach::refusal(cx, machine).await {
+        Some(error) => Readiness::No { error },
+        // It was not asked: a connection would start it, and so will the build's.
+        None if known(machine.host()).is_some_and(|known| known.wakes) => Readiness::Asleep,
+        None => Readiness::Ready,
+    }
+}
+
+/// A virtual machine on this Mac has its CPU; programs of another one are translated there.
+fn how(host: &Host, machine: &Machine, system: &NixSystem) -> How {
+    let here = known(machine.host()).is_some();
+    if here && system.cpu() != host.system.cpu() { How::Translated } else { How::Native }
+}
+
+/// The answer for a system that no machine is listed for.
+fn missing(host: &Host, machines: &[Machine], system: NixSystem) -> Offer {
+    let readiness = if machines.is_empty() && system.cpu() == host.system.cpu() {
+        // `plan` says how to get one.
+        Readiness::NeedsRoot
+    } else {
+        Readiness::No { error: wrong_system(host, machines, &system) }
+    };
+    let builder = BuilderId("linux-builder".to_owned());
+    Offer { system, how: How::Native, readiness, builder }
+}
+
+/// No machine is listed for this system, with what would change that.
+pub(crate) fn wrong_system(host: &Host, machines: &[Machine], system: &NixSystem) -> Error {
+    let mut error = Error::new(&WRONG_SYSTEM, format!("no Linux builder of this Mac builds for {system}"));
+    if machines.is_empty() {
+        error = error.because("its Nix knows no Linux builder at all");
+    }
+    for machine in machines {
+        let systems: Vec<&str> = machine.systems.iter().map(NixSystem::as_str).collect();
+        error = error.because(format!("{} builds for {}", machine.host(), systems.join(", ")));
+    }
+    if host.system.cpu() == "aarch64" && system.cpu() == "x86_64" {
+        return error.remedy(Remedy::command(
+            "with nix-darwin: a builder that runs x86_64 programs by Rosetta",
+            "nix.linux-builder = {\n  enable = true;\n  package = pkgs.darwin.linux-builder-vz;\n  \
+             systems = [ \"aarch64-linux\" \"x86_64-linux\" ];\n};",
+        ));
+    }
+    error.remedy(Remedy::advice(format!("add a machine that builds for {system} to /etc/nix/machines")))
+}

@@ -1,0 +1,158 @@
+//! Nix's list of machines that builds may be sent to.
+//!
+//! Source of the format: Nix, `src/libstore/worker-settings.hh`, "builders", and `machines.cc`.
+
+use std::path::{Path, PathBuf};
+
+use nixoci_core::host::Host;
+use nixoci_core::platform::NixSystem;
+
+/// The most that is read of a list, and how deep lists may include each other.
+const LIMIT: u64 = 1 << 20;
+const DEPTH: usize = 8;
+
+/// A machine that Nix knows.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Machine {
+    /// Its store: `ssh-ng://builder@linux-builder`.
+    pub uri: String,
+    /// What it builds for.
+    pub systems: Vec<NixSystem>,
+    /// The private key that ssh is given.
+    pub key: Option<PathBuf>,
+    /// How many builds it does at once.
+    pub max_jobs: u32,
+}
+
+impl Machine {
+    /// The name that ssh knows it by: without scheme, user, port and parameters.
+    pub fn host(&self) -> &str {
+        self.address().0
+    }
+
+    /// What ssh is given: the user, where the URI names one, and the name.
+    pub fn destination(&self) -> String {
+        let rest = self.uri.split_once("://").map_or(self.uri.as_str(), |(_, rest)| rest);
+        match rest.split(['?', '/']).next().and_then(|rest| rest.rsplit_once('@')) {
+            Some((user, _)) => format!("{user}@{}", self.host()),
+            None => self.host().to_owned(),
+        }
+    }
+
+    /// The port, where the URI says it. (Nix has taken one there since 2.31.)
+    pub fn port(&self) -> Option<u16> {
+        self.address().1.trim_start_matches(':').parse().ok()
+    }
+
+    /// Host, and what follows it.
+    fn address(&self) -> (&str, &str) {
+        let rest = self.uri.split_once("://").map_or(self.uri.as_str(), |(_, rest)| rest);
+        let rest = rest.split(['?', '/']).next().unwrap_or_default();
+        let host = rest.rsplit_once('@').map_or(rest, |(_, host)| host);
+        match host.strip_prefix('[').and_then(|v6| v6.split_once(']')) {
+            Some(address) => address,
+            None => host.split_at(host.find(':').unwrap_or(host.len())),
+        }
+    }
+
+    /// The machines of a list, as `builders` in nix.conf has it: with the files that it includes. A line that cannot be
+    /// read is left out, and so is a file that is not there: Nix does the same.
+    pub fn list(host: &Host, own: &NixSystem, builders: &str) -> Vec<Machine> {
+        let mut machines = Vec::new();
+        read(host, own, builders, DEPTH, &mut machines);
+        machines
+    }
+}
+
+fn read(host: &Host, own: &NixSystem, text: &str, depth: usize, machines: &mut Vec<Machine>) {
+    for line in text.split(['\n', ';']) {
+        let line = line.split('#').next().unwrap_or_default().trim();
+        match line.strip_prefix('@') {
+            Some(file) if depth > 0 => {
+                let bytes = host.read(Path::new(file.trim()), LIMIT).unwrap_or_default();
+                read(host, own, &String::from_utf8_lossy(&bytes), depth - 1, machines);
+            }
+            Some(_) => {}
+            None => machines.extend(parse(own, line)),
+        }
+    }
+}
+
+fn parse(own: &NixSystem, line: &str) -> Option<Machine> {
+    let mut fields = line.split_whitespace();
+    let uri = fields.next()?;
+    let uri = if uri.contains("://") { uri.to_owned() } else { format!("ssh://{uri}") };
+    let mut next = || fields.next().filter(|field| *field != "-");
+    let systems = match next() {
+        Some(systems) => systems.split(',').filter_map(|system| system.parse().ok()).collect(),
+        // Without the field, Nix takes it for a machine like this one.
+        None => vec![own.clone()],
+    };
+    let key = next().map(PathBuf::from);
+    let max_jobs = next().map_or(Some(1), |field| field.parse().ok())?;
+    Some(Machine { uri, systems, key, max_jobs })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn host() -> Host {
+        Host { system: mac(), home: None, uid: 501, env: Default::default(), cpus: 1 }
+    }
+
+    fn mac() -> NixSystem {
+        "aarch64-darwin".parse().unwrap()
+    }
+
+    fn systems(machine: &Machine) -> Vec<&str> {
+        machine.systems.iter().map(NixSystem::as_str).collect()
+    }
+
+    #[test]
+    fn what_nix_darwin_writes() {
+        let line = "ssh-ng://builder@linux-builder aarch64-linux /etc/nix/builder_ed25519 1 1 \
+                    kvm,benchmark,big-parallel - c3NoLWVkMjU1MTk=";
+        let list = Machine::list(&host(), &mac(), line);
+        assert_eq!((list.len(), list[0].host(), list[0].max_jobs), (1, "linux-builder", 1));
+        assert_eq!(systems(&list[0]), ["aarch64-linux"]);
+        assert_eq!(list[0].key.as_deref(), Some(Path::new("/etc/nix/builder_ed25519")));
+    }
+
+    #[test]
+    fn missing_fields_have_nix_s_defaults() {
+        let list = Machine::list(
+            &host(),
+            &mac(),
+            "me@box ; ssh-ng://other x86_64-linux,aarch64-linux - # comment\n\n",
+        );
+        assert_eq!((list[0].uri.as_str(), list[0].host()), ("ssh://me@box", "box"));
+        assert_eq!(systems(&list[0]), ["aarch64-darwin"]);
+        assert_eq!(systems(&list[1]), ["x86_64-linux", "aarch64-linux"]);
+        assert_eq!((list[1].key.as_deref(), list[1].max_jobs), (None, 1));
+        assert!(Machine::list(&host(), &mac(), "ssh-ng://a x86_64-linux - many").is_empty());
+    }
+
+    #[test]
+    fn files_are_included_and_may_be_absent_or_name_themselves() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("machines");
+        std::fs::write(&file, format!("ssh-ng://a x86_64-linux\n@{}\n", file.display())).unwrap();
+        let list = Machine::list(&host(), &mac(), &format!("@{};@/does/not/exist", file.display()));
+        assert!(!list.is_empty() && list.iter().all(|machine| machine.host() == "a"));
+        assert!(Machine::list(&host(), &mac(), "").is_empty());
+    }
+
+    #[test]
+    fn hosts_of_all_kinds_of_addresses() {
+        let name = |uri: &str| Machine::list(&host(), &mac(), uri)[0].host().to_owned();
+        assert_eq!(name("ssh-ng://u@h:2222?remote-program=x"), "h");
+        assert_eq!(name("ssh://[::1]:22"), "::1");
+        assert_eq!(name("ssh-ng://h?ssh-key=/a@b"), "h");
+        let port = |uri: &str| Machine::list(&host(), &mac(), uri)[0].port();
+        assert_eq!(
+            (port("ssh-ng://u@h:2222"), port("ssh://[::1]:22"), port("ssh://h")),
+            (Some(2222), Some(22), None)
+        );
+    }
+}
