@@ -57,6 +57,11 @@ nixoci_core::codes! {
         "A derivation for one CPU and kernel can only be built where programs for it run. A Linux machine can be \
          taught to run programs of other CPUs (qemu-user with binfmt_misc); Nix must then be told with \
          `extra-platforms`. Anything else needs a builder of that platform.");
+    /// A remote builder could not be used.
+    BUILDER = ("nixoci::nix::builder", NoBackend, "a remote builder could not be used",
+        "Nix tried to send a build to another machine, could not, and cannot do it here. It hides ssh's own reason: with a \
+         daemon, root is who connects, with root's keys, known hosts and configuration. The usual reasons are a builder that \
+         is down, a key that it does not accept, and a host key that is not known or not the one in Nix's list.");
     /// The derivation needs features that no builder has.
     SYSTEM_FEATURES = ("nixoci::nix::system_features", NoBackend, "the builder lacks a system feature",
         "A derivation asks for features such as kvm or big-parallel (requiredSystemFeatures) that the builder does \

@@ -113,6 +113,7 @@ fn recognised(
     let drv = values.get("drv").cloned();
     let mut error = match rule.then {
         Then::Say => said(rule, &values),
+        Then::Platform if !record.builders.is_empty() => builders(record),
         Then::Platform => platform(rule, &values),
         Then::Source => source::missing_file(&values, subject),
         Then::NoFlake => source::no_flake(&values, subject),
@@ -126,6 +127,26 @@ fn recognised(
     }
     let tail = drv.map(|drv| record.tail(&drv)).unwrap_or_default();
     if tail.is_empty() { error } else { error.log(tail) }
+}
+
+/// The platform is missing because the builders that have it could not be used.
+fn builders(record: &Record) -> Error {
+    let names: Vec<&str> = record.builders.keys().map(|uri| destination(uri)).collect();
+    let error = Error::new(&codes::BUILDER, format!("no build could be sent to {}", names.join(", ")));
+    let error =
+        record.builders.iter().fold(error, |error, (uri, why)| error.because(format!("{uri}: {why}")));
+    names.iter().fold(error, |error, name| {
+        error.remedy(Remedy::command(
+            "see ssh's own reason, as root, who connects",
+            format!("sudo ssh {name} true"),
+        ))
+    })
+}
+
+/// What ssh is given: user and host.
+fn destination(uri: &str) -> &str {
+    let rest = uri.split_once("://").map_or(uri, |(_, rest)| rest);
+    rest.split(['?', '/']).next().unwrap_or_default()
 }
 
 /// What remedies and messages may name besides what the text says.

@@ -81,6 +81,13 @@ fn machines_that_cannot() {
         STORE_PERMISSION,
         "your user may not write the Nix store, and no daemon does it for you"
     );
+    says!("builder", BUILDER, "no build could be sent to nobody@linux-builder");
+    for (version, log) in recorded!("builder") {
+        let error = outcome(log, "github:o/r");
+        let report = error.report();
+        assert!(report.causes[0].contains("failed to start SSH connection"), "{version}: {report:?}");
+        assert_eq!(report.remedies[0].command.as_deref(), Some("sudo ssh nobody@linux-builder true"));
+    }
     for (version, log) in recorded!("foreign") {
         let error = outcome(log, "github:o/r");
         assert_eq!(error.kind().exit_code(), 20, "{version}");

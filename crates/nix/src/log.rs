@@ -318,6 +318,7 @@ impl<'a> Log<'a> {
             return self.record.error(text);
         }
         self.record.note(&text);
+        self.record.hear_builder(&text);
         let default = match line.level {
             0 | 1 => Level::Warning,
             2 => Level::Info,

@@ -1,14 +1,16 @@
 //! What is remembered of a run of Nix: errors, the ends of build logs, the plan, and the whole log in a file.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::path::{Path, PathBuf};
 
 use nixoci_core::error::LOG_TAIL_LINES;
 
 use crate::log::store_name;
 use crate::log_file::LogFile;
+use crate::pattern::find;
 use crate::plan::Plan;
 
+const MOST_BUILDERS: usize = 8;
 const ERRORS_KEPT: usize = 50;
 const PLAIN_KEPT: usize = 100;
 const TAILS_KEPT: usize = 200;
@@ -22,6 +24,8 @@ pub(crate) struct Record {
     pub(crate) errors: Vec<String>,
     /// Lines from whoever else writes to standard error: ssh, git, Nix before its logger is set up.
     pub(crate) plain: VecDeque<String>,
+    /// Remote builders that did not take a build, by their URIs, and why.
+    pub(crate) builders: BTreeMap<String, String>,
     /// What would be built and fetched.
     pub(crate) plan: Plan,
     tails: HashMap<String, VecDeque<String>>,
@@ -43,6 +47,16 @@ impl Record {
             record.plain(line);
         }
         record
+    }
+
+    /// Remembers a builder that was tried in vain. Nix goes on without it, and what it says at the end is about this machine.
+    pub(crate) fn hear_builder(&mut self, text: &str) {
+        let Some(mut found) = find("cannot build on '{uri}': {why}", text) else { return };
+        if let (Some(uri), Some(why)) = (found.remove("uri"), found.remove("why"))
+            && self.builders.len() < MOST_BUILDERS
+        {
+            self.builders.entry(uri).or_insert_with(|| why.trim_start_matches("error:").trim().to_owned());
+        }
     }
 
     pub(crate) fn error(&mut self, text: String) {

@@ -37,6 +37,10 @@ pub(crate) fn notice(text: &str, level: Level) -> Notice {
         let text = format!("the directory of the failed build is kept: {dir}");
         return Notice::Say { level: Level::Info, text, remedies: Vec::new() };
     }
+    if text.starts_with("Failed to find a machine for remote build!") {
+        // Once for every derivation; what it comes to is said at the end.
+        return Notice::Say { level: Level::Debug, text: text.to_owned(), remedies: Vec::new() };
+    }
     let mut remedies = Vec::new();
     if text.starts_with("ignoring untrusted flake configuration setting") {
         remedies.push(Remedy::command(
