@@ -4,7 +4,7 @@ use super::*;
 
 const NONE: &[&str] = &["--as", "mac", "--user", "alice"];
 const LINUX: &[&str] = &["--as", "mac", "--user", "alice", "--with", "linux-builder"];
-const ROSETTA: &[&str] = &["--as", "mac", "--user", "alice", "--with", "rosetta-builder"];
+pub(crate) const ROSETTA: &[&str] = &["--as", "mac", "--user", "alice", "--with", "rosetta-builder"];
 /// A list of builders with one where nobody listens.
 const DOWN: &[&str] = &[
     "--as",
