@@ -23,11 +23,24 @@ pub(crate) struct ExplainReport {
 
 const PREFIX: &str = "nixoci::";
 const EXIT_CODES: &str = "exit-codes";
+const WHY_NOT_DARWIN: &str = "why-not-darwin";
+
+/// Sources: nixpkgs#16696 and nix2container#173 (programs of the Mac in an image), nixpkgs#427036 (fakeroot).
+const DARWIN: &str = "A Mac's Nix, asked for an image from the Mac's own packages (`packages.aarch64-darwin`), fails in one of two ways.\n\n\
+    The image would hold programs for macOS. Containers run on Linux: where such an image is built at all, it looks like a \
+    linux/arm64 image, and its first program ends with `exec format error`. nixoci looks at the machine code of what would be \
+    started, and refuses such an image.\n\n\
+    Usually it is not built at all: the build hangs at the customisation layer (`building …-customisation-layer`). That step runs \
+    under fakeroot, which lets files in the layer belong to root, and fakeroot was broken on macOS until nixpkgs#427036. With a newer nixpkgs the step ends, and the first way is left.\n\n\
+    So the packages must be Linux packages, and they are built by a Linux machine: `nixoci backends` shows which there are. nixoci \
+    looks a bare `.#container` up in the packages for Linux. Only a flake that has none gets its output for the Mac looked at: some \
+    projects put their Linux images there.";
 
 pub(crate) fn run(printer: &Printer, args: &ExplainArgs) -> Result<u8> {
     let text = match args.subject.as_deref() {
         None => index(),
         Some(EXIT_CODES) => exit_codes(),
+        Some(WHY_NOT_DARWIN) => filled(DARWIN) + "\n",
         Some(subject) => match subject.parse::<u8>() {
             Ok(number) => exit_code(number)?,
             Err(_) => code(subject)?,
@@ -40,7 +53,7 @@ pub(crate) fn run(printer: &Printer, args: &ExplainArgs) -> Result<u8> {
 fn index() -> String {
     let mut codes: Vec<&Code> = backends::codes().collect();
     codes.sort_by_key(|code| code.id);
-    let mut text = format!("topics:\n  {EXIT_CODES}\n\nerror codes:\n");
+    let mut text = format!("topics:\n  {EXIT_CODES}\n  {WHY_NOT_DARWIN}\n\nerror codes:\n");
     for code in codes {
         let _ = writeln!(text, "  {:<44}{}", code.id, code.title);
     }
@@ -81,15 +94,20 @@ fn code(subject: &str) -> Result<String> {
         };
         error.remedy(Remedy::command("list everything", "nixoci explain"))
     })?;
-    let help: Vec<String> = found.help.split("\n\n").map(|paragraph| textwrap::fill(paragraph, 90)).collect();
     Ok(format!(
         "{}: {}\n\n{}\n\nexit code {}: {}\n",
         found.id,
         found.title,
-        help.join("\n\n"),
+        filled(found.help),
         found.kind.exit_code(),
         found.kind.meaning()
     ))
+}
+
+/// Paragraphs, as wide as people like to read them.
+fn filled(text: &str) -> String {
+    let paragraphs: Vec<String> = text.split("\n\n").map(|paragraph| textwrap::fill(paragraph, 90)).collect();
+    paragraphs.join("\n\n")
 }
 
 #[cfg(test)]

@@ -232,5 +232,6 @@ fn explain_knows_codes_and_exit_codes() {
     assert!(out(&nixoci(dir.path(), &["explain", "backend::none"])).contains("exit code 20"));
     assert!(out(&nixoci(dir.path(), &["explain", "42"])).contains("nixoci::image::"));
     assert!(out(&nixoci(dir.path(), &["explain", "exit-codes"])).contains("143"));
+    assert!(out(&nixoci(dir.path(), &["explain", "why-not-darwin"])).contains("fakeroot"));
     assert_eq!(nixoci(dir.path(), &["explain", "nonsense"]).status.code(), Some(2));
 }
