@@ -3,7 +3,6 @@
 use nixoci_core::backend::Cx;
 use nixoci_core::plan::{ProvisionPlan, Step, StepState};
 use nixoci_core::platform::NixSystem;
-use nixoci_core::runner::{Command, output};
 use nixoci_core::{Error, Remedy, Result};
 use nixoci_nix::Machine;
 
@@ -60,14 +59,15 @@ async fn step(cx: &Cx<'_>, machines: &[Machine], system: &NixSystem) -> Step {
 }
 
 async fn manager(cx: &Cx<'_>) -> Manager {
-    let version = Command::new("determinate-nixd").arg("version");
-    if output(cx.runner, &version, cx.cancel).await.is_ok() {
-        return Manager::Determinate;
+    // Determinate first: nix-darwin's own settings for Nix are off beside it.
+    for (program, manager) in
+        [("determinate-nixd", Manager::Determinate), ("darwin-rebuild", Manager::NixDarwin)]
+    {
+        if cx.runner.find(program).await.is_some() {
+            return manager;
+        }
     }
-    match cx.runner.find("darwin-rebuild").await {
-        Some(_) => Manager::NixDarwin,
-        None => Manager::Nobody,
-    }
+    Manager::Nobody
 }
 
 /// What is to be done, and what it changes.
@@ -124,4 +124,73 @@ pub(crate) fn by_hand(step: &Step) -> Error {
     step.commands.iter().enumerate().fold(error, |error, (place, command)| {
         error.remedy(Remedy::command(format!("step {}", place + 1), command))
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+
+    use async_trait::async_trait;
+    use nixoci_core::runner::{Command, Process, Runner};
+    use nixoci_testkit::World;
+
+    use super::*;
+    use crate::error::WRONG_SYSTEM;
+
+    /// A Mac with these programs, none of which may be run.
+    #[derive(Debug)]
+    struct Programs(&'static [&'static str]);
+
+    #[async_trait]
+    impl Runner for Programs {
+        async fn spawn(&self, command: &Command) -> Result<Box<dyn Process>> {
+            panic!("{command} was run")
+        }
+        async fn find(&self, program: &str) -> Option<PathBuf> {
+            self.0.contains(&program).then(|| program.into())
+        }
+    }
+
+    async fn first_step(programs: &'static [&'static str], machines: &str, want: &str) -> Step {
+        let world = World::new("aarch64-darwin", Box::new(Programs(programs))).unwrap();
+        let machines = Machine::list(&world.host, &world.host.system, machines);
+        let want: NixSystem = want.parse().unwrap();
+        plan(&world.cx(), &machines, std::slice::from_ref(&want)).await.unwrap().steps.remove(0)
+    }
+
+    #[tokio::test]
+    async fn the_steps_are_those_of_whoever_manages_the_mac() {
+        for (programs, wanted) in [
+            (&["darwin-rebuild"][..], "nix.linux-builder.enable = true;"),
+            (
+                &["darwin-rebuild", "determinate-nixd"],
+                "determinateNix.nixosVmBasedLinuxBuilder.enable = true;",
+            ),
+            (&[], "nix run nixpkgs#darwin.linux-builder"),
+        ] {
+            let step = first_step(programs, "", "aarch64-linux").await;
+            assert!(matches!(step.state, StepState::Pending) && step.needs_root, "{step:?}");
+            assert!(step.commands[0].contains(wanted), "{step:?}");
+            // It is root in disguise, and needless.
+            assert!(!step.commands.concat().contains("trusted-users"));
+            assert!(by_hand(&step).is(&NO_BUILDER));
+        }
+    }
+
+    #[tokio::test]
+    async fn a_builder_of_another_cpu_needs_more_than_a_builder() {
+        let registered = "ssh-ng://builder@linux-builder aarch64-linux /etc/nix/builder_ed25519";
+        let step = first_step(&["darwin-rebuild"], registered, "x86_64-linux").await;
+        let StepState::Blocked { error } = step.state else { panic!("{step:?}") };
+        assert!(error.is(&WRONG_SYSTEM));
+        assert_eq!(error.report().causes, ["linux-builder builds for aarch64-linux"]);
+        assert!(error.report().remedies[0].command.as_ref().unwrap().contains("linux-builder-vz"));
+    }
+
+    #[tokio::test]
+    async fn a_builder_that_a_connection_would_start_is_not_asked() {
+        // Not even ssh is: our runner does not run it.
+        let registered = "ssh-ng://rosetta-builder aarch64-linux,x86_64-linux";
+        assert!(matches!(first_step(&[], registered, "x86_64-linux").await.state, StepState::Satisfied));
+    }
 }
