@@ -19,6 +19,8 @@ const NOISE: &[&str] = &[
     "building '",
     "copying path",
     "copying 0 paths",
+    // Platforms are evaluated at once, and one of them does without the cache for a moment.
+    "error (ignored): error: SQLite database",
 ];
 
 /// Decides about one note; `level` is Nix's own opinion.

@@ -76,6 +76,14 @@ impl Builder {
             && &banner == b"SSH-2.0-"
     }
 
+    /// The first of its build users.
+    fn build_uid(self) -> u32 {
+        match self {
+            Self::Linux => 36_000,
+            Self::Rosetta => 36_100,
+        }
+    }
+
     fn nix_conf(self) -> String {
         let mut text = "substituters =\nsandbox = true\nsandbox-fallback = false\nbuild-users-group = nixbld\n\
                         trusted-users = root builder\nsystem-features = kvm benchmark big-parallel nixos-test\n"
@@ -111,6 +119,7 @@ pub(crate) fn run(state: &State, builder: Builder) -> Result<()> {
     root.bind(&live("keys")?, KEYS)?;
     root.directory("/home/builder")?;
     root.directory("/run/sshd")?;
+    root.build_users(builder.build_uid())?;
     root.append("/etc/passwd", USER)?;
     root.append("/etc/group", "builder:x:1100:\n")?;
     // Neither a password nor a locked account.

@@ -136,6 +136,10 @@ fn put_together(state: &State, machine: Machine, nix: Nix) -> Result<()> {
     root.bind(&programs, "/lab/programs")?;
     nixconf::write(&root)?;
     if machine == Machine::Mac {
+        root.build_users(match nix {
+            Nix::V26 => 37_000,
+            Nix::V34 => 37_100,
+        })?;
         mac::prepare(&root, state)?;
     }
     runtimes(&root, state, &spec.parts)?;
