@@ -4,13 +4,14 @@ use crate::mac::ROSETTA;
 use crate::{NEW, OLD};
 
 /// A build that says when it has begun, and then takes longer than any test. `$mark` names it among processes.
+/// `left` says what is still there; what has ended and only waits to be reaped by the lab's init has ended.
 const SLOW: &str = "cd $(mktemp -d); mark=$RANDOM$RANDOM; cat > default.nix <<END
 { system }: (import <nixpkgs> { inherit system; }).runCommand \"slow-$mark\" { } \"echo begun; while true; do sleep 0.$mark; done\"
 END
 nixoci build -L -f default.nix -o archive:$PWD/out.tar >/dev/null 2>log & pid=$!
 for n in $(seq 100); do grep -q begun log && break; sleep 0.1; done; grep -q begun log || { cat log; exit 99; }
 dog=$(pgrep -P $(pgrep -nf \"^nixoci build .*$PWD/out.tar\") -f __watchdog); test -n \"$dog\" || exit 98
-left() { ps -eo pid,args | grep -E \"slow-$mark|sleep 0.$mark|$PWD/out.tar|^ *$dog \" | grep -v grep; ls -A | grep -vE '^(default.nix|log)$'; }
+left() { ps -eo pid,args | grep -E \"slow-$mark|sleep 0.$mark|$PWD/out.tar|^ *$dog \" | grep -v -e grep -e defunct; ls -A | grep -vE '^(default.nix|log)$'; }
 ";
 
 #[test]
