@@ -1,5 +1,6 @@
 //! What a Mac's builders could build.
 
+use futures_util::future::join_all;
 use nixoci_core::backend::{BuilderId, Cx, How, Offer, Readiness};
 use nixoci_core::host::Host;
 use nixoci_core::platform::NixSystem;
@@ -23,21 +24,9 @@ pub(crate) fn require_mac(host: &Host) -> Result<()> {
 /// An offer of every machine for each of its systems, and a reasoned refusal for other systems. `want` spares asking
 /// machines that do not matter.
 pub(crate) async fn offers(cx: &Cx<'_>, machines: &[Machine], want: Option<&NixSystem>) -> Vec<Offer> {
-    let mut offers = Vec::new();
-    for machine in machines {
-        let wanted = |system: &&NixSystem| system.is_linux() && want.is_none_or(|want| want == *system);
-        let systems: Vec<&NixSystem> = machine.systems.iter().filter(wanted).collect();
-        if systems.is_empty() {
-            continue;
-        }
-        let readiness = readiness(cx, machine).await;
-        offers.extend(systems.into_iter().map(|system| Offer {
-            system: system.clone(),
-            how: how(cx.host, machine, system),
-            readiness: readiness.clone(),
-            builder: BuilderId(machine.host().to_owned()),
-        }));
-    }
+    // At once: each may take as long as somebody is willing to wait for all.
+    let asked = machines.iter().map(|machine| of_machine(cx, machine, want));
+    let mut offers: Vec<Offer> = join_all(asked).await.into_iter().flatten().collect();
     let asked = COMMON.iter().filter_map(|name| name.parse().ok()).chain(want.cloned());
     for system in asked {
         if system.is_linux() && !offers.iter().any(|offer| offer.system == system) {
@@ -45,6 +34,22 @@ pub(crate) async fn offers(cx: &Cx<'_>, machines: &[Machine], want: Option<&NixS
         }
     }
     offers
+}
+
+async fn of_machine(cx: &Cx<'_>, machine: &Machine, want: Option<&NixSystem>) -> Vec<Offer> {
+    let wanted = |system: &&NixSystem| system.is_linux() && want.is_none_or(|want| want == *system);
+    let systems: Vec<&NixSystem> = machine.systems.iter().filter(wanted).collect();
+    if systems.is_empty() {
+        return Vec::new();
+    }
+    let readiness = readiness(cx, machine).await;
+    let offer = |system: &NixSystem| Offer {
+        system: system.clone(),
+        how: how(cx.host, machine, system),
+        readiness: readiness.clone(),
+        builder: BuilderId(machine.host().to_owned()),
+    };
+    systems.into_iter().map(offer).collect()
 }
 
 async fn readiness(cx: &Cx<'_>, machine: &Machine) -> Readiness {

@@ -1,9 +1,20 @@
-//! Tests that run themselves again on a host of the lab.
+//! The conformance suite on hosts of the lab: a test that runs itself again there, over real Nix.
 
+use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io;
+use std::path::Path;
 use std::process::Command;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use nixoci_core::backend::Backend;
+use nixoci_core::platform::NixSystem;
+use nixoci_core::request::{BuildRequest, Installable, NixArg, NixFlags};
+use nixoci_nix::HostRunner;
+
+use crate::World;
+use crate::conformance::{self, Outcome};
 
 /// Set where the test runs on an emulated host. (Variables of nixoci's own are those that go along.)
 const INSIDE: &str = "NIXOCI_CONFORMANCE_INSIDE";
@@ -19,12 +30,70 @@ pub fn is_inside() -> bool {
     std::env::var_os(INSIDE).is_some()
 }
 
-/// Runs the test of this name of this program on an emulated host, described by flags of `lab exec`. `lab` is the lab's
-/// program, which NIXOCI_LAB names.
+/// Runs the test of this name of this program with every Nix, as root and as an ordinary user, at once. `flags` are further
+/// flags of `lab exec`.
 ///
 /// # Errors
-/// What both printed, if the test did not pass there.
-pub fn run_inside(lab: &OsStr, flags: &[&str], test: &str) -> Result<(), String> {
+/// What was printed on the hosts where the test did not pass; that NIXOCI_LAB does not name the lab's program.
+pub fn on_every_host(flags: &[&str], test: &str) -> Result<(), String> {
+    let lab = std::env::var_os("NIXOCI_LAB");
+    let lab = lab.ok_or("NIXOCI_LAB names the lab's program: run `cargo xtask test`")?;
+    let hosts = ["2.26", "2.34"].map(|nix| ["root", "alice"].map(|user| ["--nix", nix, "--user", user]));
+    let failures: Vec<String> = std::thread::scope(|scope| {
+        let run = |host: [&'static str; 4]| {
+            let flags = [flags, &host].concat();
+            let lab = &lab;
+            scope.spawn(move || run_inside(lab, &flags, test))
+        };
+        let running: Vec<_> = hosts.into_iter().flatten().map(run).collect();
+        let ended =
+            running.into_iter().map(|run| run.join().unwrap_or_else(|_| Err("it panicked".to_owned())));
+        ended.filter_map(Result::err).collect()
+    });
+    if failures.is_empty() { Ok(()) } else { Err(failures.join("\n")) }
+}
+
+/// Runs the suite over a backend on a host of the system `host`, with builds for `system`.
+///
+/// # Errors
+/// Those of making the project that is built.
+pub async fn conform(backend: &dyn Backend, host: &str, system: &NixSystem) -> io::Result<Outcome> {
+    let project = tempfile::tempdir()?;
+    // `sleep` is enough of a build to be stopped in its middle.
+    let text = "{ system, name }: (import <nixpkgs> { inherit system; }).runCommand name { } \
+                \"sleep 1.5; echo $name > $out\"";
+    std::fs::write(project.path().join("default.nix"), text)?;
+    let world = || {
+        #[expect(clippy::expect_used, reason = "a test that cannot start has failed")]
+        let mut world = World::new(host, Box::new(HostRunner::default())).expect("a world");
+        world.host.env = std::env::vars().collect();
+        world
+    };
+    let requests = || request(project.path(), system);
+    Ok(conformance::run(backend, world, Some(&requests)).await)
+}
+
+/// A build that nobody has done before.
+fn request(project: &Path, system: &NixSystem) -> BuildRequest {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    let number = NEXT.fetch_add(1, Ordering::Relaxed);
+    let name = project.file_name().unwrap_or_default().to_string_lossy();
+    let unique = name.replace(|c: char| !c.is_alphanumeric(), "");
+    let name = NixArg::Str(format!("conformance-{unique}-{number}"));
+    BuildRequest {
+        installable: Installable::File {
+            path: project.to_owned(),
+            attribute: None,
+            args: BTreeMap::from([("name".to_owned(), name)]),
+        },
+        system: system.clone(),
+        prefer: Vec::new(),
+        flags: NixFlags::default(),
+    }
+}
+
+/// `lab` is the lab's program.
+fn run_inside(lab: &OsStr, flags: &[&str], test: &str) -> Result<(), String> {
     let run = || -> io::Result<_> {
         Command::new(lab)
             .args(["lab", "exec", "--env", &format!("{INSIDE}=1")])

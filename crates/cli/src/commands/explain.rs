@@ -31,7 +31,8 @@ const DARWIN: &str = "A Mac's Nix, asked for an image from the Mac's own package
     linux/arm64 image, and its first program ends with `exec format error`. nixoci looks at the machine code of what would be \
     started, and refuses such an image.\n\n\
     Usually it is not built at all: the build hangs at the customisation layer (`building …-customisation-layer`). That step runs \
-    under fakeroot, which lets files in the layer belong to root, and fakeroot was broken on macOS until nixpkgs#427036. With a newer nixpkgs the step ends, and the first way is left.\n\n\
+    under fakeroot, which lets files in the layer belong to root, and fakeroot was broken on macOS until nixpkgs#427036. \
+    With a newer nixpkgs the step ends, and the first way is left.\n\n\
     So the packages must be Linux packages, and they are built by a Linux machine: `nixoci backends` shows which there are. nixoci \
     looks a bare `.#container` up in the packages for Linux. Only a flake that has none gets its output for the Mac looked at: some \
     projects put their Linux images there.";
