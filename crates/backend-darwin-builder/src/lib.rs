@@ -1,15 +1,13 @@
 //! The backend of a Mac whose Nix knows a Linux builder: nix-darwin's `nix.linux-builder`, Determinate's, nix-rosetta-builder,
 //! virby, or any other machine in `/etc/nix/machines`.
 //!
-//! The Nix daemon does the work (transport `daemon`): it sends derivations to the builder and brings what they made back.
-//! It is root, so it may read root's key; the user needs neither root nor trust.
+//! Usually the Nix daemon does the work (transport `daemon`): it sends derivations to the builder and brings what they made
+//! back. It is root, so it may read root's key; the user needs neither root nor trust. A user who may read the key builds in
+//! the builder's own store (transport `store`).
 
 mod error;
-mod known;
-mod offers;
 mod plan;
 mod probe;
-mod reach;
 mod settings;
 
 use std::borrow::Cow;
@@ -17,14 +15,18 @@ use std::ffi::OsString;
 
 use async_trait::async_trait;
 use nixoci_core::artifact::{Artifact, PathInfo, StorePath};
-use nixoci_core::backend::{Backend, Check, Cx, Depth, Descriptor, Forecast, Offer, Release};
+use nixoci_core::backend::{
+    Backend, BuilderId, Check, Cx, Depth, Descriptor, Forecast, How, Offer, Readiness, Release,
+};
 use nixoci_core::factory::TypedFactory;
+use nixoci_core::host::Host;
 use nixoci_core::plan::ProvisionPlan;
 use nixoci_core::platform::NixSystem;
 use nixoci_core::request::BuildRequest;
 use nixoci_core::runner::Command;
 use nixoci_core::{Error, Result};
-use nixoci_nix::{HostStore, Machine};
+use nixoci_nix::Machine;
+use nixoci_nix::mac::{MacBuilders, Vm, wrong_system};
 use tokio::io::AsyncWrite;
 
 pub use error::CODES;
@@ -46,42 +48,43 @@ impl TypedFactory for Factory {
     type Settings = Settings;
     type Backend = DarwinBuilder;
 
-    fn create(&self, _: Settings) -> Result<DarwinBuilder> {
-        Ok(DarwinBuilder { store: HostStore::default() })
+    fn create(&self, settings: Settings) -> Result<DarwinBuilder> {
+        Ok(DarwinBuilder { builders: MacBuilders::new(settings.transport, |_| true), vm: settings.vm })
     }
 }
 
 /// A Mac's Nix with its builders.
 #[derive(Debug)]
 pub struct DarwinBuilder {
-    store: HostStore,
+    builders: MacBuilders,
+    vm: Vm,
 }
 
-impl DarwinBuilder {
-    /// The machines that this Mac's Nix may send Linux builds to.
-    async fn machines(&self, cx: &Cx<'_>) -> Result<Vec<Machine>> {
-        offers::require_mac(cx.host)?;
-        let settings = self.store.nix(cx).await?.settings(cx).await?;
-        let mut machines = Machine::list(cx.host, &settings.system, &settings.builders);
-        machines.retain(|machine| machine.systems.iter().any(NixSystem::is_linux));
-        Ok(machines)
-    }
+/// The answer for a system that no machine is listed for.
+fn missing(host: &Host, machines: &[Machine], system: NixSystem) -> Offer {
+    let readiness = if machines.is_empty() && system.cpu() == host.system.cpu() {
+        // `plan` says how to get one.
+        Readiness::NeedsRoot
+    } else {
+        Readiness::No { error: wrong_system(host, machines, &system) }
+    };
+    let builder = BuilderId("linux-builder".to_owned());
+    Offer { system, how: How::Native, readiness, builder }
 }
 
 #[async_trait]
 impl Backend for DarwinBuilder {
     async fn offers(&self, cx: &Cx<'_>, want: Option<&NixSystem>) -> Result<Vec<Offer>> {
-        let machines = self.machines(cx).await?;
-        Ok(offers::offers(cx, &machines, want).await)
+        self.builders.offers(cx, want, |machines, system| missing(cx.host, machines, system)).await
     }
 
     async fn probe(&self, cx: &Cx<'_>) -> Result<Vec<Check>> {
-        let machines = self.machines(cx).await?;
-        probe::checks(cx, self.store.nix(cx).await?, &machines).await
+        let machines = self.builders.machines(cx).await?;
+        probe::checks(cx, self.builders.store().nix(cx).await?, machines).await
     }
 
     async fn plan(&self, cx: &Cx<'_>, want: &[NixSystem]) -> Result<ProvisionPlan> {
-        plan::plan(cx, &self.machines(cx).await?, want).await
+        plan::plan(cx, &self.builders, &self.vm, want).await
     }
 
     async fn provision(&self, _: &Cx<'_>, plan: &ProvisionPlan) -> Result<()> {
@@ -93,19 +96,15 @@ impl Backend for DarwinBuilder {
     }
 
     async fn forecast(&self, cx: &Cx<'_>, request: &BuildRequest, depth: Depth) -> Result<Forecast> {
-        match depth {
-            // The build evaluates anyway: asking first would do it twice.
-            Depth::Verdict => Ok(Forecast::unknown()),
-            Depth::Full => self.store.nix(cx).await?.forecast(cx, request).await,
-        }
+        self.builders.forecast(cx, request, depth).await
     }
 
     async fn build(&self, cx: &Cx<'_>, request: &BuildRequest, forecast: &Forecast) -> Result<Artifact> {
-        self.store.build(cx, request, forecast).await
+        self.builders.build(cx, request, forecast).await
     }
 
     async fn query(&self, cx: &Cx<'_>, roots: &[StorePath], closure: bool) -> Result<Vec<PathInfo>> {
-        self.store.query(cx, roots, closure).await
+        self.builders.query(cx, roots, closure).await
     }
 
     async fn fetch(
@@ -114,29 +113,19 @@ impl Backend for DarwinBuilder {
         paths: &[StorePath],
         out: &mut (dyn AsyncWrite + Send + Unpin),
     ) -> Result<u64> {
-        self.store.fetch(cx, paths, out).await
+        self.builders.fetch(cx, paths, out).await
     }
 
     async fn release(&self, cx: &Cx<'_>, how: Release) -> Result<()> {
         match how {
-            Release::Artifact { id } => self.store.release(cx, &id).await,
+            Release::Artifact { id } => self.builders.release(cx, &id).await,
             // The builder is the machine's: it runs on.
             _ => Ok(()),
         }
     }
 
     async fn shell(&self, cx: &Cx<'_>, command: &[OsString]) -> Result<Command> {
-        let machines = self.machines(cx).await?;
-        let machine =
-            machines.first().ok_or_else(|| Error::new(&error::NO_BUILDER, error::NO_BUILDER.title))?;
-        // The key is root's.
-        let ssh = Command::new("sudo").arg("ssh");
-        let ssh = match &machine.key {
-            Some(key) => ssh.arg("-i").arg(key),
-            None => ssh,
-        };
-        let ssh = if command.is_empty() { ssh.arg("-t") } else { ssh };
-        let words = command.iter().map(|word| nixoci_core::runner::quote(word));
-        Ok(ssh.arg(machine.destination()).args(words).interactive())
+        let none = || Error::new(&error::NO_BUILDER, error::NO_BUILDER.title);
+        self.builders.shell(cx, command, none).await
     }
 }

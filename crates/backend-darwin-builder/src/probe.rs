@@ -3,10 +3,10 @@
 use nixoci_core::backend::{Check, CheckVerdict, Cx};
 use nixoci_core::platform::NixSystem;
 use nixoci_core::{Remedy, Result};
+use nixoci_nix::mac::{Known, refusal};
 use nixoci_nix::{Machine, Nix};
 
-use crate::known::known;
-use crate::{error, reach};
+use crate::error;
 
 pub(crate) async fn checks(cx: &Cx<'_>, nix: &Nix, machines: &[Machine]) -> Result<Vec<Check>> {
     let mut checks = vec![check("version", nix.version().to_string(), CheckVerdict::Good, Vec::new())];
@@ -26,16 +26,17 @@ async fn builder(cx: &Cx<'_>, machine: &Machine) -> Check {
     let jobs =
         if machine.max_jobs == 1 { "one job".to_owned() } else { format!("{} jobs", machine.max_jobs) };
     let detail = format!("{}, {jobs}", systems.join(", "));
-    let detail = match known(host) {
+    let detail = match Known::named(host) {
         Some(known) if known.wakes => format!("{}: {detail} (not asked: that would start it)", known.title),
         Some(known) => format!("{}: {detail}", known.title),
         None => detail,
     };
-    match reach::refusal(cx, machine).await {
+    match refusal(cx, machine).await {
         None => check(host, detail, CheckVerdict::Good, Vec::new()),
         Some(error) => {
             let why = error.report().causes.first().cloned().unwrap_or_default();
-            let detail = format!("{detail}: it does not answer ({why})");
+            let detail =
+                format!("{detail}: {} ({why})", error.to_string().trim_start_matches(&format!("{host}: ")));
             check(host, detail, CheckVerdict::Bad, error.report().remedies.clone())
         }
     }

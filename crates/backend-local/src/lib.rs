@@ -116,11 +116,11 @@ impl Backend for Local {
     }
 
     async fn build(&self, cx: &Cx<'_>, request: &BuildRequest, forecast: &Forecast) -> Result<Artifact> {
-        self.store.build(cx, request, forecast).await
+        self.store.get(cx).await?.build(cx, request, forecast).await
     }
 
     async fn query(&self, cx: &Cx<'_>, roots: &[StorePath], closure: bool) -> Result<Vec<PathInfo>> {
-        self.store.query(cx, roots, closure).await
+        self.store.get(cx).await?.query(cx, roots, closure).await
     }
 
     async fn fetch(
@@ -129,12 +129,12 @@ impl Backend for Local {
         paths: &[StorePath],
         out: &mut (dyn AsyncWrite + Send + Unpin),
     ) -> Result<u64> {
-        self.store.fetch(cx, paths, out).await
+        self.store.get(cx).await?.fetch(cx, paths, out).await
     }
 
     async fn release(&self, cx: &Cx<'_>, how: Release) -> Result<()> {
         match how {
-            Release::Artifact { id } => self.store.release(cx, &id).await,
+            Release::Artifact { id } => self.store.get(cx).await?.release(cx, &id).await,
             // Nothing is kept running, and nothing was installed.
             _ => Ok(()),
         }

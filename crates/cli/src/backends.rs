@@ -7,6 +7,8 @@ pub(crate) fn registry() -> Registry {
     Registry::new(vec![
         Box::new(nixoci_backend_local::Factory),
         Box::new(nixoci_backend_darwin_builder::Factory),
+        Box::new(nixoci_backend_rosetta::Factory),
+        Box::new(nixoci_backend_remote::Factory),
     ])
 }
 
@@ -15,10 +17,14 @@ pub(crate) fn codes() -> impl Iterator<Item = &'static nixoci_core::Code> {
     [
         nixoci_core::codes::CODES,
         nixoci_nix::codes::CODES,
+        nixoci_nix::ssh::codes::CODES,
+        nixoci_nix::mac::codes::CODES,
         nixoci_image::codes::CODES,
         nixoci_engine::CODES,
         nixoci_backend_local::CODES,
         nixoci_backend_darwin_builder::CODES,
+        nixoci_backend_rosetta::CODES,
+        nixoci_backend_remote::CODES,
         crate::codes::CODES,
     ]
     .into_iter()

@@ -336,6 +336,14 @@ impl Error {
         self
     }
 
+    /// Adds something the user can do that is better than what is there.
+    #[must_use]
+    pub fn remedy_first(mut self, remedy: Remedy) -> Self {
+        self.0.remedies.retain(|known| *known != remedy);
+        self.0.remedies.insert(0, remedy);
+        self
+    }
+
     /// Adds the end of a log; all but the last [`LOG_TAIL_LINES`] lines are dropped.
     #[must_use]
     pub fn log<I: IntoIterator<Item = S>, S: Into<String>>(mut self, lines: I) -> Self {

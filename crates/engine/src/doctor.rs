@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use futures_util::future::join_all;
-use nixoci_core::backend::{Check, CheckVerdict, Cx};
+use nixoci_core::backend::{Check, CheckVerdict, Cx, Offer, Readiness};
 use nixoci_core::config::{BackendTable, Runtime};
 use nixoci_core::registry::Registry;
 use nixoci_core::{Error, ErrorKind, Result};
@@ -47,9 +47,8 @@ pub async fn doctor(
     let (status, backends) = (status?, backends?);
     // What a look at the machine alone does not show, a probe does: a daemon that refuses this user.
     let fit = |name: &str| backends.get(name).is_none_or(|checks| !checks.iter().any(is_bad));
-    let ready = status.iter().any(|backend| {
-        fit(&backend.descriptor.name) && backend.offers.iter().any(|offer| offer.readiness.rank().is_some())
-    });
+    let ready =
+        status.iter().any(|backend| fit(&backend.descriptor.name) && backend.offers.iter().any(usable));
     Ok(Doctor {
         version: 1,
         ready,
@@ -62,6 +61,11 @@ pub async fn doctor(
         backends,
         runtimes,
     })
+}
+
+/// Whether a build can begin without anybody's help.
+fn usable(offer: &Offer) -> bool {
+    matches!(offer.readiness, Readiness::Ready | Readiness::Asleep | Readiness::Startable)
 }
 
 fn is_bad(check: &Check) -> bool {

@@ -89,7 +89,7 @@ impl Nix {
     ) -> Result<(Candidate, BuildResult, Record)> {
         let mut missing = None;
         for candidate in candidates {
-            let command = cli::build(&self.program, &candidate.target, &request.flags, mode);
+            let command = cli::build(self, &candidate.target, &request.flags, mode);
             let run = self.run(cx, &command).await?;
             if run.exit.success() {
                 exactly_one(&run.stdout, &candidate.target)?;

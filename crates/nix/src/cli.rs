@@ -4,6 +4,7 @@
 //! closed (Nix would prompt), `--system` is never passed (it is a restricted setting, and full attributes
 //! say the same).
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -13,7 +14,9 @@ use nixoci_core::platform::NixSystem;
 use nixoci_core::request::{NixArg, NixFlags};
 use nixoci_core::runner::Command;
 
-use crate::version::{Ability, Version};
+use crate::driver::Nix;
+use crate::place::Place;
+use crate::version::Ability;
 
 /// A thing to build with nothing left to look up.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,10 +41,24 @@ impl Target {
 }
 
 /// `nix WORDS…` with the features that nixoci needs.
-pub(crate) fn nix(program: &Path, words: &[&str]) -> Command {
-    Command::new(program)
+pub(crate) fn nix(nix: &Nix, words: &[&str]) -> Command {
+    Command::new(&nix.program)
         .args(words.iter().copied())
         .args(["--extra-experimental-features", "nix-command flakes"])
+}
+
+/// The same for a command about a store: the one that this Nix works in.
+fn in_store(nix: &Nix, words: &[&str]) -> Command {
+    let command = self::nix(nix, words);
+    match nix.place() {
+        Place::Own => command,
+        Place::Machine(machine) => {
+            command.args(["--store", &machine.uri]).env("NIX_SSHOPTS", &machine.ssh_options)
+        }
+        Place::Private(private) => {
+            command.arg("--store").arg(&private.root).env("NIX_SSHOPTS", &private.ssh_options)
+        }
+    }
 }
 
 /// What `nix build` does about results.
@@ -53,18 +70,37 @@ pub(crate) enum Mode<'a> {
 }
 
 /// `nix build` for one target.
-pub(crate) fn build(program: &Path, target: &Target, flags: &NixFlags, mode: &Mode<'_>) -> Command {
-    let command = logged(nix(program, &["build", "--json"]));
-    let command = match mode {
-        Mode::DryRun => command.args(["--dry-run", "--no-link"]),
-        Mode::Root(root) => command.arg("--out-link").arg(*root),
+pub(crate) fn build(nix: &Nix, target: &Target, flags: &NixFlags, mode: &Mode<'_>) -> Command {
+    let command = logged(in_store(nix, &["build", "--json"]));
+    let command =
+        match nix.place() {
+            Place::Own => command,
+            // Evaluated here: there, every file of the project would be sent before anything is known.
+            Place::Machine(_) => command.args(["--eval-store", "auto"]),
+            Place::Private(private) => command
+                .args(["--builders", &private.builders, "--max-jobs", "0"])
+                .args(["--option", "builders-use-substitutes", "true"]),
+        };
+    let command = match (mode, nix.place()) {
+        (Mode::DryRun, _) => command.args(["--dry-run", "--no-link"]),
+        // Nix makes no link to a store that is not here, and says nothing.
+        (Mode::Root(_), Place::Machine(_)) => command.arg("--no-link"),
+        (Mode::Root(root), _) => command.arg("--out-link").arg(*root),
     };
-    with_target(with_flags(command, flags, target), target)
+    with_target(with_flags(command, &flags_for(nix, flags), target), target)
+}
+
+/// What of the user's flags counts in this store: our own does not build here.
+fn flags_for<'a>(nix: &Nix, flags: &'a NixFlags) -> Cow<'a, NixFlags> {
+    match nix.place() {
+        Place::Private(_) => Cow::Owned(NixFlags { max_jobs: None, ..flags.clone() }),
+        _ => Cow::Borrowed(flags),
+    }
 }
 
 /// `nix eval --json` of a function applied to a target.
-pub(crate) fn eval(program: &Path, target: &Target, flags: &NixFlags, apply: &str) -> Command {
-    let command = nix(program, &["eval", "--json", "--apply", apply]);
+pub(crate) fn eval(nix: &Nix, target: &Target, flags: &NixFlags, apply: &str) -> Command {
+    let command = self::nix(nix, &["eval", "--json", "--apply", apply]);
     with_target(with_flags(command, flags, target), target)
 }
 
@@ -140,9 +176,9 @@ fn file_args(args: &BTreeMap<String, NixArg>, system: &NixSystem) -> Vec<OsStrin
 }
 
 /// `nix path-info --json`.
-pub(crate) fn path_info(program: &Path, version: &Version, paths: &[StorePath], closure: bool) -> Command {
-    let mut command = nix(program, &["path-info", "--json"]);
-    if version.has(Ability::JsonFormat) {
+pub(crate) fn path_info(nix: &Nix, paths: &[StorePath], closure: bool) -> Command {
+    let mut command = in_store(nix, &["path-info", "--json"]);
+    if nix.version.has(Ability::JsonFormat) {
         command = command.args(["--json-format", "2"]);
     }
     if closure {
@@ -152,26 +188,32 @@ pub(crate) fn path_info(program: &Path, version: &Version, paths: &[StorePath], 
 }
 
 /// `nix store dump-path`.
-pub(crate) fn dump_path(program: &Path, path: &StorePath) -> Command {
-    nix(program, &["store", "dump-path"]).arg(path.as_str())
+pub(crate) fn dump_path(nix: &Nix, path: &StorePath) -> Command {
+    in_store(nix, &["store", "dump-path"]).arg(path.as_str())
 }
 
 /// `nix store info`, by the name this version has for it.
-pub(crate) fn store_info(program: &Path, version: &Version) -> Command {
-    let word = if version.has(Ability::StoreInfo) { "info" } else { "ping" };
-    nix(program, &["store", word, "--json"])
+pub(crate) fn store_info(nix: &Nix) -> Command {
+    let word = if nix.version.has(Ability::StoreInfo) { "info" } else { "ping" };
+    in_store(nix, &["store", word, "--json"])
 }
 
 /// `nix config show`.
-pub(crate) fn settings(program: &Path) -> Command {
-    nix(program, &["config", "show", "--json"])
+pub(crate) fn settings(nix: &Nix) -> Command {
+    self::nix(nix, &["config", "show", "--json"])
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    const NIX: &str = "nix";
+    fn nix(version: &str) -> Nix {
+        Nix::new("nix".into(), crate::version::Version::parse(version).unwrap())
+    }
+
+    fn current() -> Nix {
+        nix("nix (Nix) 2.34.8")
+    }
 
     fn words(command: &Command) -> String {
         command.to_string().replace(" --extra-experimental-features 'nix-command flakes'", "")
@@ -185,7 +227,7 @@ mod tests {
     fn a_flake_is_built_by_its_full_attribute_and_nothing_is_locked() {
         let target =
             Target::Flake { reference: "/src".into(), attribute: "packages.aarch64-linux.container".into() };
-        let command = build(Path::new(NIX), &target, &NixFlags::default(), &Mode::Root(Path::new("/root")));
+        let command = build(&current(), &target, &NixFlags::default(), &Mode::Root(Path::new("/root")));
         assert_eq!(
             words(&command),
             "nix build --json --log-format internal-json --out-link /root \
@@ -203,7 +245,7 @@ mod tests {
             system: system(),
         };
         let build = |args| {
-            words(&build(Path::new(NIX), &target(args), &NixFlags::default(), &Mode::DryRun))
+            words(&build(&current(), &target(args), &NixFlags::default(), &Mode::DryRun))
                 .replace("nix build --json --log-format internal-json --dry-run --no-link ", "")
         };
         assert_eq!(
@@ -231,13 +273,13 @@ mod tests {
             options: vec![("warn-dirty".into(), "false".into())],
         };
         let target = Target::Flake { reference: ".".into(), attribute: "a".into() };
-        let command = words(&build(Path::new(NIX), &target, &flags, &Mode::DryRun));
+        let command = words(&build(&current(), &target, &flags, &Mode::DryRun));
         assert!(command.contains(
             "--impure --accept-flake-config --refresh --show-trace --keep-going --keep-failed \
              --max-jobs auto --cores 2 --override-input nixpkgs path:/x --option warn-dirty false"
         ));
         let store: StorePath = "/nix/store/0mixbwv945yr64jsc6jla0384mdn9l4z-x.drv".parse().unwrap();
-        let command = words(&build(Path::new(NIX), &Target::Store(store), &flags, &Mode::DryRun));
+        let command = words(&build(&current(), &Target::Store(store), &flags, &Mode::DryRun));
         assert!(!command.contains("override-input") && command.ends_with("x.drv^*'"), "{command}");
     }
 
@@ -249,11 +291,11 @@ mod tests {
             ("nix (Nix) 2.34.8", true, "info"),
             ("nix (Lix, like Nix) 2.91.1", false, "ping"),
         ] {
-            let version = Version::parse(text).unwrap();
-            let info = words(&path_info(Path::new(NIX), &version, std::slice::from_ref(&path), true));
+            let nix = nix(text);
+            let info = words(&path_info(&nix, std::slice::from_ref(&path), true));
             assert_eq!(info.contains("--json-format 2"), format, "{text}");
             assert!(info.contains("--recursive"));
-            let ping = words(&store_info(Path::new(NIX), &version));
+            let ping = words(&store_info(&nix));
             assert_eq!(ping, format!("nix store {store} --json"));
         }
     }

@@ -62,6 +62,10 @@ nixoci_core::codes! {
         "Nix tried to send a build to another machine, could not, and cannot do it here. It hides ssh's own reason: with a \
          daemon, root is who connects, with root's keys, known hosts and configuration. The usual reasons are a builder that \
          is down, a key that it does not accept, and a host key that is not known or not the one in Nix's list.");
+    /// A transport that a builder does not allow.
+    TRANSPORT = ("nixoci::nix::transport_refused", Config, "the transport cannot be used with this builder",
+        "The transports `store` and `builders` connect as your user, so that the builder must be in Nix's list with ssh-ng:// \
+         and a key that you may read. The transport `daemon` lets the Nix daemon connect, which is root.");
     /// The derivation needs features that no builder has.
     SYSTEM_FEATURES = ("nixoci::nix::system_features", NoBackend, "the builder lacks a system feature",
         "A derivation asks for features such as kvm or big-parallel (requiredSystemFeatures) that the builder does \

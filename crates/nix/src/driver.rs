@@ -7,6 +7,7 @@ use nixoci_core::runner::{Command, Output, output};
 use nixoci_core::{Error, Remedy, Result, codes as core_codes};
 
 use crate::diagnose::{Subject, diagnose};
+use crate::place::Place;
 use crate::record::Record;
 use crate::settings::{NixSettings, StoreInfo};
 use crate::version::{Implementation, Version};
@@ -19,9 +20,24 @@ const INSTALL: &str = "curl -L https://nixos.org/nix/install | sh -s -- --daemon
 pub struct Nix {
     pub(crate) program: PathBuf,
     pub(crate) version: Version,
+    place: Place,
 }
 
 impl Nix {
+    pub(crate) fn new(program: PathBuf, version: Version) -> Nix {
+        Nix { program, version, place: Place::Own }
+    }
+
+    /// The same Nix, working in another store.
+    pub fn at(&self, place: Place) -> Nix {
+        Nix { place, ..self.clone() }
+    }
+
+    /// Whose store it works in.
+    pub fn place(&self) -> &Place {
+        &self.place
+    }
+
     /// Finds Nix on the runner's PATH and asks its version, which is remembered for as long as the program is
     /// the same file.
     ///
@@ -40,7 +56,7 @@ impl Nix {
         if !version.is_supported() {
             return Err(too_old(&version));
         }
-        Ok(Nix { program, version })
+        Ok(Nix::new(program, version))
     }
 
     /// Which Nix it is.
@@ -58,7 +74,7 @@ impl Nix {
     /// # Errors
     /// Whatever keeps Nix from reading its configuration; [`codes::UNEXPECTED`].
     pub async fn settings(&self, cx: &Cx<'_>) -> Result<NixSettings> {
-        let command = cli::settings(&self.program);
+        let command = cli::settings(self);
         let text = self.ask(cx, &command, "Nix's settings could not be read").await?;
         NixSettings::parse(&text).map_err(|why| self.unexpected(&command, &why))
     }
@@ -68,7 +84,7 @@ impl Nix {
     /// # Errors
     /// [`codes::DAEMON_PERMISSION`], [`codes::DAEMON_DOWN`] and what else keeps Nix from its store.
     pub async fn store_info(&self, cx: &Cx<'_>) -> Result<StoreInfo> {
-        let command = cli::store_info(&self.program, &self.version);
+        let command = cli::store_info(self);
         let text = self.ask(cx, &command, "the Nix store could not be reached").await?;
         StoreInfo::parse(&text).map_err(|why| self.unexpected(&command, &why))
     }

@@ -72,7 +72,7 @@ impl Nix {
             Target::Flake { .. } => of_packages(&request.system, &cx.host.system),
             _ => of_value(&request.system),
         };
-        let command = cli::logged(cli::eval(&self.program, &target, &request.flags, &apply));
+        let command = cli::logged(cli::eval(self, &target, &request.flags, &apply));
         let run = self.run(cx, &command).await?;
         if run.exit.success() {
             return serde_json::from_str(&run.stdout)

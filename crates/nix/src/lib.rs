@@ -12,17 +12,20 @@
 //! before anybody sees it.
 
 pub mod codes;
+pub mod mac;
 pub mod nar;
 pub mod process;
+pub mod ssh;
 pub mod version;
 pub mod watch;
 
 mod build;
+mod build_store;
 mod cli;
 mod diagnose;
 mod driver;
+mod fleet;
 mod group;
-mod host_store;
 mod images;
 mod lines;
 mod log;
@@ -30,24 +33,30 @@ mod log_file;
 mod lookup;
 mod machines;
 mod pattern;
+mod place;
 mod plan;
 mod record;
 mod reference;
+mod remote;
 mod roots;
 mod rules;
 mod settings;
 mod source;
 mod store;
 mod transfer;
+mod transport;
 mod version_cache;
 mod warnings;
 
 pub use build::Built;
+pub use build_store::{BuildStore, HostStore};
 pub use driver::Nix;
-pub use host_store::HostStore;
+pub use fleet::{Fleet, Over};
 pub use images::Images;
 pub use machines::Machine;
+pub use place::{Place, PrivateStore, RemoteMachine, distinct};
 pub use process::HostRunner;
 pub use reference::canonical_reference;
 pub use settings::{NixSettings, StoreInfo};
+pub use transport::{Transport, Way};
 pub use watch::{FileGuard, Watchdog, watchdog_main};

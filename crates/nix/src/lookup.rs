@@ -153,7 +153,7 @@ impl Nix {
         const SYSTEMS: &str = "builtins.mapAttrs (_: _: [ ])";
         for (set, apply) in [("packages", NAMES), ("packages", SYSTEMS), ("legacyPackages", SYSTEMS)] {
             let target = Target::Flake { reference: reference.to_owned(), attribute: set.to_owned() };
-            let command = cli::eval(&self.program, &target, flags, apply);
+            let command = cli::eval(self, &target, flags, apply);
             let Ok(answer) = output(cx.runner, &command, cx.cancel).await else { break };
             if let (true, Ok(found)) = (answer.exit.success(), serde_json::from_slice(&answer.stdout)) {
                 return found;

@@ -4,6 +4,8 @@
 
 use std::path::{Path, PathBuf};
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
 use nixoci_core::host::Host;
 use nixoci_core::platform::NixSystem;
 
@@ -12,7 +14,7 @@ const LIMIT: u64 = 1 << 20;
 const DEPTH: usize = 8;
 
 /// A machine that Nix knows.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Machine {
     /// Its store: `ssh-ng://builder@linux-builder`.
     pub uri: String,
@@ -22,6 +24,14 @@ pub struct Machine {
     pub key: Option<PathBuf>,
     /// How many builds it does at once.
     pub max_jobs: u32,
+    /// How fast it is, compared with the others.
+    pub speed: f64,
+    /// What derivations may ask for (`requiredSystemFeatures`).
+    pub features: Vec<String>,
+    /// What a derivation must ask for to be built there.
+    pub mandatory: Vec<String>,
+    /// The host key that is expected: `ssh-ed25519 AAAA…`.
+    pub host_key: Option<String>,
 }
 
 impl Machine {
@@ -32,9 +42,8 @@ impl Machine {
 
     /// What ssh is given: the user, where the URI names one, and the name.
     pub fn destination(&self) -> String {
-        let rest = self.uri.split_once("://").map_or(self.uri.as_str(), |(_, rest)| rest);
-        match rest.split(['?', '/']).next().and_then(|rest| rest.rsplit_once('@')) {
-            Some((user, _)) => format!("{user}@{}", self.host()),
+        match self.user() {
+            Some(user) => format!("{user}@{}", self.host()),
             None => self.host().to_owned(),
         }
     }
@@ -42,6 +51,39 @@ impl Machine {
     /// The port, where the URI says it. (Nix has taken one there since 2.31.)
     pub fn port(&self) -> Option<u16> {
         self.address().1.trim_start_matches(':').parse().ok()
+    }
+
+    /// Who logs in, where the URI names one.
+    pub fn user(&self) -> Option<&str> {
+        let rest = self.uri.split_once("://").map_or(self.uri.as_str(), |(_, rest)| rest);
+        rest.split(['?', '/']).next()?.rsplit_once('@').map(|(user, _)| user)
+    }
+
+    /// Whether its store speaks the protocol of Nix's daemon, and not the legacy one.
+    pub fn is_ssh_ng(&self) -> bool {
+        self.uri.starts_with("ssh-ng://")
+    }
+
+    /// Its store for a Nix whose ssh knows port and keys from our configuration. (A port in a URI is understood since 2.31
+    /// only.)
+    pub(crate) fn store_uri(&self) -> String {
+        let parameters = self.uri.split_once('?').map_or(String::new(), |(_, words)| format!("?{words}"));
+        format!("ssh-ng://{}{parameters}", self.destination())
+    }
+
+    /// Its line in a list of builders for such a Nix.
+    pub(crate) fn line(&self) -> String {
+        let list = |words: &[String]| if words.is_empty() { "-".to_owned() } else { words.join(",") };
+        let systems: Vec<String> = self.systems.iter().map(NixSystem::to_string).collect();
+        format!(
+            "{} {} - {} {} {} {} -",
+            self.store_uri(),
+            list(&systems),
+            self.max_jobs,
+            self.speed,
+            list(&self.features),
+            list(&self.mandatory)
+        )
     }
 
     /// Host, and what follows it.
@@ -90,7 +132,13 @@ fn parse(own: &NixSystem, line: &str) -> Option<Machine> {
     };
     let key = next().map(PathBuf::from);
     let max_jobs = next().map_or(Some(1), |field| field.parse().ok())?;
-    Some(Machine { uri, systems, key, max_jobs })
+    let speed = next().map_or(Some(1.0), |field| field.parse().ok())?;
+    let mut words = || next().map(|list| list.split(',').map(str::to_owned).collect()).unwrap_or_default();
+    let (features, mandatory) = (words(), words());
+    let host_key =
+        next().and_then(|text| BASE64.decode(text).ok()).and_then(|key| String::from_utf8(key).ok());
+    let host_key = host_key.map(|key| key.trim().to_owned());
+    Some(Machine { uri, systems, key, max_jobs, speed, features, mandatory, host_key })
 }
 
 #[cfg(test)]
@@ -117,6 +165,13 @@ mod tests {
         assert_eq!((list.len(), list[0].host(), list[0].max_jobs), (1, "linux-builder", 1));
         assert_eq!(systems(&list[0]), ["aarch64-linux"]);
         assert_eq!(list[0].key.as_deref(), Some(Path::new("/etc/nix/builder_ed25519")));
+        assert_eq!(list[0].features, ["kvm", "benchmark", "big-parallel"]);
+        assert_eq!(list[0].host_key.as_deref(), Some("ssh-ed25519"));
+        // The key is our ssh configuration's.
+        assert_eq!(
+            list[0].line(),
+            "ssh-ng://builder@linux-builder aarch64-linux - 1 1 kvm,benchmark,big-parallel - -"
+        );
     }
 
     #[test]

@@ -20,14 +20,25 @@ pub struct NixSettings {
     pub builders: String,
     /// How many derivations are built here at once; 0 switches local builds off.
     pub max_jobs: u64,
+    /// What derivations may ask for here.
+    pub system_features: Vec<String>,
     /// Binary caches.
     pub substituters: Vec<String>,
 }
+
+/// The binary cache that every Nix knows.
+const PUBLIC_CACHE: &str = "https://cache.nixos.org";
 
 impl NixSettings {
     /// Whether this machine builds derivations for `system` itself.
     pub fn builds(&self, system: &NixSystem) -> bool {
         self.system == *system || self.extra_platforms.contains(system)
+    }
+
+    /// Binary caches that another machine's Nix may not know.
+    pub fn own_caches(&self) -> Vec<&str> {
+        let urls = self.substituters.iter().map(|url| url.trim_end_matches('/'));
+        urls.filter(|url| *url != PUBLIC_CACHE && !url.starts_with(&format!("{PUBLIC_CACHE}?"))).collect()
     }
 
     /// Understands `nix config show --json`; the error says in words what is odd.
@@ -56,6 +67,7 @@ impl NixSettings {
             sandbox_fallback: value("sandbox-fallback") == Some(&Value::Bool(true)),
             builders: value("builders").and_then(Value::as_str).unwrap_or_default().to_owned(),
             max_jobs: value("max-jobs").and_then(Value::as_u64).unwrap_or(1),
+            system_features: words("system-features"),
             substituters: words("substituters"),
         })
     }

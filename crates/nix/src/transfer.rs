@@ -46,7 +46,7 @@ impl Nix {
         paths: &[StorePath],
         closure: bool,
     ) -> Result<Vec<PathInfo>> {
-        let command = cli::path_info(&self.program, &self.version, paths, closure);
+        let command = cli::path_info(self, paths, closure);
         let text = self.ask(cx, &command, "the store could not be asked about a path").await?;
         let infos = parse_path_info(&text).map_err(|why| self.unexpected(&command, &why))?;
         let mut infos = infos.map_err(|invalid| gone(&invalid.join(", ")))?;
@@ -68,7 +68,7 @@ impl Nix {
         info: &PathInfo,
         out: &mut (dyn AsyncWrite + Send + Unpin),
     ) -> Result<u64> {
-        let command = cli::dump_path(&self.program, &info.path);
+        let command = cli::dump_path(self, &info.path);
         let mut process = cx.runner.spawn(&command).await?;
         let (stdout, stderr) = (process.take_stdout(), process.take_stderr());
         let copied = tokio::select! {

@@ -85,7 +85,9 @@ fn human(status: &BackendStatus, detail: bool) -> String {
             How::Translated => "emulated",
             How::Cross => "cross compiled",
         };
-        let _ = writeln!(text, "  yes  {platform:<16}{state}, {how}");
+        let name = &offer.builder.0;
+        let on = if *name == status.descriptor.name { String::new() } else { format!(", on {name}") };
+        let _ = writeln!(text, "  yes  {platform:<16}{state}, {how}{on}");
     }
     text
 }

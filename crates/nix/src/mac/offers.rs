@@ -4,33 +4,30 @@ use futures_util::future::join_all;
 use nixoci_core::backend::{BuilderId, Cx, How, Offer, Readiness};
 use nixoci_core::host::Host;
 use nixoci_core::platform::NixSystem;
-use nixoci_core::{Error, Remedy, Result};
-use nixoci_nix::Machine;
+use nixoci_core::{Error, Remedy};
 
-use crate::error::{NOT_MAC, WRONG_SYSTEM};
-use crate::known::known;
-use crate::reach;
+use super::codes::WRONG_SYSTEM;
+use super::{Known, reach};
+use crate::machines::Machine;
 
 /// The systems that people ask for: each gets an answer, so that a refusal can say what would change it.
 const COMMON: &[&str] = &["x86_64-linux", "aarch64-linux"];
 
-pub(crate) fn require_mac(host: &Host) -> Result<()> {
-    if host.system.kernel() == "darwin" {
-        return Ok(());
-    }
-    Err(Error::new(&NOT_MAC, format!("this machine is {}, not a Mac", host.system)))
-}
-
-/// An offer of every machine for each of its systems, and a reasoned refusal for other systems. `want` spares asking
+/// An offer of every machine for each of its systems, and a reasoned answer for other systems. `want` spares asking
 /// machines that do not matter.
-pub(crate) async fn offers(cx: &Cx<'_>, machines: &[Machine], want: Option<&NixSystem>) -> Vec<Offer> {
+pub(super) async fn offers(
+    cx: &Cx<'_>,
+    machines: &[Machine],
+    want: Option<&NixSystem>,
+    missing: impl Fn(&[Machine], NixSystem) -> Offer,
+) -> Vec<Offer> {
     // At once: each may take as long as somebody is willing to wait for all.
     let asked = machines.iter().map(|machine| of_machine(cx, machine, want));
     let mut offers: Vec<Offer> = join_all(asked).await.into_iter().flatten().collect();
     let asked = COMMON.iter().filter_map(|name| name.parse().ok()).chain(want.cloned());
     for system in asked {
         if system.is_linux() && !offers.iter().any(|offer| offer.system == system) {
-            offers.push(missing(cx.host, machines, system));
+            offers.push(missing(machines, system));
         }
     }
     offers
@@ -56,31 +53,19 @@ async fn readiness(cx: &Cx<'_>, machine: &Machine) -> Readiness {
     match reach::refusal(cx, machine).await {
         Some(error) => Readiness::No { error },
         // It was not asked: a connection would start it, and so will the build's.
-        None if known(machine.host()).is_some_and(|known| known.wakes) => Readiness::Asleep,
+        None if Known::named(machine.host()).is_some_and(|known| known.wakes) => Readiness::Asleep,
         None => Readiness::Ready,
     }
 }
 
 /// A virtual machine on this Mac has its CPU; programs of another one are translated there.
 fn how(host: &Host, machine: &Machine, system: &NixSystem) -> How {
-    let here = known(machine.host()).is_some();
+    let here = Known::named(machine.host()).is_some();
     if here && system.cpu() != host.system.cpu() { How::Translated } else { How::Native }
 }
 
-/// The answer for a system that no machine is listed for.
-fn missing(host: &Host, machines: &[Machine], system: NixSystem) -> Offer {
-    let readiness = if machines.is_empty() && system.cpu() == host.system.cpu() {
-        // `plan` says how to get one.
-        Readiness::NeedsRoot
-    } else {
-        Readiness::No { error: wrong_system(host, machines, &system) }
-    };
-    let builder = BuilderId("linux-builder".to_owned());
-    Offer { system, how: How::Native, readiness, builder }
-}
-
 /// No machine is listed for this system, with what would change that.
-pub(crate) fn wrong_system(host: &Host, machines: &[Machine], system: &NixSystem) -> Error {
+pub fn wrong_system(host: &Host, machines: &[Machine], system: &NixSystem) -> Error {
     let mut error = Error::new(&WRONG_SYSTEM, format!("no Linux builder of this Mac builds for {system}"));
     if machines.is_empty() {
         error = error.because("its Nix knows no Linux builder at all");

@@ -1,0 +1,239 @@
+//! The backend of Linux machines that are reached by ssh: one, or a fleet.
+//!
+//! One machine builds in its own store, and only the image comes back (transport `store`). Several are given to Nix's own
+//! scheduler (transport `builders`), over a store in nixoci's cache, so that nobody has to be trusted by a daemon. Who connects
+//! is the user, with the user's own ssh: names, jump hosts, agents and hardware keys work as they do by hand.
+
+mod error;
+mod fleet;
+mod offers;
+mod settings;
+
+use std::borrow::Cow;
+use std::ffi::OsString;
+
+use async_trait::async_trait;
+use nixoci_core::artifact::{Artifact, PathInfo, StorePath};
+use nixoci_core::backend::{Backend, Check, Cx, Depth, Descriptor, Forecast, Offer, Release};
+use nixoci_core::factory::TypedFactory;
+use nixoci_core::plan::{ProvisionPlan, Step, StepState};
+use nixoci_core::platform::NixSystem;
+use nixoci_core::request::BuildRequest;
+use nixoci_core::runner::{Command, quote};
+use nixoci_core::{Error, Remedy, Result};
+use nixoci_nix::mac::explain;
+use nixoci_nix::ssh::SshHost;
+use nixoci_nix::{Fleet, HostStore, Machine, Over, Transport, Way, codes};
+use tokio::io::AsyncWrite;
+use tokio::sync::OnceCell;
+
+pub use error::CODES;
+use fleet::Machines;
+pub use settings::{Builder, Settings};
+
+/// Makes [`Remote`] backends.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Factory;
+
+impl TypedFactory for Factory {
+    const DESCRIPTOR: Descriptor = Descriptor {
+        name: Cow::Borrowed("remote"),
+        aliases: Cow::Borrowed(&[]),
+        summary: Cow::Borrowed("Linux machines that are reached by ssh"),
+        concurrent_builds: true,
+        automatic: true,
+        hosts: Cow::Borrowed(&[]),
+    };
+    type Settings = Settings;
+    type Backend = Remote;
+
+    fn create(&self, settings: Settings) -> Result<Remote> {
+        // What is wrong with a builder's settings is said before anything is asked.
+        settings.builders.iter().try_for_each(|builder| builder.machine().map(drop))?;
+        Ok(Remote { settings, host: HostStore::default(), machines: OnceCell::new() })
+    }
+}
+
+/// Machines that are reached by ssh.
+#[derive(Debug)]
+pub struct Remote {
+    settings: Settings,
+    host: HostStore,
+    machines: OnceCell<Machines>,
+}
+
+impl Remote {
+    async fn machines(&self, cx: &Cx<'_>) -> Result<&Machines> {
+        self.machines.get_or_try_init(|| fleet::find(cx, self)).await
+    }
+
+    async fn fleet(&self, cx: &Cx<'_>) -> Result<&Fleet> {
+        Ok(&self.machines(cx).await?.fleet)
+    }
+
+    /// How a build for `system` is done.
+    async fn way(&self, cx: &Cx<'_>, system: &NixSystem) -> Result<Way> {
+        let Machines { fleet, of_nix } = self.machines(cx).await?;
+        let able: Vec<&Machine> = able(fleet, system);
+        let settings = self.host.settings(cx).await?;
+        match self.settings.transport {
+            Transport::Daemon if !of_nix => {
+                let text = "the Nix daemon does not know the machines of nixoci.toml: transport `daemon` cannot use them";
+                Err(Error::new(&codes::TRANSPORT, text).remedy(Remedy::command(
+                    "name them in /etc/nix/machines, and leave `builders` out of nixoci.toml",
+                    "sudo tee -a /etc/nix/machines <<< 'ssh-ng://me@box x86_64-linux /root/.ssh/id_ed25519'",
+                )))
+            }
+            // Whoever is named here is reached as the user reaches it.
+            Transport::Auto if !of_nix => {
+                Ok(Way::User(fleet.over(system, !settings.own_caches().is_empty())))
+            }
+            transport => transport.way(cx, &able, settings),
+        }
+    }
+
+    async fn step(&self, cx: &Cx<'_>, system: &NixSystem) -> Result<Step> {
+        let fleet = self.fleet(cx).await?;
+        let offers = offers::offers(cx, fleet, Some(system)).await;
+        let able: Vec<&str> = offers
+            .iter()
+            .filter(|offer| offer.readiness.rank().is_some())
+            .map(|offer| offer.builder.0.as_str())
+            .collect();
+        let refusal = offers.iter().find_map(|offer| match &offer.readiness {
+            nixoci_core::backend::Readiness::No { error } => Some(error.clone()),
+            _ => None,
+        });
+        let (title, state) = match (able.as_slice(), refusal) {
+            ([], Some(error)) => (format!("a machine builds for {system}"), StepState::Blocked { error }),
+            ([], None) => {
+                let error = offers::wrong_system(fleet, system);
+                (format!("a machine builds for {system}"), StepState::Blocked { error })
+            }
+            (able, _) => (self.described(cx, able, system).await?, StepState::Satisfied),
+        };
+        Ok(Step {
+            id: format!("remote-{system}"),
+            title,
+            why: "the image is built there".to_owned(),
+            state,
+            effects: Vec::new(),
+            needs_root: false,
+            commands: Vec::new(),
+        })
+    }
+
+    async fn described(&self, cx: &Cx<'_>, able: &[&str], system: &NixSystem) -> Result<String> {
+        let (first, all) = (able.first().copied().unwrap_or_default(), able.join(", "));
+        let verb = if able.len() == 1 { "builds" } else { "build" };
+        Ok(match self.way(cx, system).await? {
+            Way::Daemon => {
+                format!("{all} {verb} for {system}, as this machine's Nix daemon sends it (transport daemon)")
+            }
+            Way::User(Over::Store) => {
+                format!(
+                    "{first} builds for {system} in its own store, with its own binary caches (transport store)"
+                )
+            }
+            Way::User(Over::Builders) => format!(
+                "{all} {verb} for {system}, with this machine's binary caches, into nixoci's store (transport builders)"
+            ),
+        })
+    }
+}
+
+fn able<'a>(fleet: &'a Fleet, system: &NixSystem) -> Vec<&'a Machine> {
+    fleet.machines().iter().filter(|machine| machine.systems.contains(system)).collect()
+}
+
+#[async_trait]
+impl Backend for Remote {
+    async fn offers(&self, cx: &Cx<'_>, want: Option<&NixSystem>) -> Result<Vec<Offer>> {
+        Ok(offers::offers(cx, self.fleet(cx).await?, want).await)
+    }
+
+    async fn probe(&self, cx: &Cx<'_>) -> Result<Vec<Check>> {
+        match self.machines(cx).await {
+            Ok(machines) => Ok(offers::checks(cx, self, machines).await),
+            // Most people have no machines elsewhere, and that is nothing to find fault with.
+            Err(error) if error.is(&error::NONE) => Ok(Vec::new()),
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn plan(&self, cx: &Cx<'_>, want: &[NixSystem]) -> Result<ProvisionPlan> {
+        let mut steps = Vec::new();
+        for system in want {
+            steps.push(self.step(cx, system).await?);
+        }
+        Ok(ProvisionPlan { steps })
+    }
+
+    async fn provision(&self, _: &Cx<'_>, plan: &ProvisionPlan) -> Result<()> {
+        // The machines are other people's to set up.
+        plan.blocked().map_or(Ok(()), |(_, error)| Err(error.clone()))
+    }
+
+    async fn forecast(&self, cx: &Cx<'_>, request: &BuildRequest, depth: Depth) -> Result<Forecast> {
+        if depth == Depth::Verdict {
+            // The build evaluates anyway: asking first would do it twice.
+            return Ok(Forecast::unknown());
+        }
+        let nix = self.host.nix(cx).await?;
+        match self.way(cx, &request.system).await? {
+            Way::Daemon => nix.forecast(cx, request).await,
+            Way::User(over) => self.fleet(cx).await?.forecast(cx, nix, request, over).await,
+        }
+    }
+
+    async fn build(&self, cx: &Cx<'_>, request: &BuildRequest, forecast: &Forecast) -> Result<Artifact> {
+        let (fleet, store) = (self.fleet(cx).await?, self.host.get(cx).await?);
+        match self.way(cx, &request.system).await? {
+            Way::User(over) => fleet.build(cx, store.nix(), request, forecast, over).await,
+            Way::Daemon => match store.build(cx, request, forecast).await {
+                Err(error) => Err(explain(cx, &able(fleet, &request.system), error).await),
+                built => built,
+            },
+        }
+    }
+
+    async fn query(&self, cx: &Cx<'_>, roots: &[StorePath], closure: bool) -> Result<Vec<PathInfo>> {
+        let fleet = self.fleet(cx).await?;
+        if fleet.has(roots) {
+            return fleet.query(cx, roots, closure).await;
+        }
+        self.host.get(cx).await?.query(cx, roots, closure).await
+    }
+
+    async fn fetch(
+        &self,
+        cx: &Cx<'_>,
+        paths: &[StorePath],
+        out: &mut (dyn AsyncWrite + Send + Unpin),
+    ) -> Result<u64> {
+        let fleet = self.fleet(cx).await?;
+        if fleet.has(paths) {
+            return fleet.fetch(cx, paths, out).await;
+        }
+        self.host.get(cx).await?.fetch(cx, paths, out).await
+    }
+
+    async fn release(&self, cx: &Cx<'_>, how: Release) -> Result<()> {
+        match how {
+            Release::Artifact { id } => {
+                self.fleet(cx).await?.release(cx, &id).await?;
+                self.host.get(cx).await?.release(cx, &id).await
+            }
+            // The machines are not ours to stop.
+            _ => Ok(()),
+        }
+    }
+
+    async fn shell(&self, cx: &Cx<'_>, command: &[OsString]) -> Result<Command> {
+        let fleet = self.fleet(cx).await?;
+        let machine = fleet.machines().first().ok_or_else(|| Error::new(&error::NONE, error::NONE.title))?;
+        let ssh = SshHost::from(machine).by_hand();
+        let ssh = if command.is_empty() { ssh.arg("-t") } else { ssh };
+        Ok(ssh.args(command.iter().map(|word| quote(word))).interactive())
+    }
+}

@@ -1,0 +1,121 @@
+//! What it takes to have a builder for both CPUs.
+
+use std::path::Path;
+
+use nixoci_core::backend::Cx;
+use nixoci_core::host::Host;
+use nixoci_core::plan::{ProvisionPlan, Step, StepState};
+use nixoci_core::platform::NixSystem;
+use nixoci_core::{Error, Remedy, Result};
+use nixoci_nix::mac::{Manager, SetUp, refusal, set_up, wrong_system};
+
+use crate::Rosetta;
+use crate::error::{INTEL, MISSING, NONE};
+
+/// What macOS installs. Source: Nix, `src/libstore/globals.cc`, which looks for the same file.
+const RUNTIME: &str = "/Library/Apple/usr/libexec/oah/libRosettaRuntime";
+/// What installs it.
+pub(crate) const INSTALL: &str = "sudo softwareupdate --install-rosetta --agree-to-license";
+
+/// An Intel Mac is told what to use instead.
+pub(crate) fn require_apple_silicon(host: &Host) -> Result<()> {
+    nixoci_nix::mac::require_mac(host)?;
+    if host.system.cpu() == "aarch64" {
+        return Ok(());
+    }
+    Err(Error::new(&INTEL, "Rosetta runs on Apple silicon only, and this is an Intel Mac")
+        .remedy(Remedy::command(
+            "linux/amd64 is this Mac's own: build it with its Linux builder",
+            "nixoci build --backend darwin-builder --platform linux/amd64",
+        ))
+        .remedy(Remedy::command(
+            "for linux/arm64, name a machine that builds it, in nixoci.toml",
+            "[backend.remote]\nbuilders = [{ host = \"me@box\" }]",
+        )))
+}
+
+pub(crate) fn is_installed(host: &Host) -> bool {
+    host.read(Path::new(RUNTIME), 1).is_ok()
+}
+
+/// Whether Rosetta matters for this system and is not there.
+pub(crate) fn lacks_rosetta(host: &Host, system: &NixSystem) -> bool {
+    system.cpu() == "x86_64" && !is_installed(host)
+}
+
+pub(crate) fn missing() -> Error {
+    Error::new(&MISSING, MISSING.title).remedy(Remedy::command("install it", INSTALL))
+}
+
+pub(crate) async fn plan(cx: &Cx<'_>, rosetta: &Rosetta, want: &[NixSystem]) -> Result<ProvisionPlan> {
+    require_apple_silicon(cx.host)?;
+    let mut steps = Vec::new();
+    if want.iter().any(|system| lacks_rosetta(cx.host, system)) {
+        steps.push(install_rosetta());
+    }
+    for system in want {
+        steps.push(builder(cx, rosetta, system).await?);
+    }
+    Ok(ProvisionPlan { steps })
+}
+
+fn install_rosetta() -> Step {
+    Step {
+        id: "rosetta".to_owned(),
+        title: "install Rosetta".to_owned(),
+        why: "x86_64 programs are translated by it".to_owned(),
+        state: StepState::Pending,
+        effects: vec!["Apple's software update installs it on this Mac".to_owned()],
+        needs_root: true,
+        commands: vec![INSTALL.to_owned()],
+    }
+}
+
+async fn builder(cx: &Cx<'_>, rosetta: &Rosetta, system: &NixSystem) -> Result<Step> {
+    let machines = rosetta.builders.machines(cx).await?;
+    let mut step = Step {
+        id: format!("builder-{system}"),
+        title: format!("a builder for both CPUs builds for {system}"),
+        why: "a Mac cannot build Linux derivations itself".to_owned(),
+        state: StepState::Satisfied,
+        effects: Vec::new(),
+        needs_root: false,
+        commands: Vec::new(),
+    };
+    let mut refused = None;
+    for machine in machines.iter().filter(|machine| machine.systems.contains(system)) {
+        match refusal(cx, machine).await {
+            None => {
+                match rosetta.builders.way(cx, system).await {
+                    Ok(way) => step.title = format!("{} (transport {})", step.title, way.name()),
+                    Err(error) => step.state = StepState::Blocked { error },
+                }
+                return Ok(step);
+            }
+            Some(error) => refused = Some(error),
+        }
+    }
+    step.state = match refused {
+        Some(error) => StepState::Blocked { error },
+        None if !machines.is_empty() => StepState::Blocked { error: wrong_system(cx.host, machines, system) },
+        None => {
+            let SetUp { effects, commands } = set_up(Manager::of(cx).await, system, true, &rosetta.vm);
+            (step.effects, step.commands, step.needs_root) = (effects, commands, true);
+            StepState::Pending
+        }
+    };
+    Ok(step)
+}
+
+/// Setting up a builder is the administrator's.
+pub(crate) fn by_hand(step: &Step) -> Error {
+    let error = if step.id == "rosetta" {
+        Error::new(&MISSING, MISSING.title)
+    } else {
+        Error::new(&NONE, NONE.title)
+            .because("setting one up changes the whole machine: that is for its administrator")
+    };
+    step.commands.iter().enumerate().fold(error, |error, (place, command)| {
+        error.remedy(Remedy::command(format!("step {}", place + 1), command))
+    })
+}

@@ -1,0 +1,170 @@
+//! Building in a store and reading out of it: what every backend does that drives Nix, wherever the store is and whoever does
+//! the work.
+
+use std::sync::Mutex;
+
+use nixoci_core::artifact::{Artifact, ArtifactId, PathInfo, Role, StorePath};
+use nixoci_core::backend::{Cx, Forecast};
+use nixoci_core::request::{BuildRequest, NixFlags};
+use nixoci_core::{Error, Result};
+use tokio::io::AsyncWrite;
+use tokio::sync::OnceCell;
+
+use crate::place::{Place, RemoteMachine};
+use crate::roots::{self, Held};
+use crate::{Nix, NixSettings, remote};
+
+/// A Nix that works in some store, and what was built there and is still in use.
+#[derive(Debug)]
+pub struct BuildStore {
+    nix: Nix,
+    held: Held,
+}
+
+impl BuildStore {
+    /// A store with nothing in use.
+    pub fn new(nix: Nix) -> Self {
+        BuildStore { nix, held: Held::default() }
+    }
+
+    /// The Nix that works in it.
+    pub fn nix(&self) -> &Nix {
+        &self.nix
+    }
+
+    /// Builds, and keeps the output from the garbage collector until [`BuildStore::release`].
+    ///
+    /// # Errors
+    /// As [`Nix::build`]; those of connecting to a machine; [`crate::codes::ROOT`].
+    pub async fn build(&self, cx: &Cx<'_>, request: &BuildRequest, forecast: &Forecast) -> Result<Artifact> {
+        let root = roots::new_root(&cx.dirs.cache).await?;
+        let guard = cx.temporary.guard(&root);
+        self.nix.place().connect(cx).await?;
+        self.tell_what_is_lost(cx, &request.flags);
+        let built = self.nix.build(cx, request, forecast, &root).await;
+        let built = match (built, self.nix.place()) {
+            (Err(error), Place::Machine(remote)) => return Err(remote::explain(cx, remote, error).await),
+            (built, _) => built?,
+        };
+        let id = ArtifactId(root.to_string_lossy().into_owned());
+        match self.nix.place() {
+            Place::Machine(remote) => self.held.keep(id.clone(), hold(cx, remote, &built.path, &root).await),
+            _ => self.held.keep(id.clone(), guard),
+        }
+        Ok(Artifact {
+            path: built.path,
+            role: Role::Output,
+            system: request.system.clone(),
+            drv: built.drv,
+            attribute: built.attribute,
+            id,
+        })
+    }
+
+    /// No option of Nix's crosses to another machine's store.
+    fn tell_what_is_lost(&self, cx: &Cx<'_>, flags: &NixFlags) {
+        let lost = [
+            (flags.max_jobs.is_some(), "--max-jobs"),
+            (flags.cores.is_some(), "--cores"),
+            (flags.keep_going, "--keep-going"),
+            (flags.keep_failed, "--keep-failed"),
+            (!flags.options.is_empty(), "--option"),
+        ];
+        let lost: Vec<&str> = lost.into_iter().filter_map(|(set, name)| set.then_some(name)).collect();
+        if let (Some(name), false) = (self.nix.place().name(), lost.is_empty()) {
+            let text = format!("{} does not reach {name}, which builds in its own store", lost.join(", "));
+            cx.observer.warn(text, Vec::new());
+        }
+    }
+
+    /// What the store knows about paths, and where they can be read without copying.
+    ///
+    /// # Errors
+    /// As [`Nix::path_info`].
+    pub async fn query(&self, cx: &Cx<'_>, paths: &[StorePath], closure: bool) -> Result<Vec<PathInfo>> {
+        let mut infos = self.nix.path_info(cx, paths, closure).await?;
+        for info in &mut infos {
+            info.local = self.nix.place().readable(info.path.as_path());
+        }
+        Ok(infos)
+    }
+
+    /// Writes the NARs of paths, in order; the bytes that were written.
+    ///
+    /// # Errors
+    /// As [`Nix::dump`].
+    pub async fn fetch(
+        &self,
+        cx: &Cx<'_>,
+        paths: &[StorePath],
+        out: &mut (dyn AsyncWrite + Send + Unpin),
+    ) -> Result<u64> {
+        let mut total = 0;
+        for info in self.nix.path_info(cx, paths, false).await? {
+            total += self.nix.dump(cx, &info, out).await?;
+        }
+        Ok(total)
+    }
+
+    /// Lets the garbage collector have what was built. Twice is fine.
+    ///
+    /// # Errors
+    /// [`crate::codes::ROOT`].
+    pub async fn release(&self, cx: &Cx<'_>, id: &ArtifactId) -> Result<()> {
+        roots::release(&cx.dirs.cache, id).await?;
+        self.held.forget(id);
+        Ok(())
+    }
+}
+
+/// Keeps a path of another machine's store from its garbage collector, for as long as a process there runs.
+async fn hold(
+    cx: &Cx<'_>,
+    remote: &RemoteMachine,
+    path: &StorePath,
+    root: &std::path::Path,
+) -> Box<dyn Send + Sync> {
+    match remote::hold(cx, remote, path, root).await {
+        Ok(process) => Box::new(Mutex::new(process)),
+        Err(error) => {
+            let text = format!("{path} is not held on {}: {error}", remote.machine.host());
+            cx.observer.debug(text);
+            Box::new(())
+        }
+    }
+}
+
+/// This host's own store, found when it is first needed.
+#[derive(Debug, Default)]
+pub struct HostStore {
+    store: OnceCell<BuildStore>,
+    settings: OnceCell<NixSettings>,
+}
+
+impl HostStore {
+    /// The store.
+    ///
+    /// # Errors
+    /// As [`Nix::discover`].
+    pub async fn get(&self, cx: &Cx<'_>) -> Result<&BuildStore> {
+        let find = || async { Ok::<_, Error>(BuildStore::new(Nix::discover(cx).await?)) };
+        self.store.get_or_try_init(find).await
+    }
+
+    /// The Nix of this host.
+    ///
+    /// # Errors
+    /// As [`Nix::discover`].
+    pub async fn nix(&self, cx: &Cx<'_>) -> Result<&Nix> {
+        Ok(self.get(cx).await?.nix())
+    }
+
+    /// Its settings, asked once.
+    ///
+    /// # Errors
+    /// As [`Nix::settings`].
+    pub async fn settings(&self, cx: &Cx<'_>) -> Result<&NixSettings> {
+        let nix = self.nix(cx).await?;
+        self.settings.get_or_try_init(|| nix.settings(cx)).await
+    }
+}

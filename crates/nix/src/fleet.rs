@@ -1,0 +1,333 @@
+//! Machines over ssh as one place to build: the transports `store` and `builders`.
+//!
+//! One machine builds in its own store, and only the image leaves it. Several are given to Nix's own scheduler, over a store
+//! of nixoci's own, which needs no trust of the daemon's.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use futures_util::future::join_all;
+use nixoci_core::artifact::{Artifact, ArtifactId, PathInfo, StorePath};
+use nixoci_core::backend::{Cx, Forecast};
+use nixoci_core::platform::NixSystem;
+use nixoci_core::request::BuildRequest;
+use nixoci_core::{Error, ErrorKind, Result};
+use tokio::io::AsyncWrite;
+use tokio::sync::OnceCell;
+
+use crate::build_store::BuildStore;
+use crate::driver::Nix;
+use crate::machines::Machine;
+use crate::place::{self, Place};
+use crate::settings::{NixSettings, StoreInfo};
+use crate::ssh::SshSession;
+use crate::{codes, remote, ssh};
+
+/// How Nix is made to build on machines.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Over {
+    /// In the store of the one machine that builds for the system.
+    Store,
+    /// By Nix's scheduler, over all machines, into a store of nixoci's.
+    Builders,
+}
+
+/// Some machines, and what was built on them and is still in use.
+#[derive(Debug)]
+pub struct Fleet {
+    machines: Vec<Machine>,
+    session: OnceCell<Arc<SshSession>>,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// By the names of the machines; a scheduler's key has several.
+    stores: HashMap<Vec<String>, Arc<BuildStore>>,
+    owners: HashMap<StorePath, Arc<BuildStore>>,
+}
+
+/// The machines that can be used now, and why the others cannot.
+#[derive(Debug, Default)]
+struct Reached {
+    able: Vec<Machine>,
+    refused: Vec<(String, Error)>,
+}
+
+impl Fleet {
+    /// These machines; nobody is connected to yet.
+    ///
+    /// # Errors
+    /// Two have the same name.
+    pub fn new(machines: Vec<Machine>) -> Result<Fleet> {
+        place::distinct(&machines)?;
+        Ok(Fleet { machines, session: OnceCell::new(), state: Mutex::default() })
+    }
+
+    /// The machines.
+    pub fn machines(&self) -> &[Machine] {
+        &self.machines
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The connections to the machines, none of which is made before it is needed.
+    ///
+    /// # Errors
+    /// As [`SshSession::new`].
+    pub async fn session(&self, cx: &Cx<'_>) -> Result<&Arc<SshSession>> {
+        let hosts = || self.machines.iter().map(ssh::SshHost::from).collect();
+        self.session.get_or_try_init(|| async { SshSession::new(cx, hosts()) }).await
+    }
+
+    /// Asks the machines whose systems nobody has told what their Nix builds for.
+    ///
+    /// # Errors
+    /// Those of connecting, if no machine is left that is known to build for anything.
+    pub async fn learn_systems(&mut self, cx: &Cx<'_>) -> Result<()> {
+        if self.machines.iter().all(|machine| !machine.systems.is_empty()) {
+            return Ok(());
+        }
+        let session = Arc::clone(self.session(cx).await?);
+        let asked = self.machines.iter_mut().filter(|machine| machine.systems.is_empty());
+        let answers = join_all(asked.map(|machine| learn(cx, &session, machine))).await;
+        for error in answers.into_iter().filter_map(Result::err) {
+            if self.machines.iter().all(|machine| machine.systems.is_empty()) {
+                return Err(error);
+            }
+            cx.observer.warn(error.to_string(), error.report().remedies.clone());
+        }
+        Ok(())
+    }
+
+    /// What a machine's store says of itself.
+    ///
+    /// # Errors
+    /// Those of connecting; [`ssh::codes::NO_NIX`].
+    pub async fn ask_store(&self, cx: &Cx<'_>, nix: &Nix, machine: &Machine) -> Result<StoreInfo> {
+        let session = self.session(cx).await?;
+        session.connect(cx, machine.host()).await?;
+        let place = Place::machine(cx, machine.clone(), Arc::clone(session));
+        let info = nix.at(place.clone()).store_info(cx).await;
+        match (info, &place) {
+            (Err(error), Place::Machine(remote)) => Err(remote::explain(cx, remote, error).await),
+            (info, _) => info,
+        }
+    }
+
+    /// How a build for `system` would be done: in a machine's own store where one machine is enough, unless this host has
+    /// binary caches that the machine may not know.
+    pub fn over(&self, system: &NixSystem, own_caches: bool) -> Over {
+        let able = self.machines.iter().filter(|machine| machine.systems.contains(system)).count();
+        if able > 1 || own_caches { Over::Builders } else { Over::Store }
+    }
+
+    /// Builds. A machine that cannot be reached, and one that is lost in the middle, is left out while others are there.
+    ///
+    /// # Errors
+    /// As [`BuildStore::build`].
+    pub async fn build(
+        &self,
+        cx: &Cx<'_>,
+        nix: &Nix,
+        request: &BuildRequest,
+        forecast: &Forecast,
+        over: Over,
+    ) -> Result<Artifact> {
+        let mut lost = Vec::new();
+        loop {
+            let store = self.store(cx, nix, &request.system, over, &lost).await?;
+            let error = match store.build(cx, request, forecast).await {
+                Ok(artifact) => {
+                    self.state().owners.insert(artifact.path.clone(), store);
+                    return Ok(artifact);
+                }
+                Err(error) => error,
+            };
+            // Nix does not move work off a machine that is lost; what is finished is kept.
+            let Some(name) = self.lost(cx, &store, &error).await else { return Err(error) };
+            let text = format!("{name} is lost ({error}): building on without it");
+            cx.observer.warn(text, Vec::new());
+            lost.push(name);
+        }
+    }
+
+    /// What a build would do.
+    ///
+    /// # Errors
+    /// As [`Nix::forecast`]; those of connecting.
+    pub async fn forecast(
+        &self,
+        cx: &Cx<'_>,
+        nix: &Nix,
+        request: &BuildRequest,
+        over: Over,
+    ) -> Result<Forecast> {
+        self.store(cx, nix, &request.system, over, &[]).await?.nix().forecast(cx, request).await
+    }
+
+    /// Whether these paths were built here.
+    pub fn has(&self, paths: &[StorePath]) -> bool {
+        paths.first().is_some_and(|path| self.state().owners.contains_key(path))
+    }
+
+    /// What the stores know about paths that were built there.
+    ///
+    /// # Errors
+    /// As [`BuildStore::query`]; [`codes::GONE`] for a path that was not built here.
+    pub async fn query(&self, cx: &Cx<'_>, paths: &[StorePath], closure: bool) -> Result<Vec<PathInfo>> {
+        self.owner(paths)?.query(cx, paths, closure).await
+    }
+
+    /// Writes the NARs of paths that were built there.
+    ///
+    /// # Errors
+    /// As [`BuildStore::fetch`]; [`codes::GONE`].
+    pub async fn fetch(
+        &self,
+        cx: &Cx<'_>,
+        paths: &[StorePath],
+        out: &mut (dyn AsyncWrite + Send + Unpin),
+    ) -> Result<u64> {
+        self.owner(paths)?.fetch(cx, paths, out).await
+    }
+
+    /// Lets the garbage collectors have what was built.
+    ///
+    /// # Errors
+    /// As [`BuildStore::release`].
+    pub async fn release(&self, cx: &Cx<'_>, id: &ArtifactId) -> Result<()> {
+        let stores: Vec<_> = self.state().stores.values().cloned().collect();
+        for store in stores {
+            store.release(cx, id).await?;
+        }
+        Ok(())
+    }
+
+    /// The store that has the first of these paths. Paths of two stores are never asked for at once.
+    fn owner(&self, paths: &[StorePath]) -> Result<Arc<BuildStore>> {
+        let state = self.state();
+        let owner =
+            paths.first().and_then(|path| state.owners.get(path)).or_else(|| state.stores.values().next());
+        owner.cloned().ok_or_else(|| Error::new(&codes::GONE, "nothing was built on these machines"))
+    }
+
+    /// The store to build in for a system, with a connection to everybody who takes part.
+    async fn store(
+        &self,
+        cx: &Cx<'_>,
+        nix: &Nix,
+        system: &NixSystem,
+        over: Over,
+        without: &[String],
+    ) -> Result<Arc<BuildStore>> {
+        let takes_part = |machine: &&Machine| {
+            let serves = over == Over::Builders || machine.systems.contains(system);
+            serves && !without.iter().any(|name| name == machine.host())
+        };
+        let wanted: Vec<Machine> = self.machines.iter().filter(takes_part).cloned().collect();
+        let reached = self.reach(cx, wanted, system).await?;
+        let names = |machines: &[Machine]| machines.iter().map(|machine| machine.host().to_owned()).collect();
+        let key: Vec<String> = match over {
+            Over::Store => names(&reached[..1]),
+            Over::Builders => names(&reached),
+        };
+        if let Some(store) = self.state().stores.get(&key) {
+            return Ok(Arc::clone(store));
+        }
+        let session = Arc::clone(self.session(cx).await?);
+        let place = match (over, reached.into_iter().next()) {
+            (Over::Store, Some(machine)) => Place::machine(cx, machine, session),
+            _ => {
+                let machines =
+                    self.machines.iter().filter(|machine| key.iter().any(|name| name == machine.host()));
+                Place::private(cx, machines.cloned().collect(), session).await?
+            }
+        };
+        let store = Arc::new(BuildStore::new(nix.at(place)));
+        Ok(Arc::clone(self.state().stores.entry(key).or_insert(store)))
+    }
+
+    /// Connects to everybody at once. At least one of those who are left builds for the system.
+    async fn reach(&self, cx: &Cx<'_>, wanted: Vec<Machine>, system: &NixSystem) -> Result<Vec<Machine>> {
+        let session = self.session(cx).await?;
+        let connected = join_all(wanted.iter().map(|machine| session.connect(cx, machine.host()))).await;
+        let mut reached = Reached::default();
+        for (machine, connected) in wanted.into_iter().zip(connected) {
+            match connected {
+                Ok(()) => reached.able.push(machine),
+                Err(error) if error.kind() == ErrorKind::Interrupted => return Err(error),
+                Err(error) => reached.refused.push((machine.host().to_owned(), error)),
+            }
+        }
+        if reached.able.iter().any(|machine| machine.systems.contains(system)) {
+            for (_, error) in &reached.refused {
+                cx.observer.warn(format!("{error}: building without it"), error.report().remedies.clone());
+            }
+            return Ok(reached.able);
+        }
+        Err(nobody(system, reached.refused))
+    }
+
+    /// Which machine a failed build has lost, if others can do without it.
+    async fn lost(&self, cx: &Cx<'_>, store: &BuildStore, error: &Error) -> Option<String> {
+        let Place::Private(private) = store.nix().place() else { return None };
+        let blames = |machine: &&Machine| {
+            let told = error.report().causes.iter().chain([&error.report().message]);
+            told.clone().any(|text| {
+                text.contains(&format!("ssh-ng://{}", machine.host()))
+                    || text.contains(&format!("'{}'", machine.host()))
+            })
+        };
+        let connection = error.is(&codes::BUILDER) || error.is(&codes::CONNECTION_LOST);
+        if !connection || private.machines.len() < 2 || cx.cancel.is_cancelled() {
+            return None;
+        }
+        if let Some(machine) = private.machines.iter().find(blames) {
+            return Some(machine.host().to_owned());
+        }
+        // Nix names nobody: whoever does not answer any more is it.
+        let session = self.session(cx).await.ok()?;
+        for machine in &private.machines {
+            if !matches!(session.ask(cx, machine.host(), "true").await, Ok(Some(_))) {
+                return Some(machine.host().to_owned());
+            }
+        }
+        None
+    }
+}
+
+/// Asks a machine's Nix what it builds for, and with which features.
+async fn learn(cx: &Cx<'_>, session: &SshSession, machine: &mut Machine) -> Result<()> {
+    let answer = session.ask(cx, machine.host(), &remote::settings_script()).await?;
+    let settings = answer.as_deref().map(NixSettings::parse);
+    let Some(Ok(settings)) = settings else {
+        return Err(remote::no_nix(machine.host()));
+    };
+    machine.systems = std::iter::once(settings.system).chain(settings.extra_platforms).collect();
+    if machine.features.is_empty() {
+        machine.features = settings.system_features;
+    }
+    Ok(())
+}
+
+/// Nobody is left who builds for the system.
+fn nobody(system: &NixSystem, refused: Vec<(String, Error)>) -> Error {
+    let mut refused = refused.into_iter();
+    match (refused.next(), refused.len()) {
+        (Some((_, error)), 0) => error,
+        (Some((_, first)), _) => {
+            let error =
+                Error::new(&codes::BUILDER, format!("no machine that builds for {system} can be used"));
+            std::iter::once(first).chain(refused.map(|(_, error)| error)).fold(error, |error, each| {
+                let remedies = each.report().remedies.clone();
+                let causes = each.report().causes.join(": ");
+                let why = if causes.is_empty() { each.to_string() } else { format!("{each}: {causes}") };
+                remedies.into_iter().take(1).fold(error.because(why), Error::remedy)
+            })
+        }
+        (None, _) => Error::new(&codes::BUILDER, format!("no machine builds for {system}")),
+    }
+}

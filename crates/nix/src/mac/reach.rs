@@ -1,0 +1,86 @@
+//! Whether a Mac's builder can be used, and waking those that sleep.
+
+use std::path::Path;
+use std::time::Duration;
+
+use nixoci_core::backend::Cx;
+use nixoci_core::event::{Event, Stage};
+use nixoci_core::{Error, Remedy, Result, codes as core_codes};
+use tokio::time::{Instant, sleep};
+
+use super::Known;
+use super::codes::ASLEEP;
+use crate::machines::Machine;
+use crate::ssh::SshHost;
+
+/// nix-rosetta-builder takes about ten seconds on a fast machine.
+const BOOT: Duration = Duration::from_secs(90);
+const PAUSE: Duration = Duration::from_millis(500);
+
+/// Why a builder does not answer; nothing if it does, or if asking would start it.
+pub async fn refusal(cx: &Cx<'_>, machine: &Machine) -> Option<Error> {
+    let known = Known::named(machine.host());
+    if known.is_some_and(|known| known.wakes) {
+        return None;
+    }
+    let error = SshHost::from(machine).refusal(cx).await?;
+    Some(match known {
+        Some(known) => known.help(error),
+        None => by_root(machine, error),
+    })
+}
+
+/// Root is who connects, with root's keys and configuration.
+fn by_root(machine: &Machine, error: Error) -> Error {
+    error.remedy(Remedy::command(
+        "see how far ssh gets as root, who connects",
+        format!("sudo {} -v true", SshHost::from(machine).by_hand()),
+    ))
+}
+
+/// Connects until the machine's ssh server speaks. The first connection starts it.
+///
+/// # Errors
+/// [`ASLEEP`] with what was seen last.
+pub(super) async fn wake(cx: &Cx<'_>, machine: &Machine) -> Result<()> {
+    let Some(known) = Known::named(machine.host()).filter(|known| known.wakes) else { return Ok(()) };
+    let host = SshHost::from(machine);
+    let deadline = Instant::now() + BOOT;
+    let mut told = false;
+    loop {
+        let Some(error) = host.refusal(cx).await else { return Ok(()) };
+        if !told {
+            told = true;
+            let text = format!("waking up {}", known.host);
+            cx.observer.observe(Event::Stage { stage: Stage::Provision, system: None, text });
+        }
+        if Instant::now() > deadline {
+            let why = error.report().causes.join(": ");
+            let text = format!("{} did not wake up within {} s", known.host, BOOT.as_secs());
+            return Err(known.help(Error::new(&ASLEEP, text).because(error).because(why)));
+        }
+        tokio::select! {
+            () = sleep(PAUSE) => {}
+            () = cx.cancel.cancelled() => return Err(Error::new(&core_codes::CANCELLED, "waiting was stopped")),
+        }
+    }
+}
+
+/// Nix says that it could not connect to machines, and hides why: we look, as far as one can see from outside.
+pub async fn explain(cx: &Cx<'_>, able: &[&Machine], error: Error) -> Error {
+    if !error.is(&crate::codes::BUILDER) {
+        return error;
+    }
+    for machine in able {
+        let known = Known::named(machine.host());
+        let key = known.and_then(|known| known.public_key).map(Path::new);
+        if let Some(cause) = SshHost::from(*machine).cause(cx, key).await {
+            let cause = error.report().causes.iter().fold(cause, Error::because);
+            return match known {
+                Some(known) => known.help(cause),
+                None => by_root(machine, cause),
+            };
+        }
+    }
+    error
+}

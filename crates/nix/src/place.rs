@@ -1,0 +1,132 @@
+//! Whose store a Nix works in.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use nixoci_core::backend::Cx;
+use nixoci_core::{Error, Result, ResultExt, codes as core_codes};
+
+use crate::machines::Machine;
+use crate::ssh::SshSession;
+
+/// Whose store a Nix works in. Cheap to clone.
+#[derive(Clone, Debug, Default)]
+pub enum Place {
+    /// The one it takes by itself: the daemon's, or its own.
+    #[default]
+    Own,
+    /// Another machine's: what is evaluated here is built there, and stays there.
+    Machine(Arc<RemoteMachine>),
+    /// A directory of nixoci's, which machines build for, as Nix's scheduler distributes it. What they build comes here.
+    Private(Arc<PrivateStore>),
+}
+
+/// A machine whose store is used.
+#[derive(Debug)]
+pub struct RemoteMachine {
+    /// The machine.
+    pub machine: Machine,
+    /// The connection to it.
+    pub session: Arc<SshSession>,
+    pub(crate) uri: String,
+    pub(crate) ssh_options: String,
+}
+
+/// A store of nixoci's own, and who builds for it.
+#[derive(Debug)]
+pub struct PrivateStore {
+    /// The directory that `/nix` is in.
+    pub root: PathBuf,
+    /// The connections to the machines.
+    pub session: Arc<SshSession>,
+    /// Who builds.
+    pub machines: Vec<Machine>,
+    pub(crate) builders: String,
+    pub(crate) ssh_options: String,
+}
+
+impl Place {
+    /// The store of a machine, over this session.
+    pub fn machine(cx: &Cx<'_>, machine: Machine, session: Arc<SshSession>) -> Place {
+        let uri = machine.store_uri();
+        let ssh_options = ssh_options(cx, &session);
+        Place::Machine(Arc::new(RemoteMachine { machine, session, uri, ssh_options }))
+    }
+
+    /// A store in nixoci's cache, which these machines build for.
+    ///
+    /// # Errors
+    /// The directory cannot be made.
+    pub async fn private(cx: &Cx<'_>, machines: Vec<Machine>, session: Arc<SshSession>) -> Result<Place> {
+        let root = cx.dirs.cache.join("store");
+        tokio::fs::create_dir_all(&root)
+            .await
+            .or_error(&core_codes::PROCESS, || format!("{} cannot be made", root.display()))?;
+        let builders = machines.iter().map(Machine::line).collect::<Vec<_>>().join(";");
+        let ssh_options = ssh_options(cx, &session);
+        Ok(Place::Private(Arc::new(PrivateStore { root, session, machines, builders, ssh_options })))
+    }
+
+    /// The machine, in the words of an error; nothing for this one.
+    pub(crate) fn name(&self) -> Option<&str> {
+        match self {
+            Place::Machine(remote) => Some(remote.machine.host()),
+            Place::Own | Place::Private(_) => None,
+        }
+    }
+
+    /// Where a store path of this store can be read without copying, if it can.
+    pub(crate) fn readable(&self, path: &std::path::Path) -> Option<PathBuf> {
+        match self {
+            Place::Own => Some(path.to_owned()),
+            Place::Machine(_) => None,
+            Place::Private(private) => Some(private.root.join(path.strip_prefix("/").unwrap_or(path))),
+        }
+    }
+
+    /// The connections are there before Nix starts, because Nix hides why one fails.
+    ///
+    /// # Errors
+    /// As [`SshSession::connect`].
+    pub(crate) async fn connect(&self, cx: &Cx<'_>) -> Result<()> {
+        match self {
+            Place::Own => Ok(()),
+            Place::Machine(remote) => remote.session.connect(cx, remote.machine.host()).await,
+            Place::Private(private) => {
+                let names =
+                    private.machines.iter().map(|machine| private.session.connect(cx, machine.host()));
+                for connected in futures_util::future::join_all(names).await {
+                    connected?;
+                }
+                Ok(())
+            }
+        }
+    }
+}
+
+/// What Nix is to give ssh: our configuration, and what the user gives it anyway.
+fn ssh_options(cx: &Cx<'_>, session: &SshSession) -> String {
+    let own = format!("-F {}", session.config().display());
+    match cx.host.var("NIX_SSHOPTS") {
+        Some(theirs) => format!("{own} {theirs}"),
+        None => own,
+    }
+}
+
+/// Two machines of one name could not be told apart by ssh.
+///
+/// # Errors
+/// [`core_codes::CONFIG_VALUE`] names them.
+pub fn distinct(machines: &[Machine]) -> Result<()> {
+    let mut names: Vec<&str> = machines.iter().map(Machine::host).collect();
+    names.sort_unstable();
+    match names.windows(2).find(|pair| pair[0] == pair[1]) {
+        Some(pair) => {
+            Err(Error::new(&core_codes::CONFIG_VALUE, format!("two builders are called {}", pair[0]))
+                .because(
+                    "give each a name of its own in ~/.ssh/config (Host NAME, HostName ADDRESS, Port NUMBER)",
+                ))
+        }
+        None => Ok(()),
+    }
+}

@@ -1,0 +1,12 @@
+//! Machines that are reached by ssh: their addresses, the configuration ssh gets, connections, and what stands in the way.
+
+pub mod codes;
+
+mod config;
+mod host;
+mod reach;
+mod rules;
+mod session;
+
+pub use host::SshHost;
+pub use session::SshSession;

@@ -1,0 +1,109 @@
+//! Whether an ssh server answers, asked without a key.
+//!
+//! Nix says no more than "failed to start SSH connection", so we look ourselves: where ssh would connect to, whether anybody
+//! listens there, and whether an ssh server speaks. (QEMU accepts connections before the guest's server is up.)
+
+use std::io::ErrorKind;
+use std::path::Path;
+use std::time::Duration;
+
+use nixoci_core::Error;
+use nixoci_core::backend::Cx;
+use nixoci_core::runner::{Command, output};
+use tokio::io::AsyncReadExt;
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+use super::rules::{diagnose, failure};
+use super::{SshHost, SshSession, codes};
+
+/// A builder on this machine answers at once; another one may need a moment.
+const PATIENCE: Duration = Duration::from_millis(1500);
+
+impl SshHost {
+    /// Why no ssh server answers; nothing if one does, or if only ssh itself can find out (through a jump host, for
+    /// example). A connection wakes up a machine that starts on demand.
+    pub async fn refusal(&self, cx: &Cx<'_>) -> Option<Error> {
+        let (host, port) = self.address(cx).await?;
+        let (code, said) = match timeout(PATIENCE, banner(&host, port)).await {
+            Ok(Ok(true)) => return None,
+            Ok(Ok(false)) => (&codes::NOT_SSH, String::new()),
+            Ok(Err(error)) => {
+                let code = match error.kind() {
+                    ErrorKind::ConnectionRefused => &codes::REFUSED,
+                    ErrorKind::UnexpectedEof | ErrorKind::ConnectionReset => &codes::CLOSED,
+                    _ => &codes::UNREACHABLE,
+                };
+                // That it ended is what the code says.
+                let said =
+                    if error.kind() == ErrorKind::UnexpectedEof { String::new() } else { error.to_string() };
+                (code, said)
+            }
+            Err(_) => (&codes::SILENT, format!("not a word within {:.1} s", PATIENCE.as_secs_f32())),
+        };
+        let place = format!("{host}:{port}");
+        let said = if said.is_empty() { place } else { format!("{place}: {said}") };
+        Some(failure(self, code, &said))
+    }
+
+    /// Why somebody else could not connect who has what we may not read: looks from outside whether the server answers, has
+    /// the expected host key, and would let the owner of the key with this public half in. Nothing if all is well as far as
+    /// can be seen.
+    pub async fn cause(&self, cx: &Cx<'_>, public_key: Option<&Path>) -> Option<Error> {
+        if let Some(error) = self.refusal(cx).await {
+            return Some(error);
+        }
+        let public_key = public_key.filter(|key| cx.host.read(key, 1).is_ok());
+        // A key that nobody has: what matters is how far ssh comes.
+        let expected = SshHost { key: public_key.map(Path::to_owned), ..self.clone() };
+        let session = SshSession::new(cx, vec![expected]).ok()?;
+        let command = session.ssh().args([
+            "-v",
+            "-o",
+            "PreferredAuthentications=publickey",
+            "-o",
+            "IdentityAgent=none",
+        ]);
+        let answer = output(cx.runner, &command.arg(&self.name).arg("true"), cx.cancel).await.ok()?;
+        let said = answer.stderr_text();
+        let error = diagnose(self, &said);
+        let accepted = said.contains("Server accepts key");
+        match error.code() {
+            // Nobody but the owner of the key can log in; whether that would do is what we wanted to know.
+            code if code == codes::KEY_REFUSED.id || code == codes::KEY_UNREADABLE.id => {
+                (public_key.is_some() && !accepted)
+                    .then(|| failure(self, &codes::KEY_REFUSED, "it does not know the key"))
+            }
+            code if code == codes::HOST_KEY_CHANGED.id || code == codes::HOST_KEY_UNKNOWN.id => Some(error),
+            _ => None,
+        }
+    }
+
+    /// Where ssh would connect to. Without ssh, or through another machine, nobody can tell.
+    async fn address(&self, cx: &Cx<'_>) -> Option<(String, u16)> {
+        let ssh = Command::new("ssh").arg("-G");
+        let ssh = match self.port {
+            Some(port) => ssh.arg("-p").arg(port.to_string()),
+            None => ssh,
+        };
+        let answer = output(cx.runner, &ssh.arg(self.destination()), cx.cancel).await.ok()?;
+        let text = answer.stdout_text();
+        let value = |key: &str| {
+            let mut pairs = text.lines().filter_map(|line| line.split_once(' '));
+            pairs.find(|(name, _)| *name == key).map(|(_, value)| value)
+        };
+        let direct = |name: &str| value(name).is_none_or(|value| value == "none");
+        if !answer.exit.success() || !direct("proxyjump") || !direct("proxycommand") {
+            return None;
+        }
+        Some((value("hostname")?.to_owned(), value("port")?.parse().ok()?))
+    }
+}
+
+/// Whether what listens there begins as an ssh server does.
+async fn banner(host: &str, port: u16) -> std::io::Result<bool> {
+    let mut stream = TcpStream::connect((host, port)).await?;
+    let mut banner = [0; 4];
+    stream.read_exact(&mut banner).await?;
+    Ok(&banner == b"SSH-")
+}

@@ -1,0 +1,186 @@
+//! Connections to machines, one each, which everything that is done there shares.
+//!
+//! The first ssh to a machine is its master: it authenticates (a hardware key is touched once), and every later ssh that
+//! reads the same configuration, Nix's own included, goes through it. The master is a child of ours as any other: it ends
+//! when the session is dropped, and when nixoci is killed.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use nixoci_core::backend::Cx;
+use nixoci_core::runner::{Command, GRACE, Process, output, quote};
+use nixoci_core::{Error, Result, ResultExt, codes as core_codes};
+use tempfile::TempDir;
+use tokio::io::AsyncReadExt;
+use tokio::sync::{Mutex, OnceCell};
+use tokio::time::timeout;
+
+use super::rules::{diagnose, failure};
+use super::{SshHost, codes, config};
+
+/// ssh gives up by itself after ten seconds (ConnectTimeout) in most cases, but not in all.
+const CONNECT: Duration = Duration::from_secs(20);
+/// What a master prints once it is there for others.
+const READY: &[u8] = b"ready";
+
+/// Connections to some machines.
+pub struct SshSession {
+    hosts: Vec<SshHost>,
+    dir: TempDir,
+    masters: HashMap<String, OnceCell<Master>>,
+    _guard: Box<dyn Send + Sync>,
+}
+
+/// A running ssh, ended when dropped.
+struct Master(
+    #[expect(dead_code, reason = "it is held for as long as it shall run")] Mutex<Box<dyn Process>>,
+);
+
+impl fmt::Debug for SshSession {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SshSession").field("hosts", &self.hosts).finish_non_exhaustive()
+    }
+}
+
+impl SshSession {
+    /// Writes the configuration for these machines; connects to none of them yet. Their names must differ.
+    ///
+    /// # Errors
+    /// As [`SshHost::check`]; [`nixoci_core::codes::PROCESS`] if the files cannot be written.
+    pub fn new(cx: &Cx<'_>, hosts: Vec<SshHost>) -> Result<Arc<SshSession>> {
+        hosts.iter().try_for_each(SshHost::check)?;
+        let failed = || "the files for ssh cannot be written in /tmp";
+        // Sockets have short names: $TMPDIR on a Mac would leave no room. Nix splits its ssh options at spaces.
+        let dir = tempfile::Builder::new()
+            .prefix("nixoci-ssh-")
+            .tempdir_in("/tmp")
+            .or_error(&core_codes::PROCESS, failed)?;
+        let guard = cx.temporary.guard(dir.path());
+        for (name, text) in
+            [("config", config::config(dir.path(), &hosts)), ("known_hosts", config::known_hosts(&hosts))]
+        {
+            std::fs::write(dir.path().join(name), text).or_error(&core_codes::PROCESS, failed)?;
+        }
+        let masters = hosts.iter().map(|host| (host.name.clone(), OnceCell::new())).collect();
+        Ok(Arc::new(SshSession { hosts, dir, masters, _guard: guard }))
+    }
+
+    /// The configuration file.
+    pub fn config(&self) -> PathBuf {
+        self.dir.path().join("config")
+    }
+
+    /// The directory with everything of this session.
+    pub fn dir(&self) -> &Path {
+        self.dir.path()
+    }
+
+    /// The machines.
+    pub fn hosts(&self) -> &[SshHost] {
+        &self.hosts
+    }
+
+    fn host(&self, name: &str) -> Result<&SshHost> {
+        let found = self.hosts.iter().find(|host| host.name == name);
+        found.ok_or_else(|| Error::new(&core_codes::BUG, format!("{name} is not in this session")))
+    }
+
+    /// Connects to a machine, unless that was done before.
+    ///
+    /// # Errors
+    /// The codes of this module, each with what to do.
+    pub async fn connect(&self, cx: &Cx<'_>, name: &str) -> Result<()> {
+        let host = self.host(name)?;
+        let Some(master) = self.masters.get(name) else { return Ok(()) };
+        master.get_or_try_init(|| self.master(cx, host)).await.map(drop)
+    }
+
+    async fn master(&self, cx: &Cx<'_>, host: &SshHost) -> Result<Master> {
+        if let Some(key) = &host.key
+            && let Err(error) = tokio::fs::File::open(key).await
+        {
+            let said = format!("{}: {error}", key.display());
+            let code = match error.kind() {
+                std::io::ErrorKind::PermissionDenied => &codes::KEY_UNREADABLE,
+                _ => &codes::KEY_REFUSED,
+            };
+            return Err(failure(host, code, &said));
+        }
+        let command = self
+            .ssh()
+            .args(["-M", "-N", "-o", "ControlPersist=no", "-o", "PermitLocalCommand=yes"])
+            .args(["-o", "LocalCommand=echo ready"])
+            .arg(&host.name);
+        let mut process = cx.runner.spawn(&command).await?;
+        let (stdout, stderr) = (process.take_stdout(), process.take_stderr());
+        let ready = async {
+            let mut said = [0; READY.len()];
+            match stdout {
+                Some(mut stdout) => stdout.read_exact(&mut said).await.is_ok() && said == READY,
+                None => false,
+            }
+        };
+        let ready = tokio::select! {
+            ready = timeout(CONNECT, ready) => ready,
+            () = cx.cancel.cancelled() => {
+                process.stop(GRACE).await?;
+                return Err(Error::new(&core_codes::CANCELLED, "connecting was stopped"));
+            }
+        };
+        match ready {
+            Ok(true) => {
+                drain(stderr);
+                Ok(Master(Mutex::new(process)))
+            }
+            Ok(false) => {
+                let said = last_words(stderr).await;
+                process.stop(GRACE).await?;
+                Err(diagnose(host, &said))
+            }
+            Err(_) => {
+                process.stop(GRACE).await?;
+                let said = format!("no connection within {} s", CONNECT.as_secs());
+                Err(failure(host, &codes::SILENT, &said))
+            }
+        }
+    }
+
+    /// ssh with this session's configuration.
+    pub(crate) fn ssh(&self) -> Command {
+        Command::new("ssh").arg("-F").arg(self.config())
+    }
+
+    /// The command that runs a script of a POSIX shell on a machine, whatever shell its account has.
+    pub fn script(&self, name: &str, script: &str) -> Command {
+        self.ssh().arg(name).arg(format!("exec sh -c {}", quote(script.as_ref())))
+    }
+
+    /// Runs a script on a machine; what it printed, if it succeeded.
+    ///
+    /// # Errors
+    /// As [`SshSession::connect`]; those of starting a process.
+    pub async fn ask(&self, cx: &Cx<'_>, name: &str, script: &str) -> Result<Option<String>> {
+        self.connect(cx, name).await?;
+        let answer = output(cx.runner, &self.script(name, script), cx.cancel).await?;
+        Ok(answer.exit.success().then(|| answer.stdout_text()))
+    }
+}
+
+/// A master that talks must not fill its pipe.
+fn drain(stderr: Option<nixoci_core::runner::Stream>) {
+    if let Some(mut stderr) = stderr {
+        tokio::spawn(async move { tokio::io::copy(&mut stderr, &mut tokio::io::sink()).await });
+    }
+}
+
+async fn last_words(stderr: Option<nixoci_core::runner::Stream>) -> String {
+    const LIMIT: u64 = 64 << 10;
+    let mut said = Vec::new();
+    if let Some(stderr) = stderr {
+        let _ = timeout(GRACE, stderr.take(LIMIT).read_to_end(&mut said)).await;
+    }
+    String::from_utf8_lossy(&said).into_owned()
+}
