@@ -130,6 +130,91 @@ fn a_mac_builds_nothing_for_linux_but_on_its_builders() {
     }
 }
 
+/// A command that builds on a machine something that nobody built before, with this as its script, and prints its path.
+/// `store` may have parameters.
+fn build_there(store: &str, script: &str) -> String {
+    format!(
+        "cd $(mktemp -d); cat > x.nix <<'END'\n\
+         {{ salt, system ? \"x86_64-linux\" }}: derivation {{ name = \"x\"; inherit salt system; builder = \"/bin/sh\"; \
+         args = [ \"-c\" ''{script}'' ]; }}\n\
+         END\n\
+         nix --extra-experimental-features nix-command build --no-link --print-out-paths --store 'ssh-ng://{store}' \
+         --eval-store auto -f x.nix --argstr salt $(date +%s%N)"
+    )
+}
+
+/// Where cat has its Nix.
+const CATS_NIX: &str = "cat?remote-program=/nix/var/nix/profiles/default/bin/nix-daemon";
+
+/// What a script said on stderr, which has to fail.
+fn refusal(flags: &[&str], script: &str) -> String {
+    let output = sh(flags, script);
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(!output.status.success(), "{flags:?} {script}\n{said}");
+    said
+}
+
+#[test]
+#[ignore = "needs the lab: cargo xtask test"]
+fn a_fleet_builds_over_ssh_for_whoever_has_its_key() {
+    for (machine, nix, user) in [
+        ("mac", "2.26", "alice"),
+        ("mac", "2.34", "alice"),
+        ("mac", "2.34", "root"),
+        ("linux", "2.34", "alice"),
+    ] {
+        let flags = ["--as", machine, "--nix", nix, "--user", user, "--with", "fleet"];
+        for store in ["ant", "bee"] {
+            // Nothing comes back: what was built is where it was built.
+            let script = format!(
+                "out=$({}); test ! -e $out; nix --extra-experimental-features nix-command store cat --store \
+                 'ssh-ng://{store}' $out",
+                build_there(store, "echo built > $out")
+            );
+            assert_eq!(out(&flags, &script), "built\n");
+        }
+    }
+    let flags = ["--as", "mac", "--user", "alice", "--with", "fleet"];
+    let arm64 = build_there("bee", "echo for arm64 > $out").replace("x86_64-linux", "aarch64-linux");
+    assert!(out(&flags, &arm64).starts_with("/nix/store/"));
+    let refused = refusal(&flags, &arm64.replace("//bee", "//ant"));
+    assert!(refused.contains("aarch64-linux"), "{refused}");
+
+    let trusted = out(
+        &flags,
+        "for m in ant bee; do nix --extra-experimental-features nix-command store info --store ssh-ng://$m; done 2>&1 \
+         | grep Trusted",
+    );
+    assert_eq!(trusted, "Trusted: 0\nTrusted: 1\n");
+    let home = out(&flags, "stat -c '%a %U' ~/.ssh ~/.ssh/id_ed25519; ls -A /etc/nix");
+    assert_eq!(home, "700 alice\n600 alice\nnix.conf\n");
+    assert!(!sh(&["--with", "fleet", "--user", "mallory"], "ssh -o BatchMode=yes ant").status.success());
+    assert!(!sh(&["--user", "alice"], "ssh -o BatchMode=yes ant").status.success());
+}
+
+#[test]
+#[ignore = "needs the lab: cargo xtask test"]
+fn cat_hides_its_nix_and_its_disk_is_small() {
+    let flags = ["--as", "mac", "--user", "alice", "--with", "fleet"];
+    let hidden = refusal(&flags, &build_there("cat", "echo > $out"));
+    assert!(hidden.contains("nix-daemon: not found"), "{hidden}");
+    // Not into its output: Nix keeps what a failed build put there until somebody collects garbage.
+    let flood = "x=0123456789abcdef; for i in 1 2 3 4 5 6 7 8 9 10 11 12; do x=$x$x; done; while echo $x; do :; done > big";
+    let full = refusal(&flags, &build_there(CATS_NIX, &format!("{flood}; exit 1")));
+    assert!(full.contains("No space left on device"), "{full}");
+    // What failed is gone: this is the only test of the lab's own that uses cat.
+    assert!(out(&flags, &build_there(CATS_NIX, "echo > $out")).starts_with("/nix/store/"));
+}
+
+#[test]
+#[ignore = "needs the lab: cargo xtask test"]
+fn sudo_is_real_and_alice_has_no_rule() {
+    for flags in [["--as", "mac", "--user", "alice"], ["--as", "linux", "--user", "alice"]] {
+        assert!(refusal(&flags, "sudo -n true").contains("a password is required"));
+    }
+    assert_eq!(out(&[], "sudo -n id -u 2>&1"), "0\n");
+}
+
 #[test]
 #[ignore = "needs the lab: cargo xtask test"]
 fn examples_build_alike_and_run_everywhere() {

@@ -18,6 +18,7 @@ use signal_hook::iterator::Signals;
 use super::cache::{Cache, recipe};
 use super::containerd::{self, Containerd};
 use super::docker::Docker;
+use super::fleet;
 use super::host_root::{Nix, pid_file};
 use super::mac::Mac;
 use super::nixconf::Flavour;
@@ -88,6 +89,8 @@ pub(crate) enum With {
     LinuxBuilder,
     /// On a Mac: nix-rosetta-builder, for aarch64-linux and x86_64-linux
     RosettaBuilder,
+    /// Three Linux machines, `ssh ant`, `ssh bee` and `ssh cat`, for root and alice
+    Fleet,
 }
 
 impl With {
@@ -98,7 +101,7 @@ impl With {
             Self::Kind => "/lab/doubles/kind",
             Self::K3d => "/lab/doubles/k3d",
             Self::Minikube => "/lab/doubles/minikube",
-            Self::LinuxBuilder | Self::RosettaBuilder => return None,
+            Self::LinuxBuilder | Self::RosettaBuilder | Self::Fleet => return None,
         })
     }
 }
@@ -249,14 +252,17 @@ fn command(args: &Exec, program: Option<&str>, here: Option<&Path>) -> Result<Co
 /// What `enter.sh` is to bind where: `SOURCE:TARGET,...`.
 fn binds(args: &Exec) -> String {
     let has = |what: Without| !args.without.contains(&what);
+    let with = |what: With| args.with.contains(&what);
     let daemon = has(Without::NixDaemon) && has(Without::Nix);
     let mut binds = match args.machine {
         Machine::Linux => Flavour { arm64: args.arm64, flakes: has(Without::Flakes) }.binds(daemon),
         Machine::Mac => {
-            let with = |what: With| args.with.contains(&what);
             Mac { linux: with(With::LinuxBuilder), rosetta: with(With::RosettaBuilder) }.binds(daemon)
         }
     };
+    if with(With::Fleet) {
+        binds.extend(fleet::binds());
+    }
     if has(Without::Docker) {
         let lab = format!("/lab/docker/{}", args.docker.version());
         binds.push(format!("{lab}/sock:/lab/now/docker/sock"));

@@ -5,11 +5,10 @@ use std::fs;
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 
-use super::builder::Builder;
+use super::builder;
 use super::host_root::socket_directory;
 use super::mounts::Root;
 use super::nixconf::COMMON;
@@ -70,7 +69,7 @@ impl Mac {
     fn machines(self, state: &State) -> Result<String> {
         let mut lines = String::new();
         if self.linux {
-            let key = fs::read_to_string(Builder::Linux.keys(state).join("host.base64"))?;
+            let key = fs::read_to_string(builder::LINUX.keys(state).join("host.base64"))?;
             lines.push_str(&format!(
                 "ssh-ng://builder@linux-builder x86_64-linux /etc/nix/builder_ed25519 2 1 kvm,benchmark,big-parallel - {key}\n"
             ));
@@ -88,7 +87,7 @@ impl Mac {
         root.write(&file("nix/nix.conf"), &nix_conf(), 0o644)?;
         root.directory(file("ssh_config.d"))?;
         if self.linux {
-            let keys = Builder::Linux.keys(state);
+            let keys = builder::LINUX.keys(state);
             let read = |name: &str| fs::read_to_string(keys.join(name));
             root.write(&file("nix/builder_ed25519"), &read("client")?, 0o600)?;
             root.write(&file("nix/builder_ed25519.pub"), &read("client.pub")?, 0o644)?;
@@ -131,7 +130,7 @@ fn linux_ssh_config() -> String {
     format!(
         "Host linux-builder\n  User builder\n  Hostname localhost\n  HostKeyAlias linux-builder\n  Port {}\n  \
          IdentityFile /etc/nix/builder_ed25519\n",
-        Builder::Linux.port()
+        builder::LINUX.port
     )
 }
 
@@ -141,16 +140,13 @@ fn rosetta_ssh_config() -> String {
         "Host \"rosetta-builder\"\n  GlobalKnownHostsFile {ROSETTA}/ssh_known_hosts\n  Hostname localhost\n  \
          HostKeyAlias \"rosetta-builder-key\"\n  Port {}\n  StrictHostKeyChecking yes\n  User builder\n  \
          IdentityFile {ROSETTA}/ssh_user_ed25519_key\n",
-        Builder::Rosetta.port()
+        builder::ROSETTA.port
     )
 }
 
 /// Puts everything in place that commands on a Mac may find.
 pub(crate) fn prepare(root: &Root, state: &State) -> Result<()> {
-    for builder in Builder::ALL {
-        wait_for_keys(builder, state)?;
-    }
-    let keys = Builder::Rosetta.keys(state);
+    let keys = builder::ROSETTA.keys(state);
     let file = |name: &str| format!("/lab/mac/rosetta-builder/{name}");
     root.directory(ROSETTA)?;
     root.write(&file("ssh_user_ed25519_key"), &fs::read_to_string(keys.join("client"))?, 0o600)?;
@@ -162,16 +158,4 @@ pub(crate) fn prepare(root: &Root, state: &State) -> Result<()> {
 /// The daemons, one for each set of builders.
 pub(crate) fn daemons() -> Result<Vec<Child>> {
     Mac::ALL.into_iter().map(Mac::daemon).collect()
-}
-
-/// A builder that answers has its keys.
-fn wait_for_keys(builder: Builder, state: &State) -> Result<()> {
-    let deadline = Instant::now() + Duration::from_secs(30);
-    while !builder.answers() {
-        if Instant::now() > deadline {
-            bail!("{} does not answer\n{}", builder.name(), crate::sh::tail(&state.log(builder.name()), 15));
-        }
-        std::thread::sleep(Duration::from_millis(20));
-    }
-    Ok(())
 }

@@ -6,6 +6,7 @@ pub(crate) mod cache;
 mod containerd;
 mod docker;
 mod exec;
+mod fleet;
 mod guard;
 pub(crate) mod host;
 mod host_root;
@@ -26,7 +27,6 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 
-use self::builder::Builder;
 use self::cache::Cache;
 use self::containerd::Containerd;
 use self::docker::Docker;
@@ -95,7 +95,7 @@ pub(crate) fn run(command: &Lab) -> Result<i32> {
         Lab::Host { machine, version, state } => {
             host_root::run(&State::at(state.clone()), Machine::parse(machine)?, Nix::parse(version)?)?;
         }
-        Lab::Builder { name, state } => builder::run(&State::at(state.clone()), Builder::parse(name)?)?,
+        Lab::Builder { name, state } => builder::run(&State::at(state.clone()), builder::parse(name)?)?,
         Lab::Docker { version, state } => docker::run(&State::at(state.clone()), Docker::parse(version)?)?,
         Lab::Containerd { version, state } => {
             containerd::run(&State::at(state.clone()), Containerd::parse(version)?)?;
@@ -234,8 +234,8 @@ fn status() -> Result<i32> {
             Err(_) => println!("{name}: not there at the moment"),
         }
     }
-    for builder in Builder::ALL {
-        println!("{}: port {} in the lab's network", builder.name(), builder.port());
+    for builder in builder::all() {
+        println!("{}: port {} in the lab's network", builder.name, builder.port);
     }
     println!("state: {}", state.dir().display());
     Ok(0)
