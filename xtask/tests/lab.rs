@@ -208,6 +208,80 @@ fn cat_hides_its_nix_and_its_disk_is_small() {
 
 #[test]
 #[ignore = "needs the lab: cargo xtask test"]
+fn ways_to_bee_that_something_is_wrong_with() {
+    let flags = ["--as", "mac", "--user", "alice", "--with", "trouble"];
+    let slow = format!(
+        "out=$({}); nix --extra-experimental-features nix-command store cat --store ssh-ng://slow $out",
+        build_there("slow", "echo from afar > $out")
+    );
+    assert_eq!(out(&flags, &slow), "from afar\n");
+    // A megabyte comes whole over the slow line, and not over one that is cut.
+    let much = "x=0123456789abcdef; for i in 1 2 3 4 5 6 7 8 9 10 11 12; do x=$x$x; done; \
+                for i in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16; do echo $x; done > $out";
+    let script = format!(
+        "out=$({}); cat='nix --extra-experimental-features nix-command store cat'; $cat --store ssh-ng://slow $out | wc -c; \
+         $cat --store ssh-ng://cut $out",
+        build_there("cut", much)
+    );
+    let cut = sh(&flags, &script);
+    let said = String::from_utf8_lossy(&cut.stderr);
+    assert!(!cut.status.success() && cut.stdout.starts_with(b"1048592\n"), "{said}");
+
+    let ssh = |host: &str| refusal(&flags, &format!("timeout 10 ssh -o BatchMode=yes {host} true"));
+    for (host, why) in [
+        ("closed", "Connection "),
+        ("-v web", "HTTP/1.0 400 Bad Request"),
+        ("impostor", "REMOTE HOST IDENTIFICATION HAS CHANGED"),
+        ("refused", "Permission denied (publickey)"),
+        ("nobody-home", "Connection refused"),
+    ] {
+        let said = ssh(host);
+        assert!(said.contains(why), "{host}: {said}");
+    }
+    let silent = sh(&flags, "timeout 1 ssh -o BatchMode=yes silent true");
+    assert_eq!(silent.status.code(), Some(124), "{}", String::from_utf8_lossy(&silent.stderr));
+    // Behind the other host key is bee, for those who do not look.
+    let careless =
+        "ssh -o BatchMode=yes -o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null impostor whoami";
+    assert_eq!(out(&flags, careless), "builder\n");
+}
+
+#[test]
+#[ignore = "needs the lab: cargo xtask test"]
+fn a_builder_on_demand_boots_when_somebody_connects() {
+    let flags = ["--as", "mac", "--with", "rosetta-on-demand"];
+    let log = "cat /lab/mac/rosetta-on-demand/log";
+    let asleep = || {
+        let deadline = Instant::now() + Duration::from_secs(20);
+        while !sh(&flags, "test ! -e /lab/mac/rosetta-on-demand/awake").status.success() {
+            assert!(Instant::now() < deadline, "it does not fall asleep");
+            std::thread::sleep(Duration::from_millis(100));
+        }
+    };
+    asleep();
+    let before = out(&flags, log).lines().count();
+    let ssh = "ssh -o BatchMode=yes rosetta-builder true";
+    let first = refusal(&flags, ssh);
+    assert!(first.contains("Connection "), "{first}");
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while !sh(&flags, ssh).status.success() {
+        assert!(Instant::now() < deadline, "it does not boot");
+    }
+    // Awake, it builds: the first build found it asleep.
+    let built = format!(
+        "cd $(mktemp -d); {BUILD} --impure --no-link --print-out-paths --expr \
+         'derivation {{ name = \"x\"; system = \"aarch64-linux\"; builder = \"/bin/sh\"; args = [ \"-c\" \"echo > $out\" ]; \
+         salt = toString builtins.currentTime; }}'"
+    );
+    let alice = ["--as", "mac", "--with", "rosetta-on-demand", "--user", "alice"];
+    assert!(out(&alice, &built).starts_with("/nix/store/"));
+    assert_eq!(out(&flags, log).lines().count(), before + 1, "one boot");
+    asleep();
+    assert!(out(&["--as", "mac"], log).starts_with("boot 1\n"), "every Mac sees the log");
+}
+
+#[test]
+#[ignore = "needs the lab: cargo xtask test"]
 fn sudo_is_real_and_alice_has_no_rule() {
     for flags in [["--as", "mac", "--user", "alice"], ["--as", "linux", "--user", "alice"]] {
         assert!(refusal(&flags, "sudo -n true").contains("a password is required"));

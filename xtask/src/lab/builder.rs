@@ -39,6 +39,8 @@ pub(crate) struct Builder {
     on_path: bool,
     /// How much its store and its `/tmp` hold together, where that is not as much as the disk does.
     space: Option<&'static str>,
+    /// A port where it answers with another host key.
+    impostor: Option<u16>,
 }
 
 /// One with nothing special about it.
@@ -53,7 +55,11 @@ const PLAIN: Builder = Builder {
     build_uid: 0,
     on_path: true,
     space: None,
+    impostor: None,
 };
+
+/// Where bee is somebody else.
+pub(crate) const BEES_IMPOSTOR: u16 = 32302;
 
 /// What the builders of a Mac claim to have.
 const MAC_FEATURES: &str = "kvm benchmark big-parallel nixos-test";
@@ -88,6 +94,7 @@ pub(crate) static FLEET: [Builder; 3] = [
         port: 32202,
         extra_platforms: "aarch64-linux",
         features: "benchmark big-parallel kvm",
+        impostor: Some(BEES_IMPOSTOR),
         build_uid: 36_300,
         ..PLAIN
     },
@@ -158,19 +165,25 @@ impl Builder {
         )
     }
 
-    fn sshd_config(&self) -> String {
-        // Penalties would turn one test's refusals into another's.
-        format!(
-            "Port {}\nListenAddress 127.0.0.1\nHostKey {KEYS}/host\nAuthorizedKeysFile {CLIENTS}/client.pub\nUsePAM no\n\
-             StrictModes no\nPasswordAuthentication no\nPerSourcePenalties no\nPidFile none\n",
-            self.port
-        )
+    /// The ports of its sshd, each with the name of its host key.
+    fn ports(&self) -> impl Iterator<Item = (u16, &'static str)> {
+        [(self.port, "host")].into_iter().chain(self.impostor.map(|port| (port, "impostor")))
     }
 
     /// The directory of its programs.
     fn programs(&self) -> &'static str {
         if self.on_path { "/usr/bin" } else { ASIDE }
     }
+}
+
+/// Settings of an sshd, and where they are.
+fn sshd_config(port: u16, key: &str) -> (String, String) {
+    // Penalties would turn one test's refusals into another's.
+    let text = format!(
+        "Port {port}\nListenAddress 127.0.0.1\nHostKey {KEYS}/{key}\nAuthorizedKeysFile {CLIENTS}/client.pub\nUsePAM no\n\
+         StrictModes no\nPasswordAuthentication no\nKbdInteractiveAuthentication no\nPerSourcePenalties no\nPidFile none\n"
+    );
+    (format!("/etc/ssh/lab_{key}_config"), text)
 }
 
 fn keys(state: &State, machine: &str) -> PathBuf {
@@ -180,7 +193,7 @@ fn keys(state: &State, machine: &str) -> PathBuf {
 /// Turns this process into the keeper of a builder.
 pub(crate) fn run(state: &State, builder: &Builder) -> Result<()> {
     put_together(state, builder)?.enter()?;
-    for key in ["client", "host"] {
+    for key in ["client"].into_iter().chain(builder.ports().map(|(_, key)| key)) {
         let file = Path::new(KEYS).join(key);
         let mut keygen = Command::new("/usr/bin/ssh-keygen");
         keygen.args(["-q", "-t", "ed25519", "-N", "", "-C", &format!("{key}@{}", builder.name), "-f"]);
@@ -191,8 +204,11 @@ pub(crate) fn run(state: &State, builder: &Builder) -> Result<()> {
     sh::quiet(Command::new("/bin/sh").args(["-c", &encode]))?;
     sh::quiet(Command::new("/usr/sbin/ip").args(["link", "set", "lo", "up"]).env_clear())?;
     let daemon = start(&format!("{}/nix-daemon", builder.programs()), &[])?;
-    let sshd = start("/usr/sbin/sshd", &["-D", "-e", "-f", "/etc/ssh/lab_sshd_config"])?;
-    watch(&mut [daemon, sshd])
+    let mut daemons = vec![daemon];
+    for (port, key) in builder.ports() {
+        daemons.push(start("/usr/sbin/sshd", &["-D", "-e", "-f", &sshd_config(port, key).0])?);
+    }
+    watch(&mut daemons)
 }
 
 fn put_together(state: &State, builder: &Builder) -> Result<Root> {
@@ -223,7 +239,10 @@ fn put_together(state: &State, builder: &Builder) -> Result<Root> {
     // Neither a password nor a locked account.
     root.append("/etc/shadow", "builder:*:20000:0:99999:7:::\n")?;
     root.write("/etc/nix/nix.conf", &builder.nix_conf(), 0o644)?;
-    root.write("/etc/ssh/lab_sshd_config", &builder.sshd_config(), 0o644)?;
+    for (port, key) in builder.ports() {
+        let (file, text) = sshd_config(port, key);
+        root.write(&file, &text, 0o644)?;
+    }
     if !builder.on_path {
         set_nix_aside(&root)?;
     }

@@ -18,9 +18,9 @@ use signal_hook::iterator::Signals;
 use super::cache::{Cache, recipe};
 use super::containerd::{self, Containerd};
 use super::docker::Docker;
-use super::fleet;
+use super::fleet::Fleet;
 use super::host_root::{Nix, pid_file};
-use super::mac::Mac;
+use super::mac::{Mac, Rosetta};
 use super::nixconf::Flavour;
 use super::state::State;
 use crate::workspace;
@@ -91,6 +91,10 @@ pub(crate) enum With {
     RosettaBuilder,
     /// Three Linux machines, `ssh ant`, `ssh bee` and `ssh cat`, for root and alice
     Fleet,
+    /// The fleet, and ways to it that something is wrong with: `ssh slow`, `cut`, `silent`, `closed`, `web`, `impostor`, `refused`, `nobody-home`
+    Trouble,
+    /// On a Mac: nix-rosetta-builder with `onDemand`, which sleeps until somebody connects
+    RosettaOnDemand,
 }
 
 impl With {
@@ -101,7 +105,11 @@ impl With {
             Self::Kind => "/lab/doubles/kind",
             Self::K3d => "/lab/doubles/k3d",
             Self::Minikube => "/lab/doubles/minikube",
-            Self::LinuxBuilder | Self::RosettaBuilder | Self::Fleet => return None,
+            Self::LinuxBuilder
+            | Self::RosettaBuilder
+            | Self::RosettaOnDemand
+            | Self::Fleet
+            | Self::Trouble => return None,
         })
     }
 }
@@ -257,11 +265,18 @@ fn binds(args: &Exec) -> String {
     let mut binds = match args.machine {
         Machine::Linux => Flavour { arm64: args.arm64, flakes: has(Without::Flakes) }.binds(daemon),
         Machine::Mac => {
-            Mac { linux: with(With::LinuxBuilder), rosetta: with(With::RosettaBuilder) }.binds(daemon)
+            let rosetta = match (with(With::RosettaOnDemand), with(With::RosettaBuilder)) {
+                (true, _) => Rosetta::OnDemand,
+                (false, true) => Rosetta::Running,
+                (false, false) => Rosetta::Missing,
+            };
+            Mac { linux: with(With::LinuxBuilder), rosetta }.binds(daemon)
         }
     };
-    if with(With::Fleet) {
-        binds.extend(fleet::binds());
+    if with(With::Trouble) {
+        binds.extend(Fleet::Trouble.binds());
+    } else if with(With::Fleet) {
+        binds.extend(Fleet::Machines.binds());
     }
     if has(Without::Docker) {
         let lab = format!("/lab/docker/{}", args.docker.version());

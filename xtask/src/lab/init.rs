@@ -21,6 +21,7 @@ use super::docker::Docker;
 use super::exec::Machine;
 use super::host_root::{self, Nix};
 use super::state::State;
+use super::trouble;
 
 pub(crate) fn run(state: &State) -> Result<()> {
     // /proc is still the machine's: it says who we are to the machine.
@@ -54,6 +55,7 @@ pub(crate) fn run(state: &State) -> Result<()> {
     for builder in builder::all() {
         begin(builder.name.to_owned(), &["builder", builder.name])?;
     }
+    begin("trouble".to_owned(), &["trouble"])?;
     for (machine, nix) in hosts() {
         begin(host_root::name(machine, nix), &["host", machine.name(), nix.version()])?;
     }
@@ -107,6 +109,8 @@ fn wait_until_ready(state: &State) -> Result<()> {
     for builder in builder::all() {
         waiting.push((builder.name.to_owned(), Box::new(move || builder.answers())));
     }
+    let trouble = state.clone();
+    waiting.push(("trouble".to_owned(), Box::new(move || trouble::ready(&trouble))));
     for (machine, nix) in hosts() {
         let pid = state.live(&host_root::pid_file(machine, nix));
         let ready = move || fs::metadata(&pid).is_ok_and(|file| file.len() > 0);

@@ -13,31 +13,42 @@ use super::host_root::socket_directory;
 use super::mounts::Root;
 use super::nixconf::COMMON;
 use super::state::State;
+use super::trouble;
 
 /// A Mac with some of the builders.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Mac {
     pub(crate) linux: bool,
-    pub(crate) rosetta: bool,
+    pub(crate) rosetta: Rosetta,
+}
+
+/// How a Mac has nix-rosetta-builder.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Rosetta {
+    Missing,
+    /// It runs all the time.
+    Running,
+    /// It runs while it is used: `onDemand`.
+    OnDemand,
 }
 
 /// Where nix-rosetta-builder keeps its keys.
 const ROSETTA: &str = "/var/lib/rosetta-builder";
 
 impl Mac {
-    const ALL: [Self; 4] = [
-        Self { linux: false, rosetta: false },
-        Self { linux: true, rosetta: false },
-        Self { linux: false, rosetta: true },
-        Self { linux: true, rosetta: true },
-    ];
+    fn all() -> impl Iterator<Item = Self> {
+        let with = |rosetta| [false, true].map(|linux| Self { linux, rosetta });
+        [Rosetta::Missing, Rosetta::Running, Rosetta::OnDemand].into_iter().flat_map(with)
+    }
 
     fn name(self) -> &'static str {
         match (self.linux, self.rosetta) {
-            (false, false) => "mac",
-            (true, false) => "mac-linux-builder",
-            (false, true) => "mac-rosetta-builder",
-            (true, true) => "mac-both-builders",
+            (false, Rosetta::Missing) => "mac",
+            (true, Rosetta::Missing) => "mac-linux-builder",
+            (false, Rosetta::Running) => "mac-rosetta-builder",
+            (true, Rosetta::Running) => "mac-both-builders",
+            (false, Rosetta::OnDemand) => "mac-rosetta-on-demand",
+            (true, Rosetta::OnDemand) => "mac-both-on-demand",
         }
     }
 
@@ -56,7 +67,7 @@ impl Mac {
             format!("{}/nix:/etc/nix", dir.display()),
             format!("{}/ssh_config.d:/etc/ssh/ssh_config.d", dir.display()),
         ];
-        if self.rosetta {
+        if self.rosetta != Rosetta::Missing {
             binds.push(format!("/lab/mac/rosetta-builder:{ROSETTA}"));
         }
         if daemon {
@@ -74,7 +85,7 @@ impl Mac {
                 "ssh-ng://builder@linux-builder x86_64-linux /etc/nix/builder_ed25519 2 1 kvm,benchmark,big-parallel - {key}\n"
             ));
         }
-        if self.rosetta {
+        if self.rosetta != Rosetta::Missing {
             lines.push_str(
                 "ssh-ng://rosetta-builder aarch64-linux,x86_64-linux - 2 1 benchmark,big-parallel,kvm,nixos-test - -\n",
             );
@@ -93,8 +104,12 @@ impl Mac {
             root.write(&file("nix/builder_ed25519.pub"), &read("client.pub")?, 0o644)?;
             root.write(&file("ssh_config.d/100-linux-builder.conf"), &linux_ssh_config(), 0o644)?;
         }
-        if self.rosetta {
-            root.write(&file("ssh_config.d/100-rosetta-builder.conf"), &rosetta_ssh_config(), 0o644)?;
+        if self.rosetta != Rosetta::Missing {
+            root.write(
+                &file("ssh_config.d/100-rosetta-builder.conf"),
+                &rosetta_ssh_config(self.rosetta),
+                0o644,
+            )?;
         }
         let machines = self.machines(state)?;
         if machines.is_empty() { Ok(()) } else { root.write(&file("nix/machines"), &machines, 0o644) }
@@ -135,12 +150,12 @@ fn linux_ssh_config() -> String {
 }
 
 /// nix-rosetta-builder's.
-fn rosetta_ssh_config() -> String {
+fn rosetta_ssh_config(rosetta: Rosetta) -> String {
+    let port = if rosetta == Rosetta::OnDemand { trouble::ON_DEMAND } else { builder::ROSETTA.port };
     format!(
         "Host \"rosetta-builder\"\n  GlobalKnownHostsFile {ROSETTA}/ssh_known_hosts\n  Hostname localhost\n  \
-         HostKeyAlias \"rosetta-builder-key\"\n  Port {}\n  StrictHostKeyChecking yes\n  User builder\n  \
-         IdentityFile {ROSETTA}/ssh_user_ed25519_key\n",
-        builder::ROSETTA.port
+         HostKeyAlias \"rosetta-builder-key\"\n  Port {port}\n  StrictHostKeyChecking yes\n  User builder\n  \
+         IdentityFile {ROSETTA}/ssh_user_ed25519_key\n"
     )
 }
 
@@ -152,10 +167,13 @@ pub(crate) fn prepare(root: &Root, state: &State) -> Result<()> {
     root.write(&file("ssh_user_ed25519_key"), &fs::read_to_string(keys.join("client"))?, 0o600)?;
     let known = format!("rosetta-builder-key {}", fs::read_to_string(keys.join("host.pub"))?);
     root.write(&file("ssh_known_hosts"), &known, 0o644)?;
-    Mac::ALL.into_iter().try_for_each(|mac| mac.write(root, state))
+    let on_demand = trouble::on_demand_dir(state);
+    fs::create_dir_all(&on_demand)?;
+    root.bind_read_only(&on_demand, trouble::ON_DEMAND_DIR)?;
+    Mac::all().try_for_each(|mac| mac.write(root, state))
 }
 
 /// The daemons, one for each set of builders.
 pub(crate) fn daemons() -> Result<Vec<Child>> {
-    Mac::ALL.into_iter().map(Mac::daemon).collect()
+    Mac::all().map(Mac::daemon).collect()
 }

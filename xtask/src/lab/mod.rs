@@ -18,6 +18,7 @@ pub(crate) mod parts;
 mod podman;
 pub(crate) mod produce;
 mod state;
+mod trouble;
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -64,6 +65,9 @@ pub(crate) enum Lab {
     /// The process of one builder
     #[command(hide = true)]
     Builder { name: String, state: PathBuf },
+    /// The process behind the ports where something is wrong
+    #[command(hide = true)]
+    Trouble { state: PathBuf },
     /// The process of one Docker daemon
     #[command(hide = true)]
     Docker { version: String, state: PathBuf },
@@ -96,6 +100,7 @@ pub(crate) fn run(command: &Lab) -> Result<i32> {
             host_root::run(&State::at(state.clone()), Machine::parse(machine)?, Nix::parse(version)?)?;
         }
         Lab::Builder { name, state } => builder::run(&State::at(state.clone()), builder::parse(name)?)?,
+        Lab::Trouble { state } => trouble::run(&State::at(state.clone()))?,
         Lab::Docker { version, state } => docker::run(&State::at(state.clone()), Docker::parse(version)?)?,
         Lab::Containerd { version, state } => {
             containerd::run(&State::at(state.clone()), Containerd::parse(version)?)?;
