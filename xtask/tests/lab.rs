@@ -4,6 +4,7 @@
 
 #![expect(clippy::expect_used, reason = "tests may, also in their helpers")]
 
+use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -278,6 +279,41 @@ fn a_builder_on_demand_boots_when_somebody_connects() {
     assert_eq!(out(&flags, log).lines().count(), before + 1, "one boot");
     asleep();
     assert!(out(&["--as", "mac"], log).starts_with("boot 1\n"), "every Mac sees the log");
+}
+
+#[test]
+#[ignore = "needs the lab: cargo xtask test"]
+fn faults_end_what_runs_on_a_machine_and_not_the_machine() {
+    let flags = ["--as", "mac", "--user", "alice", "--with", "fleet"];
+    let fault = |what: &str| {
+        let program = std::env::var_os("NIXOCI_LAB").expect("NIXOCI_LAB is set by `cargo xtask test`");
+        Command::new(program).args(["lab", "fault", "dodo", what]).output().expect("the lab's program runs")
+    };
+    for what in ["sessions", "daemon"] {
+        // It says where it is by a name of its own, and then takes longer than any test.
+        let endless = build_there("dodo", "echo here I am; while :; do :; done");
+        let mut build = lab(&flags, &["sh", "-euc", &format!("{endless} -L")])
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("the lab's program runs");
+        let mut said = String::new();
+        let mut lines = BufReader::new(build.stderr.take().expect("a pipe"));
+        while !said.contains("here I am\n") {
+            assert_ne!(lines.read_line(&mut said).expect("it can be read"), 0, "{said}");
+        }
+        let killed = fault(what);
+        assert!(killed.status.success(), "{}", String::from_utf8_lossy(&killed.stderr));
+        assert!(!build.wait().expect("it can be waited for").success());
+        lines.read_to_string(&mut said).expect("it can be read");
+        assert!(said.contains("error: "), "{said}");
+        assert!(out(&flags, &build_there("dodo", "echo > $out")).starts_with("/nix/store/"));
+    }
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while fault("sessions").status.success() {
+        assert!(Instant::now() < deadline, "sessions end");
+    }
 }
 
 #[test]

@@ -86,8 +86,9 @@ pub(crate) static ROSETTA: Builder = Builder {
     ..PLAIN
 };
 
-/// Linux machines that people have somewhere: an old one, a good one, and one with a small disk where Nix is not on PATH.
-pub(crate) static FLEET: [Builder; 3] = [
+/// Linux machines that people have somewhere: an old one, a good one, one with a small disk where Nix is not on PATH, and
+/// one whose connections are killed while it works (see [`super::fault`]).
+pub(crate) static FLEET: [Builder; 4] = [
     Builder { name: "ant", port: 32201, nix: Nix::V26, trusted: false, build_uid: 36_200, ..PLAIN },
     Builder {
         name: "bee",
@@ -107,6 +108,7 @@ pub(crate) static FLEET: [Builder; 3] = [
         build_uid: 36_400,
         ..PLAIN
     },
+    Builder { name: "dodo", port: 32204, nix: Nix::V26, build_uid: 36_500, ..PLAIN },
 ];
 
 /// Where a builder's keys are, inside its root, and where the keys of whoever may log in are.
@@ -132,6 +134,11 @@ impl Builder {
     /// The directory with its host key and a client's, as the machine sees it. Each machine makes both when it starts.
     pub(crate) fn keys(&self, state: &State) -> PathBuf {
         keys(state, self.name)
+    }
+
+    /// Where its keeper leaves its number.
+    pub(crate) fn pid_file(&self) -> String {
+        format!("builders/{}/pid", self.name)
     }
 
     /// Whether its sshd answers.
@@ -192,7 +199,10 @@ fn keys(state: &State, machine: &str) -> PathBuf {
 
 /// Turns this process into the keeper of a builder.
 pub(crate) fn run(state: &State, builder: &Builder) -> Result<()> {
-    put_together(state, builder)?.enter()?;
+    let pid = super::init::own_pid()?;
+    let root = put_together(state, builder)?;
+    fs::write(state.live(&builder.pid_file()), pid)?;
+    root.enter()?;
     for key in ["client"].into_iter().chain(builder.ports().map(|(_, key)| key)) {
         let file = Path::new(KEYS).join(key);
         let mut keygen = Command::new("/usr/bin/ssh-keygen");

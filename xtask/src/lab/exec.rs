@@ -89,7 +89,7 @@ pub(crate) enum With {
     LinuxBuilder,
     /// On a Mac: nix-rosetta-builder, for aarch64-linux and x86_64-linux
     RosettaBuilder,
-    /// Three Linux machines, `ssh ant`, `ssh bee` and `ssh cat`, for root and alice
+    /// Linux machines for root and alice: `ssh ant`, `bee`, `cat`, and `dodo` for tests that kill
     Fleet,
     /// The fleet, and ways to it that something is wrong with: `ssh slow`, `cut`, `silent`, `closed`, `web`, `impostor`, `refused`, `nobody-home`
     Trouble,

@@ -6,6 +6,7 @@ pub(crate) mod cache;
 mod containerd;
 mod docker;
 mod exec;
+mod fault;
 mod fleet;
 mod guard;
 pub(crate) mod host;
@@ -48,6 +49,13 @@ pub(crate) enum Lab {
     Status,
     /// Runs a command on an emulated host; its exit status is ours
     Exec(exec::Exec),
+    /// Makes something go wrong on a machine that builds, for all who use it
+    Fault {
+        /// `ssh` calls it so; `dodo` is there for nothing else
+        machine: String,
+        #[arg(value_enum)]
+        fault: fault::Fault,
+    },
     /// Puts one small image in every shape that people meet into a directory, made by the real tools
     Produce {
         /// The directory; `manifest.tsv` in it lists what there is
@@ -90,6 +98,7 @@ pub(crate) fn run(command: &Lab) -> Result<i32> {
         Lab::Down => down()?,
         Lab::Status => return status(),
         Lab::Exec(args) => return exec::run(args),
+        Lab::Fault { machine, fault } => return fault::run(machine, *fault),
         Lab::Produce { dir } => {
             let _lease = up()?;
             produce::copy(dir)?;
