@@ -318,6 +318,76 @@ fn faults_end_what_runs_on_a_machine_and_not_the_machine() {
 
 #[test]
 #[ignore = "needs the lab: cargo xtask test"]
+fn launchctl_knows_the_builders_that_are_installed() {
+    let print = |label: &str| format!("launchctl print system/{label}");
+    let (linux, rosetta) = (print("org.nixos.linux-builder"), print("org.nixos.rosetta-builderd"));
+    let on = |with: &[&str], script: &str| {
+        let mut flags = vec!["--as", "mac", "--user", "alice"];
+        flags.extend(with.iter().flat_map(|with| ["--with", with]));
+        sh(&flags, script)
+    };
+    let said = |output: &Output| String::from_utf8_lossy(&output.stdout).into_owned();
+    for (with, script) in [("linux-builder", &linux), ("rosetta-builder", &rosetta)] {
+        let missing = on(&[], script);
+        assert_eq!(missing.status.code(), Some(113));
+        assert!(String::from_utf8_lossy(&missing.stderr).contains("Could not find service \"org.nixos."));
+        let running = said(&on(&[with], script));
+        assert!(running.contains("\n\tstate = running\n") && running.contains("\n\tpid = "), "{running}");
+    }
+    let asleep = said(&on(&["rosetta-on-demand"], &rosetta));
+    assert!(asleep.contains("\n\tsockets = {\n") && asleep.contains("= 32316\n"), "{asleep}");
+
+    let log = format!("/tmp/launchctl-{}", std::process::id());
+    let kick = "launchctl kickstart -k system/org.nixos.linux-builder";
+    let knob = format!("LAB_MAC_LOG={log}");
+    let with = ["--as", "mac", "--with", "linux-builder", "--env", &knob, "--user"];
+    let flags = |user| with.into_iter().chain([user]).collect::<Vec<&str>>();
+    assert!(
+        out(&flags("root"), &format!("{kick}; chmod 666 {log}; cat {log}")).contains("root: launchctl kick")
+    );
+    let refused = refusal(&flags("alice"), kick);
+    assert!(refused.contains("Operation not permitted"), "{refused}");
+    assert_eq!(
+        out(&flags("alice"), &format!("tail -n1 {log}; rm -f {log} || true")),
+        format!("alice: {kick}\n")
+    );
+}
+
+#[test]
+#[ignore = "needs the lab: cargo xtask test"]
+fn macs_differ_in_what_is_installed_and_in_their_cpu() {
+    let mac = ["--as", "mac"];
+    let rosetta = "test -e /Library/Apple/usr/libexec/oah/libRosettaRuntime";
+    let without = ["--as", "mac", "--without", "rosetta"];
+    out(&mac, rosetta);
+    let install = "softwareupdate --install-rosetta --agree-to-license";
+    // Through sudo, as people type it; and for this command alone.
+    assert!(out(&without, &format!("! {rosetta}; sudo {install} 2>&1; {rosetta}")).contains("successfully"));
+    assert!(!sh(&without, rosetta).status.success());
+    assert!(!sh(&["--as", "mac", "--without", "rosetta", "--user", "alice"], install).status.success());
+
+    assert!(!sh(&mac, "command -v darwin-rebuild || command -v determinate-nixd").status.success());
+    let both = ["--as", "mac", "--with", "nix-darwin", "--with", "determinate"];
+    out(
+        &both,
+        "darwin-rebuild switch; determinate-nixd version; grep -q 'root: darwin-rebuild switch' /lab/mac/log",
+    );
+    assert!(!sh(&[&both[..], &["--user", "alice"]].concat(), "darwin-rebuild switch").status.success());
+
+    for nix in NIX {
+        let intel = ["--as", "mac", "--nix", nix, "--intel", "--user", "alice", "--with", "linux-builder"];
+        let script = format!(
+            "uname -m; nix eval --extra-experimental-features nix-command --impure --raw --expr builtins.currentSystem; echo; \
+             cd $(mktemp -d); {BUILD} --impure --no-link --print-out-paths --expr 'derivation {{ name = \"x\"; \
+             system = \"x86_64-linux\"; builder = \"/bin/sh\"; args = [ \"-c\" \"echo > $out\" ]; \
+             salt = toString builtins.currentTime; }}'"
+        );
+        assert!(out(&intel, &script).starts_with("x86_64\nx86_64-darwin\n/nix/store/"));
+    }
+}
+
+#[test]
+#[ignore = "needs the lab: cargo xtask test"]
 fn sudo_is_real_and_alice_has_no_rule() {
     for flags in [["--as", "mac", "--user", "alice"], ["--as", "linux", "--user", "alice"]] {
         assert!(refusal(&flags, "sudo -n true").contains("a password is required"));

@@ -20,7 +20,7 @@ use super::containerd::{self, Containerd};
 use super::docker::Docker;
 use super::fleet::Fleet;
 use super::host_root::{Nix, pid_file};
-use super::mac::{Mac, Rosetta};
+use super::mac::{self, Mac, Rosetta};
 use super::nixconf::Flavour;
 use super::state::State;
 use crate::workspace;
@@ -72,6 +72,8 @@ pub(crate) enum Without {
     Containerd,
     /// `ctr`, but no daemon to talk to
     ContainerdDaemon,
+    /// On a Mac: Rosetta is not installed
+    Rosetta,
 }
 
 /// Something a host does not have by default. See `lab/doubles`.
@@ -95,6 +97,10 @@ pub(crate) enum With {
     Trouble,
     /// On a Mac: nix-rosetta-builder with `onDemand`, which sleeps until somebody connects
     RosettaOnDemand,
+    /// On a Mac: a double of nix-darwin's `darwin-rebuild`
+    NixDarwin,
+    /// On a Mac: a double of Determinate's `determinate-nixd`
+    Determinate,
 }
 
 impl With {
@@ -105,6 +111,8 @@ impl With {
             Self::Kind => "/lab/doubles/kind",
             Self::K3d => "/lab/doubles/k3d",
             Self::Minikube => "/lab/doubles/minikube",
+            Self::NixDarwin => "/lab/doubles/nix-darwin",
+            Self::Determinate => "/lab/doubles/determinate",
             Self::LinuxBuilder
             | Self::RosettaBuilder
             | Self::RosettaOnDemand
@@ -132,6 +140,9 @@ pub(crate) struct Exec {
     /// The host's Nix also builds for arm64 (`extra-platforms`; the emulator is there either way)
     #[arg(long)]
     pub(crate) arm64: bool,
+    /// The Mac has Intel's CPU: `uname`, and Nix's `system` for commands (its daemon keeps to aarch64-darwin)
+    #[arg(long)]
+    pub(crate) intel: bool,
     /// What the host is without (repeatable)
     #[arg(long, value_enum)]
     pub(crate) without: Vec<Without>,
@@ -242,7 +253,12 @@ fn command(args: &Exec, program: Option<&str>, here: Option<&Path>) -> Result<Co
         "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
     };
     let with = args.with.iter().filter_map(|with| with.dir());
-    let mac = (args.machine == Machine::Mac).then_some("/lab/doubles/mac");
+    let mac: &[&str] = match (args.machine, args.intel) {
+        (Machine::Linux, _) => &[],
+        (Machine::Mac, false) => &["/lab/doubles/mac"],
+        (Machine::Mac, true) => &["/lab/doubles/intel", "/lab/doubles/mac"],
+    };
+    let mac = mac.iter().copied();
     let path: Vec<&str> = program.into_iter().chain(with).chain(mac).chain([system]).collect();
     command.env("PATH", path.join(":"));
     let home = if args.user == "root" { PathBuf::from("/root") } else { Path::new("/home").join(&args.user) };
@@ -270,7 +286,10 @@ fn binds(args: &Exec) -> String {
                 (false, true) => Rosetta::Running,
                 (false, false) => Rosetta::Missing,
             };
-            Mac { linux: with(With::LinuxBuilder), rosetta }.binds(daemon)
+            let mut binds = Mac { linux: with(With::LinuxBuilder), rosetta }.binds(daemon);
+            binds.extend(args.intel.then(mac::bind_intel));
+            binds.extend((!has(Without::Rosetta)).then(mac::bind_no_rosetta));
+            binds
         }
     };
     if with(With::Trouble) {

@@ -34,6 +34,13 @@ pub(crate) enum Rosetta {
 
 /// Where nix-rosetta-builder keeps its keys.
 const ROSETTA: &str = "/var/lib/rosetta-builder";
+/// Where launchd finds what it is to run.
+const LAUNCHD: &str = "/Library/LaunchDaemons";
+/// Where Rosetta is.
+const APPLES: &str = "/Library/Apple/usr/libexec/oah";
+const INTEL: &str = "/lab/mac/intel/nix.conf";
+/// What the doubles of macOS' programs were called with.
+const LOG: &str = "/lab/mac/log";
 
 impl Mac {
     fn all() -> impl Iterator<Item = Self> {
@@ -66,6 +73,7 @@ impl Mac {
         let mut binds = vec![
             format!("{}/nix:/etc/nix", dir.display()),
             format!("{}/ssh_config.d:/etc/ssh/ssh_config.d", dir.display()),
+            format!("{}/LaunchDaemons:{LAUNCHD}", dir.display()),
         ];
         if self.rosetta != Rosetta::Missing {
             binds.push(format!("/lab/mac/rosetta-builder:{ROSETTA}"));
@@ -93,9 +101,26 @@ impl Mac {
         Ok(lines)
     }
 
+    /// What launchd is to run: label, program, and the port where it listens for it.
+    fn services(self) -> Vec<(&'static str, &'static str, Option<u16>)> {
+        let mut services = vec![("org.nixos.nix-daemon", "nix-daemon", None)];
+        if self.linux {
+            services.push(("org.nixos.linux-builder", "linux-builder-start", None));
+        }
+        if self.rosetta != Rosetta::Missing {
+            let socket = (self.rosetta == Rosetta::OnDemand).then_some(trouble::ON_DEMAND);
+            services.push(("org.nixos.rosetta-builderd", "rosetta-builderd", socket));
+        }
+        services
+    }
+
     fn write(self, root: &Root, state: &State) -> Result<()> {
         let file = |name: &str| format!("{}/{name}", self.dir().display());
-        root.write(&file("nix/nix.conf"), &nix_conf(), 0o644)?;
+        root.write(&file("nix/nix.conf"), &nix_conf("aarch64-darwin"), 0o644)?;
+        for (label, program, socket) in self.services() {
+            let list = file(&format!("LaunchDaemons/{label}.plist"));
+            root.write(&list, &property_list(label, program, socket), 0o644)?;
+        }
         root.directory(file("ssh_config.d"))?;
         if self.linux {
             let keys = builder::LINUX.keys(state);
@@ -134,9 +159,36 @@ impl Mac {
 }
 
 /// A Mac's Nix builds nothing for Linux, and says so as on a Mac.
-fn nix_conf() -> String {
+fn nix_conf(system: &str) -> String {
     format!(
-        "{COMMON}sandbox = false\nsystem = aarch64-darwin\nextra-platforms =\nbuilders-use-substitutes = true\n"
+        "{COMMON}sandbox = false\nsystem = {system}\nextra-platforms =\nbuilders-use-substitutes = true\n"
+    )
+}
+
+/// Nix's settings of a Mac with Intel's CPU, in place of the others.
+pub(crate) fn bind_intel() -> String {
+    format!("{INTEL}:/etc/nix/nix.conf")
+}
+
+/// A place without Rosetta, this command's own: it may install it.
+pub(crate) fn bind_no_rosetta() -> String {
+    format!("empty:{APPLES}")
+}
+
+/// launchd's list of a service, with as much in it as people look for.
+fn property_list(label: &str, program: &str, socket: Option<u16>) -> String {
+    let start = match socket {
+        None => "<key>KeepAlive</key>\n\t<true/>\n\t<key>RunAtLoad</key>\n\t<true/>".to_owned(),
+        Some(port) => format!(
+            "<key>Sockets</key>\n\t<dict>\n\t\t<key>Listener</key>\n\t\t<dict>\n\t\t\t<key>SockNodeName</key>\n\t\t\t\
+             <string>localhost</string>\n\t\t\t<key>SockServiceName</key>\n\t\t\t<string>{port}</string>\n\t\t</dict>\n\t</dict>"
+        ),
+    };
+    format!(
+        "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<plist version=\"1.0\">\n<dict>\n\t<key>Label</key>\n\t\
+         <string>{label}</string>\n\t<key>ProgramArguments</key>\n\t<array>\n\t\t<string>/bin/sh</string>\n\t\t\
+         <string>-c</string>\n\t\t<string>/bin/wait4path /nix/store &amp;&amp; exec \
+         /nix/store/00000000000000000000000000000000-{program}</string>\n\t</array>\n\t{start}\n</dict>\n</plist>\n"
     )
 }
 
@@ -167,6 +219,13 @@ pub(crate) fn prepare(root: &Root, state: &State) -> Result<()> {
     root.write(&file("ssh_user_ed25519_key"), &fs::read_to_string(keys.join("client"))?, 0o600)?;
     let known = format!("rosetta-builder-key {}", fs::read_to_string(keys.join("host.pub"))?);
     root.write(&file("ssh_known_hosts"), &known, 0o644)?;
+    root.write(INTEL, &nix_conf("x86_64-darwin"), 0o644)?;
+    root.directory(LAUNCHD)?;
+    root.write(&format!("{APPLES}/libRosettaRuntime"), "", 0o644)?;
+    // What was asked of macOS' programs, whoever asked.
+    root.write(LOG, "", 0o666)?;
+    // As on macOS: sudo looks for programs where its caller does.
+    root.write("/etc/sudoers.d/lab", "Defaults !secure_path\n", 0o440)?;
     let on_demand = trouble::on_demand_dir(state);
     fs::create_dir_all(&on_demand)?;
     root.bind_read_only(&on_demand, trouble::ON_DEMAND_DIR)?;
