@@ -199,6 +199,7 @@ fn cat_hides_its_nix_and_its_disk_is_small() {
     let flags = ["--as", "mac", "--user", "alice", "--with", "fleet"];
     let hidden = refusal(&flags, &build_there("cat", "echo > $out"));
     assert!(hidden.contains("nix-daemon: not found"), "{hidden}");
+    assert!(out(&flags, "ssh cat \"sh -lc 'nix --version'\"").contains(" 2.34"), "a login finds it");
     // Not into its output: Nix keeps what a failed build put there until somebody collects garbage.
     let flood = "x=0123456789abcdef; for i in 1 2 3 4 5 6 7 8 9 10 11 12; do x=$x$x; done; while echo $x; do :; done > big";
     let full = refusal(&flags, &build_there(CATS_NIX, &format!("{flood}; exit 1")));

@@ -259,7 +259,7 @@ fn put_together(state: &State, builder: &Builder) -> Result<Root> {
     Ok(root)
 }
 
-/// Moves Nix to where Nix's own installer puts it: a shell of a login would find it, a command over ssh does not.
+/// Moves Nix to where Nix's own installer puts it: a login's shell finds it, a command over ssh does not.
 fn set_nix_aside(root: &Root) -> Result<()> {
     let aside = root.directory(ASIDE)?;
     for entry in fs::read_dir(root.outside("/usr/bin"))? {
@@ -269,7 +269,7 @@ fn set_nix_aside(root: &Root) -> Result<()> {
         }
     }
     symlink(ASIDE, root.directory(PROFILE)?.join("bin"))?;
-    Ok(())
+    root.write("/etc/profile.d/nix.sh", &format!("export PATH={PROFILE}/bin:$PATH\n"), 0o644)
 }
 
 fn start(program: &str, args: &[&str]) -> Result<Child> {
