@@ -1,155 +1,284 @@
-//! The Linux builders of the emulated Mac: machines of their own with a store, a Nix daemon and a real sshd.
+//! The machines that build for hosts: the Linux builders of the emulated Mac, and a fleet of machines that people reach
+//! over ssh. Each is a root of its own with a store, a Nix daemon and a real sshd.
 //!
-//! Each listens where its model does, on a port of 127.0.0.1, which the Mac shares with it as with a VM whose port is forwarded.
+//! Each listens on a port of 127.0.0.1, which hosts share with it as with a VM whose port is forwarded.
 
 use std::fs;
 use std::io::Read;
 use std::net::{Ipv4Addr, TcpStream};
+use std::os::unix::fs::{PermissionsExt, chown, symlink};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
-use std::time::Duration;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 
 use super::host_root::{Nix, watch};
-use super::mounts::Root;
+use super::mounts::{Root, tmpfs};
 use super::state::State;
 use crate::sh;
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Builder {
-    /// nix-darwin's `nix.linux-builder`.
-    Linux,
-    /// nix-rosetta-builder.
-    Rosetta,
+/// What tells one of these machines from the others.
+#[derive(Debug)]
+pub(crate) struct Builder {
+    /// What ssh calls it.
+    pub(crate) name: &'static str,
+    /// Where it listens: a Mac's builders where their models do.
+    pub(crate) port: u16,
+    /// The machine whose client key opens this one: a fleet has one key for all.
+    opened_by: &'static str,
+    nix: Nix,
+    /// Whether its Nix takes the word of whoever logs in.
+    trusted: bool,
+    /// What it builds for besides x86_64-linux.
+    extra_platforms: &'static str,
+    features: &'static str,
+    /// The first of its build users.
+    build_uid: u32,
+    /// Whether a command over ssh finds Nix on PATH.
+    on_path: bool,
+    /// How much its store and its `/tmp` hold together, where that is not as much as the disk does.
+    space: Option<&'static str>,
+    /// A port where it answers with another host key.
+    impostor: Option<u16>,
 }
 
-/// Where a builder's keys are, inside its root.
+/// One with nothing special about it.
+const PLAIN: Builder = Builder {
+    name: "",
+    port: 0,
+    opened_by: "ant",
+    nix: Nix::V34,
+    trusted: true,
+    extra_platforms: "",
+    features: "benchmark big-parallel",
+    build_uid: 0,
+    on_path: true,
+    space: None,
+    impostor: None,
+};
+
+/// Where bee is somebody else.
+pub(crate) const BEES_IMPOSTOR: u16 = 32302;
+
+/// What the builders of a Mac claim to have.
+const MAC_FEATURES: &str = "kvm benchmark big-parallel nixos-test";
+
+/// nix-darwin's `nix.linux-builder`.
+pub(crate) static LINUX: Builder = Builder {
+    name: "linux-builder",
+    port: 31022,
+    opened_by: "linux-builder",
+    nix: Nix::V26,
+    features: MAC_FEATURES,
+    build_uid: 36_000,
+    ..PLAIN
+};
+
+/// nix-rosetta-builder.
+pub(crate) static ROSETTA: Builder = Builder {
+    name: "rosetta-builder",
+    port: 31122,
+    opened_by: "rosetta-builder",
+    extra_platforms: "aarch64-linux",
+    features: MAC_FEATURES,
+    build_uid: 36_100,
+    ..PLAIN
+};
+
+/// Linux machines that people have somewhere: an old one, a good one, one with a small disk where Nix is not on PATH, and
+/// one whose connections are killed while it works (see [`super::fault`]).
+pub(crate) static FLEET: [Builder; 4] = [
+    Builder { name: "ant", port: 32201, nix: Nix::V26, trusted: false, build_uid: 36_200, ..PLAIN },
+    Builder {
+        name: "bee",
+        port: 32202,
+        extra_platforms: "aarch64-linux",
+        features: "benchmark big-parallel kvm",
+        impostor: Some(BEES_IMPOSTOR),
+        build_uid: 36_300,
+        ..PLAIN
+    },
+    Builder {
+        name: "cat",
+        port: 32203,
+        trusted: false,
+        on_path: false,
+        space: Some("size=96m"),
+        build_uid: 36_400,
+        ..PLAIN
+    },
+    Builder { name: "dodo", port: 32204, nix: Nix::V26, build_uid: 36_500, ..PLAIN },
+];
+
+/// Where a builder's keys are, inside its root, and where the keys of whoever may log in are.
 const KEYS: &str = "/lab/keys";
-/// Who logs in. His public key is the builder's, made when the lab starts.
+const CLIENTS: &str = "/lab/clients";
+/// Where Nix is on a machine that has it, and not on PATH; and where people then find it.
+const ASIDE: &str = "/opt/lab/nix";
+const PROFILE: &str = "/nix/var/nix/profiles/default";
+/// Who logs in.
 const USER: &str = "builder:x:1100:1100:builder:/home/builder:/bin/sh\n";
+const USER_ID: u32 = 1100;
+
+/// Every machine that builds.
+pub(crate) fn all() -> impl Iterator<Item = &'static Builder> {
+    [&LINUX, &ROSETTA].into_iter().chain(&FLEET)
+}
+
+pub(crate) fn parse(name: &str) -> Result<&'static Builder> {
+    all().find(|builder| builder.name == name).with_context(|| format!("no builder {name} here"))
+}
 
 impl Builder {
-    pub(crate) const ALL: [Self; 2] = [Self::Linux, Self::Rosetta];
-
-    /// What ssh calls it on the Mac.
-    pub(crate) fn name(self) -> &'static str {
-        match self {
-            Self::Linux => "linux-builder",
-            Self::Rosetta => "rosetta-builder",
-        }
+    /// The directory with its host key and a client's, as the machine sees it. Each machine makes both when it starts.
+    pub(crate) fn keys(&self, state: &State) -> PathBuf {
+        keys(state, self.name)
     }
 
-    pub(crate) fn parse(name: &str) -> Result<Self> {
-        match Self::ALL.into_iter().find(|builder| builder.name() == name) {
-            Some(builder) => Ok(builder),
-            None => bail!("no builder {name} here"),
-        }
-    }
-
-    /// Where its model listens.
-    pub(crate) fn port(self) -> u16 {
-        match self {
-            Self::Linux => 31022,
-            Self::Rosetta => 31122,
-        }
-    }
-
-    fn nix(self) -> Nix {
-        match self {
-            Self::Linux => Nix::V26,
-            Self::Rosetta => Nix::V34,
-        }
-    }
-
-    /// The directory with its host key and the key of whoever may log in, as the machine sees it.
-    pub(crate) fn keys(self, state: &State) -> PathBuf {
-        state.live(&format!("builders/{}/keys", self.name()))
+    /// Where its keeper leaves its number.
+    pub(crate) fn pid_file(&self) -> String {
+        format!("builders/{}/pid", self.name)
     }
 
     /// Whether its sshd answers.
-    pub(crate) fn answers(self) -> bool {
-        let Ok(mut stream) = TcpStream::connect((Ipv4Addr::LOCALHOST, self.port())) else { return false };
+    pub(crate) fn answers(&self) -> bool {
+        let Ok(mut stream) = TcpStream::connect((Ipv4Addr::LOCALHOST, self.port)) else { return false };
         let mut banner = [0; 8];
         stream.set_read_timeout(Some(Duration::from_secs(2))).is_ok()
             && stream.read_exact(&mut banner).is_ok()
             && &banner == b"SSH-2.0-"
     }
 
-    /// The first of its build users.
-    fn build_uid(self) -> u32 {
-        match self {
-            Self::Linux => 36_000,
-            Self::Rosetta => 36_100,
+    /// Waits until it has its keys: one that answers has them.
+    pub(crate) fn wait_for_keys(&self, state: &State) -> Result<()> {
+        let deadline = Instant::now() + Duration::from_secs(30);
+        while !self.answers() {
+            if Instant::now() > deadline {
+                bail!("{} does not answer\n{}", self.name, sh::tail(&state.log(self.name), 15));
+            }
+            std::thread::sleep(Duration::from_millis(20));
         }
+        Ok(())
     }
 
-    fn nix_conf(self) -> String {
-        let mut text = "substituters =\nsandbox = true\nsandbox-fallback = false\nbuild-users-group = nixbld\n\
-                        trusted-users = root builder\nsystem-features = kvm benchmark big-parallel nixos-test\n"
-            .to_owned();
-        if self == Self::Rosetta {
-            text.push_str("extra-platforms = aarch64-linux\n");
-        }
-        text
-    }
-
-    fn sshd_config(self) -> String {
-        // Penalties would turn one test's refusals into another's.
+    fn nix_conf(&self) -> String {
         format!(
-            "Port {}\nListenAddress 127.0.0.1\nHostKey {KEYS}/host\nAuthorizedKeysFile {KEYS}/client.pub\nUsePAM no\n\
-             StrictModes no\nPasswordAuthentication no\nPerSourcePenalties no\nPidFile none\n",
-            self.port()
+            "substituters =\nsandbox = true\nsandbox-fallback = false\nbuild-users-group = nixbld\n\
+             trusted-users = root{}\nsystem-features = {}\nextra-platforms = {}\n",
+            if self.trusted { " builder" } else { "" },
+            self.features,
+            self.extra_platforms
         )
+    }
+
+    /// The ports of its sshd, each with the name of its host key.
+    fn ports(&self) -> impl Iterator<Item = (u16, &'static str)> {
+        [(self.port, "host")].into_iter().chain(self.impostor.map(|port| (port, "impostor")))
+    }
+
+    /// The directory of its programs.
+    fn programs(&self) -> &'static str {
+        if self.on_path { "/usr/bin" } else { ASIDE }
     }
 }
 
-/// Turns this process into the keeper of a builder.
-pub(crate) fn run(state: &State, builder: Builder) -> Result<()> {
-    let spec = state.spec()?;
-    let (pristine, seed) = builder.nix().root(&spec.parts);
-    let live = |name: &str| {
-        let path = state.live(&format!("builders/{}/{name}", builder.name()));
-        fs::create_dir_all(&path).map(|()| path)
-    };
-    let root = Root::over(pristine, &live("root")?)?;
-    root.kernel()?;
-    root.overlay(seed, &live("nix")?, "/nix")?;
-    root.bind(&live("tmp")?, "/tmp")?;
-    root.bind(&live("keys")?, KEYS)?;
-    root.directory("/home/builder")?;
-    root.directory("/run/sshd")?;
-    root.build_users(builder.build_uid())?;
-    root.append("/etc/passwd", USER)?;
-    root.append("/etc/group", "builder:x:1100:\n")?;
-    // Neither a password nor a locked account.
-    root.append("/etc/shadow", "builder:*:20000:0:99999:7:::\n")?;
-    root.write("/etc/nix/nix.conf", &builder.nix_conf(), 0o644)?;
-    root.write("/etc/ssh/lab_sshd_config", &builder.sshd_config(), 0o644)?;
-    root.enter()?;
+/// Settings of an sshd, and where they are.
+fn sshd_config(port: u16, key: &str) -> (String, String) {
+    // Penalties would turn one test's refusals into another's.
+    let text = format!(
+        "Port {port}\nListenAddress 127.0.0.1\nHostKey {KEYS}/{key}\nAuthorizedKeysFile {CLIENTS}/client.pub\nUsePAM no\n\
+         StrictModes no\nPasswordAuthentication no\nKbdInteractiveAuthentication no\nPerSourcePenalties no\nPidFile none\n"
+    );
+    (format!("/etc/ssh/lab_{key}_config"), text)
+}
 
-    for key in ["client", "host"] {
+fn keys(state: &State, machine: &str) -> PathBuf {
+    state.live(&format!("builders/{machine}/keys"))
+}
+
+/// Turns this process into the keeper of a builder.
+pub(crate) fn run(state: &State, builder: &Builder) -> Result<()> {
+    let pid = super::init::own_pid()?;
+    let root = put_together(state, builder)?;
+    fs::write(state.live(&builder.pid_file()), pid)?;
+    root.enter()?;
+    for key in ["client"].into_iter().chain(builder.ports().map(|(_, key)| key)) {
         let file = Path::new(KEYS).join(key);
         let mut keygen = Command::new("/usr/bin/ssh-keygen");
-        keygen.args(["-q", "-t", "ed25519", "-N", "", "-C", &format!("{key}@{}", builder.name()), "-f"]);
+        keygen.args(["-q", "-t", "ed25519", "-N", "", "-C", &format!("{key}@{}", builder.name), "-f"]);
         sh::quiet(keygen.arg(file))?;
     }
     // As Nix's list of machines has it.
     let encode = format!("base64 -w0 < {KEYS}/host.pub > {KEYS}/host.base64");
     sh::quiet(Command::new("/bin/sh").args(["-c", &encode]))?;
-    std::os::unix::fs::chown("/home/builder", Some(1100), Some(1100))?;
     sh::quiet(Command::new("/usr/sbin/ip").args(["link", "set", "lo", "up"]).env_clear())?;
-    let start = |program: &str, args: &[&str]| {
-        Command::new(program)
-            .args(args)
-            .env_clear()
-            .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
-            .env("HOME", "/root")
-            .stdin(Stdio::null())
-            .spawn()
-            .with_context(|| format!("cannot run {program}"))
+    let daemon = start(&format!("{}/nix-daemon", builder.programs()), &[])?;
+    let mut daemons = vec![daemon];
+    for (port, key) in builder.ports() {
+        daemons.push(start("/usr/sbin/sshd", &["-D", "-e", "-f", &sshd_config(port, key).0])?);
+    }
+    watch(&mut daemons)
+}
+
+fn put_together(state: &State, builder: &Builder) -> Result<Root> {
+    let spec = state.spec()?;
+    let (pristine, seed) = builder.nix.root(&spec.parts);
+    let live = |name: &str| {
+        let path = state.live(&format!("builders/{}/{name}", builder.name));
+        fs::create_dir_all(&path).map(|()| path)
     };
-    let daemon = start("/usr/bin/nix-daemon", &[])?;
-    let sshd = start("/usr/sbin/sshd", &["-D", "-e", "-f", "/etc/ssh/lab_sshd_config"])?;
-    watch(&mut [daemon, sshd])
+    let root = Root::over(pristine, &live("root")?)?;
+    root.kernel()?;
+    if let Some(space) = builder.space {
+        tmpfs(&live("disk")?, space)?;
+    }
+    root.overlay(seed, &live("disk/nix")?, "/nix")?;
+    let tmp = live("disk/tmp")?;
+    fs::set_permissions(&tmp, fs::Permissions::from_mode(0o1777))?;
+    root.bind(&tmp, "/tmp")?;
+    root.bind(&live("keys")?, KEYS)?;
+    let clients = keys(state, builder.opened_by);
+    fs::create_dir_all(&clients)?;
+    root.bind(&clients, CLIENTS)?;
+    chown(root.directory("/home/builder")?, Some(USER_ID), Some(USER_ID))?;
+    root.directory("/run/sshd")?;
+    root.build_users(builder.build_uid)?;
+    root.append("/etc/passwd", USER)?;
+    root.append("/etc/group", "builder:x:1100:\n")?;
+    // Neither a password nor a locked account.
+    root.append("/etc/shadow", "builder:*:20000:0:99999:7:::\n")?;
+    root.write("/etc/nix/nix.conf", &builder.nix_conf(), 0o644)?;
+    for (port, key) in builder.ports() {
+        let (file, text) = sshd_config(port, key);
+        root.write(&file, &text, 0o644)?;
+    }
+    if !builder.on_path {
+        set_nix_aside(&root)?;
+    }
+    Ok(root)
+}
+
+/// Moves Nix to where Nix's own installer puts it: a login's shell finds it, a command over ssh does not.
+fn set_nix_aside(root: &Root) -> Result<()> {
+    let aside = root.directory(ASIDE)?;
+    for entry in fs::read_dir(root.outside("/usr/bin"))? {
+        let entry = entry?;
+        if entry.file_name().as_encoded_bytes().starts_with(b"nix") {
+            fs::rename(entry.path(), aside.join(entry.file_name()))?;
+        }
+    }
+    symlink(ASIDE, root.directory(PROFILE)?.join("bin"))?;
+    root.write("/etc/profile.d/nix.sh", &format!("export PATH={PROFILE}/bin:$PATH\n"), 0o644)
+}
+
+fn start(program: &str, args: &[&str]) -> Result<Child> {
+    Command::new(program)
+        .args(args)
+        .env_clear()
+        .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
+        .env("HOME", "/root")
+        .stdin(Stdio::null())
+        .spawn()
+        .with_context(|| format!("cannot run {program}"))
 }

@@ -18,8 +18,9 @@ use signal_hook::iterator::Signals;
 use super::cache::{Cache, recipe};
 use super::containerd::{self, Containerd};
 use super::docker::Docker;
+use super::fleet::Fleet;
 use super::host_root::{Nix, pid_file};
-use super::mac::Mac;
+use super::mac::{self, Mac, Rosetta};
 use super::nixconf::Flavour;
 use super::state::State;
 use crate::workspace;
@@ -71,6 +72,8 @@ pub(crate) enum Without {
     Containerd,
     /// `ctr`, but no daemon to talk to
     ContainerdDaemon,
+    /// On a Mac: Rosetta is not installed
+    Rosetta,
 }
 
 /// Something a host does not have by default. See `lab/doubles`.
@@ -88,6 +91,16 @@ pub(crate) enum With {
     LinuxBuilder,
     /// On a Mac: nix-rosetta-builder, for aarch64-linux and x86_64-linux
     RosettaBuilder,
+    /// Linux machines for root and alice: `ssh ant`, `bee`, `cat`, and `dodo` for tests that kill
+    Fleet,
+    /// The fleet, and ways to it that something is wrong with: `ssh slow`, `cut`, `silent`, `closed`, `web`, `impostor`, `refused`, `nobody-home`
+    Trouble,
+    /// On a Mac: nix-rosetta-builder with `onDemand`, which sleeps until somebody connects
+    RosettaOnDemand,
+    /// On a Mac: a double of nix-darwin's `darwin-rebuild`
+    NixDarwin,
+    /// On a Mac: a double of Determinate's `determinate-nixd`
+    Determinate,
 }
 
 impl With {
@@ -98,7 +111,13 @@ impl With {
             Self::Kind => "/lab/doubles/kind",
             Self::K3d => "/lab/doubles/k3d",
             Self::Minikube => "/lab/doubles/minikube",
-            Self::LinuxBuilder | Self::RosettaBuilder => return None,
+            Self::NixDarwin => "/lab/doubles/nix-darwin",
+            Self::Determinate => "/lab/doubles/determinate",
+            Self::LinuxBuilder
+            | Self::RosettaBuilder
+            | Self::RosettaOnDemand
+            | Self::Fleet
+            | Self::Trouble => return None,
         })
     }
 }
@@ -121,6 +140,9 @@ pub(crate) struct Exec {
     /// The host's Nix also builds for arm64 (`extra-platforms`; the emulator is there either way)
     #[arg(long)]
     pub(crate) arm64: bool,
+    /// The Mac has Intel's CPU: `uname`, and Nix's `system` for commands (its daemon keeps to aarch64-darwin)
+    #[arg(long)]
+    pub(crate) intel: bool,
     /// What the host is without (repeatable)
     #[arg(long, value_enum)]
     pub(crate) without: Vec<Without>,
@@ -231,7 +253,12 @@ fn command(args: &Exec, program: Option<&str>, here: Option<&Path>) -> Result<Co
         "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
     };
     let with = args.with.iter().filter_map(|with| with.dir());
-    let mac = (args.machine == Machine::Mac).then_some("/lab/doubles/mac");
+    let mac: &[&str] = match (args.machine, args.intel) {
+        (Machine::Linux, _) => &[],
+        (Machine::Mac, false) => &["/lab/doubles/mac"],
+        (Machine::Mac, true) => &["/lab/doubles/intel", "/lab/doubles/mac"],
+    };
+    let mac = mac.iter().copied();
     let path: Vec<&str> = program.into_iter().chain(with).chain(mac).chain([system]).collect();
     command.env("PATH", path.join(":"));
     let home = if args.user == "root" { PathBuf::from("/root") } else { Path::new("/home").join(&args.user) };
@@ -249,14 +276,27 @@ fn command(args: &Exec, program: Option<&str>, here: Option<&Path>) -> Result<Co
 /// What `enter.sh` is to bind where: `SOURCE:TARGET,...`.
 fn binds(args: &Exec) -> String {
     let has = |what: Without| !args.without.contains(&what);
+    let with = |what: With| args.with.contains(&what);
     let daemon = has(Without::NixDaemon) && has(Without::Nix);
     let mut binds = match args.machine {
         Machine::Linux => Flavour { arm64: args.arm64, flakes: has(Without::Flakes) }.binds(daemon),
         Machine::Mac => {
-            let with = |what: With| args.with.contains(&what);
-            Mac { linux: with(With::LinuxBuilder), rosetta: with(With::RosettaBuilder) }.binds(daemon)
+            let rosetta = match (with(With::RosettaOnDemand), with(With::RosettaBuilder)) {
+                (true, _) => Rosetta::OnDemand,
+                (false, true) => Rosetta::Running,
+                (false, false) => Rosetta::Missing,
+            };
+            let mut binds = Mac { linux: with(With::LinuxBuilder), rosetta }.binds(daemon);
+            binds.extend(args.intel.then(mac::bind_intel));
+            binds.extend((!has(Without::Rosetta)).then(mac::bind_no_rosetta));
+            binds
         }
     };
+    if with(With::Trouble) {
+        binds.extend(Fleet::Trouble.binds());
+    } else if with(With::Fleet) {
+        binds.extend(Fleet::Machines.binds());
+    }
     if has(Without::Docker) {
         let lab = format!("/lab/docker/{}", args.docker.version());
         binds.push(format!("{lab}/sock:/lab/now/docker/sock"));

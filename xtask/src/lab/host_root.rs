@@ -14,9 +14,11 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 
+use super::builder;
 use super::containerd::{self, Containerd};
 use super::docker::Docker;
 use super::exec::Machine;
+use super::fleet;
 use super::mac;
 use super::mounts::Root;
 use super::nixconf::{self, Flavour};
@@ -135,6 +137,8 @@ fn put_together(state: &State, machine: Machine, nix: Nix) -> Result<()> {
     fs::create_dir_all(&programs)?;
     root.bind(&programs, "/lab/programs")?;
     nixconf::write(&root)?;
+    builder::all().try_for_each(|builder| builder.wait_for_keys(state))?;
+    fleet::prepare(&root, state)?;
     if machine == Machine::Mac {
         root.build_users(match nix {
             Nix::V26 => 37_000,

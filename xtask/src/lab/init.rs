@@ -15,12 +15,13 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 
 use super::binfmt::Arm64;
-use super::builder::Builder;
+use super::builder;
 use super::containerd::Containerd;
 use super::docker::Docker;
 use super::exec::Machine;
 use super::host_root::{self, Nix};
 use super::state::State;
+use super::trouble;
 
 pub(crate) fn run(state: &State) -> Result<()> {
     // /proc is still the machine's: it says who we are to the machine.
@@ -37,6 +38,9 @@ pub(crate) fn run(state: &State) -> Result<()> {
     fs::write("/proc/sys/net/ipv4/ip_forward", "1")
         .context("cannot let containers reach the lab's addresses")?;
 
+    // Hosts know themselves by this name: sudo looks it up.
+    fs::write("/proc/sys/kernel/hostname", "lab").context("cannot name the lab's machines")?;
+
     let mut own = HashMap::new();
     let mut begin = |name: String, what: &[&str]| -> Result<()> {
         own.insert(start(state, &name, what)?, name);
@@ -48,9 +52,10 @@ pub(crate) fn run(state: &State) -> Result<()> {
     for containerd in Containerd::ALL {
         begin(format!("containerd-{}", containerd.version()), &["containerd", containerd.version()])?;
     }
-    for builder in Builder::ALL {
-        begin(builder.name().to_owned(), &["builder", builder.name()])?;
+    for builder in builder::all() {
+        begin(builder.name.to_owned(), &["builder", builder.name])?;
     }
+    begin("trouble".to_owned(), &["trouble"])?;
     for (machine, nix) in hosts() {
         begin(host_root::name(machine, nix), &["host", machine.name(), nix.version()])?;
     }
@@ -101,9 +106,11 @@ fn wait_until_ready(state: &State) -> Result<()> {
         let ready = move || UnixStream::connect(&socket).is_ok();
         waiting.push((format!("containerd-{}", containerd.version()), Box::new(ready)));
     }
-    for builder in Builder::ALL {
-        waiting.push((builder.name().to_owned(), Box::new(move || builder.answers())));
+    for builder in builder::all() {
+        waiting.push((builder.name.to_owned(), Box::new(move || builder.answers())));
     }
+    let trouble = state.clone();
+    waiting.push(("trouble".to_owned(), Box::new(move || trouble::ready(&trouble))));
     for (machine, nix) in hosts() {
         let pid = state.live(&host_root::pid_file(machine, nix));
         let ready = move || fs::metadata(&pid).is_ok_and(|file| file.len() > 0);

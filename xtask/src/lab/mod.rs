@@ -6,6 +6,8 @@ pub(crate) mod cache;
 mod containerd;
 mod docker;
 mod exec;
+mod fault;
+mod fleet;
 mod guard;
 pub(crate) mod host;
 mod host_root;
@@ -17,6 +19,7 @@ pub(crate) mod parts;
 mod podman;
 pub(crate) mod produce;
 mod state;
+mod trouble;
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -26,7 +29,6 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 
-use self::builder::Builder;
 use self::cache::Cache;
 use self::containerd::Containerd;
 use self::docker::Docker;
@@ -47,6 +49,13 @@ pub(crate) enum Lab {
     Status,
     /// Runs a command on an emulated host; its exit status is ours
     Exec(exec::Exec),
+    /// Makes something go wrong on a machine that builds, for all who use it
+    Fault {
+        /// `ssh` calls it so; `dodo` is there for nothing else
+        machine: String,
+        #[arg(value_enum)]
+        fault: fault::Fault,
+    },
     /// Puts one small image in every shape that people meet into a directory, made by the real tools
     Produce {
         /// The directory; `manifest.tsv` in it lists what there is
@@ -64,6 +73,9 @@ pub(crate) enum Lab {
     /// The process of one builder
     #[command(hide = true)]
     Builder { name: String, state: PathBuf },
+    /// The process behind the ports where something is wrong
+    #[command(hide = true)]
+    Trouble { state: PathBuf },
     /// The process of one Docker daemon
     #[command(hide = true)]
     Docker { version: String, state: PathBuf },
@@ -86,6 +98,7 @@ pub(crate) fn run(command: &Lab) -> Result<i32> {
         Lab::Down => down()?,
         Lab::Status => return status(),
         Lab::Exec(args) => return exec::run(args),
+        Lab::Fault { machine, fault } => return fault::run(machine, *fault),
         Lab::Produce { dir } => {
             let _lease = up()?;
             produce::copy(dir)?;
@@ -95,7 +108,8 @@ pub(crate) fn run(command: &Lab) -> Result<i32> {
         Lab::Host { machine, version, state } => {
             host_root::run(&State::at(state.clone()), Machine::parse(machine)?, Nix::parse(version)?)?;
         }
-        Lab::Builder { name, state } => builder::run(&State::at(state.clone()), Builder::parse(name)?)?,
+        Lab::Builder { name, state } => builder::run(&State::at(state.clone()), builder::parse(name)?)?,
+        Lab::Trouble { state } => trouble::run(&State::at(state.clone()))?,
         Lab::Docker { version, state } => docker::run(&State::at(state.clone()), Docker::parse(version)?)?,
         Lab::Containerd { version, state } => {
             containerd::run(&State::at(state.clone()), Containerd::parse(version)?)?;
@@ -234,8 +248,8 @@ fn status() -> Result<i32> {
             Err(_) => println!("{name}: not there at the moment"),
         }
     }
-    for builder in Builder::ALL {
-        println!("{}: port {} in the lab's network", builder.name(), builder.port());
+    for builder in builder::all() {
+        println!("{}: port {} in the lab's network", builder.name, builder.port);
     }
     println!("state: {}", state.dir().display());
     Ok(0)

@@ -80,10 +80,7 @@ impl Root {
 
     /// A new file system of this type.
     pub(crate) fn fresh(&self, kind: &str, target: &str, options: &str) -> Result<()> {
-        let inside = self.directory(target)?;
-        let options = CString::new(options)?;
-        mount(kind, &inside, kind, MountFlags::empty(), options.as_c_str())
-            .with_context(|| format!("cannot mount {kind} on {}", inside.display()))
+        fresh(kind, &self.directory(target)?, options)
     }
 
     /// An overlay below the root, for what must survive neither in the root nor elsewhere.
@@ -177,6 +174,17 @@ impl Root {
         }
         Ok(inside)
     }
+}
+
+/// A file system in memory, somewhere that our mount namespace alone sees.
+pub(crate) fn tmpfs(path: &Path, options: &str) -> Result<()> {
+    fresh("tmpfs", path, options)
+}
+
+fn fresh(kind: &str, path: &Path, options: &str) -> Result<()> {
+    let options = CString::new(options)?;
+    mount(kind, path, kind, MountFlags::empty(), options.as_c_str())
+        .with_context(|| format!("cannot mount {kind} on {}", path.display()))
 }
 
 fn overlay(pristine: &Path, work: &Path, target: &Path) -> Result<()> {
