@@ -142,8 +142,13 @@ fn best_offer(want: &NixSystem, candidate: &Candidate) -> Result<Offer> {
     }
 }
 
-/// The error when a selection chose nobody: every rejection with its reason, and the remedies of all.
+/// The error when a selection chose nobody: every rejection with its reason, and the remedies of all. Of a single candidate
+/// it is its own.
 pub fn nobody(want: &NixSystem, rejected: &[Rejection]) -> Error {
+    let all = Remedy::command("see what every backend needs", "nixoci backends");
+    if let [Rejection { error, .. }] = rejected {
+        return error.clone().remedy(all);
+    }
     let platform = want.to_oci().map_or_else(|| want.to_string(), |platform| platform.to_string());
     let message = format!("no backend can build for {platform} ({want})");
     let mut error = Error::new(&codes::NO_BACKEND, message);
@@ -155,7 +160,7 @@ pub fn nobody(want: &NixSystem, rejected: &[Rejection]) -> Error {
     for remedy in rejected.iter().flat_map(|rejection| &rejection.error.report().remedies) {
         error = error.remedy(remedy.clone());
     }
-    error.remedy(Remedy::command("see what every backend needs", "nixoci backends"))
+    error.remedy(all)
 }
 
 #[cfg(test)]

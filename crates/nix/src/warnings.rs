@@ -19,6 +19,10 @@ const NOISE: &[&str] = &[
     "building '",
     "copying path",
     "copying 0 paths",
+    // Said to a daemon's users who are not trusted, and without effect: the store is the client's to choose.
+    "ignoring the client-specified setting 'store', because it is a restricted setting",
+    // The derivations are another store's to build.
+    "don't know how to build these paths",
     // Platforms are evaluated at once, and one of them does without the cache for a moment.
     "error (ignored): error: SQLite database",
 ];

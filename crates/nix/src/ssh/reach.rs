@@ -25,6 +25,11 @@ impl SshHost {
     /// example). A connection wakes up a machine that starts on demand.
     pub async fn refusal(&self, cx: &Cx<'_>) -> Option<Error> {
         let (host, port) = self.address(cx).await?;
+        if let Err(error) = tokio::net::lookup_host((host.as_str(), port)).await {
+            let said = error.to_string();
+            let said = said.strip_prefix("failed to lookup address information: ").unwrap_or(&said);
+            return Some(failure(self, &codes::UNRESOLVED, &format!("{host}: {said}")));
+        }
         let (code, said) = match timeout(PATIENCE, banner(&host, port)).await {
             Ok(Ok(true)) => return None,
             Ok(Ok(false)) => (&codes::NOT_SSH, String::new()),
