@@ -12,18 +12,18 @@ use super::mounts::Root;
 use super::state::State;
 use super::trouble;
 
-const ANT: &Builder = &FLEET[0];
-const BEE: &Builder = &FLEET[1];
+static ANT: &Builder = &FLEET[0];
+static BEE: &Builder = &FLEET[1];
 
-/// Ways to bee that something is wrong with: name, port, and the machine whose host key is expected.
-const TROUBLE: [(&str, u16, &str); 7] = [
-    ("silent", trouble::SILENT, "bee"),
-    ("closed", trouble::CLOSED, "bee"),
-    ("slow", trouble::SLOW, "bee"),
-    ("cut", trouble::CUT, "bee"),
-    ("web", trouble::WEB, "bee"),
-    ("impostor", trouble::IMPOSTOR, "bee"),
-    ("nobody-home", trouble::NOBODY, "bee"),
+/// Ways to bee that something is wrong with: name and port.
+const TROUBLE: [(&str, u16); 7] = [
+    ("silent", trouble::SILENT),
+    ("closed", trouble::CLOSED),
+    ("slow", trouble::SLOW),
+    ("cut", trouble::CUT),
+    ("web", trouble::WEB),
+    ("impostor", trouble::IMPOSTOR),
+    ("nobody-home", trouble::NOBODY),
 ];
 
 /// Who has the key: name, id and home.
@@ -56,8 +56,8 @@ impl Fleet {
         let mut text: String =
             FLEET.iter().map(|builder| host(builder.name, builder.port, builder.name)).collect();
         if self == Self::Trouble {
-            for (name, port, key) in TROUBLE {
-                text.push_str(&host(name, port, key));
+            for (name, port) in TROUBLE {
+                text.push_str(&host(name, port, BEE.name));
             }
             text.push_str(&format!(
                 "{}  IdentityFile ~/.ssh/other_ed25519\n  IdentitiesOnly yes\n",
