@@ -96,7 +96,7 @@ impl Nix {
                 let result = parse_build(&run.stdout).map_err(|why| self.unexpected(&command, &why))?;
                 return Ok((candidate, result, run.record));
             }
-            let subject = Subject::build(cx.host, request, &candidate.target);
+            let subject = Subject::build(cx.host, request, &candidate.target).at(self.place());
             let error = diagnose(&run.record, &subject);
             if !lookup::is_missing(&run.record, &candidate.target) {
                 return Err(error);

@@ -81,6 +81,16 @@ nixoci_core::codes! {
     /// Nothing was left at the output's path.
     NO_OUTPUT = ("nixoci::nix::no_output", Build, "a build left no output",
         "The builder of a derivation ended well, but left nothing at the path of its output ($out).");
+    /// The Mac runs what a builder should.
+    LINUX_ON_MAC = ("nixoci::nix::linux_on_mac", Build, "a Linux program was run on the Mac itself",
+        "macOS does not run Linux programs. Nix tries to when it believes that the Mac is a Linux machine: by `--option system` or \
+         `--system`, or by a Linux system in `extra-platforms`. nixoci names the full attribute instead \
+         (packages.aarch64-linux.x), and the builder runs it.");
+    /// A certificate that is not believed.
+    CERTIFICATE = ("nixoci::nix::certificate", Evaluation, "a certificate was not believed",
+        "A download over HTTPS was refused, because its certificate is not signed by anybody known, or not valid now. A company's \
+         proxy that looks into connections has its own certificates, which Nix must be told; a virtual machine that slept may \
+         have the wrong time, or have lost its certificates (nix-darwin#768).");
     /// A fixed-output derivation yields something else.
     HASH_MISMATCH = ("nixoci::nix::hash_mismatch", Build, "a download is not what was expected",
         "A fixed-output derivation names the hash of what it downloads, and what came has another. Either the \

@@ -11,7 +11,8 @@ use nixoci_core::{Error, Remedy};
 
 use crate::cli::Target;
 use crate::pattern::{Captures, fill, find};
-use crate::record::Record;
+use crate::place::Place;
+use crate::record::{Record, Unplaced};
 use crate::reference::as_typed;
 use crate::rules::{RULES, Rule, Then};
 use crate::{codes, source};
@@ -23,17 +24,24 @@ pub(crate) struct Subject<'a> {
     /// The message if Nix's text is not recognised.
     failure: &'a str,
     pub(crate) build: Option<(&'a BuildRequest, &'a Target)>,
+    /// Whose store Nix worked in.
+    place: Option<&'a Place>,
 }
 
 impl<'a> Subject<'a> {
     /// Some command.
     pub(crate) fn command(host: &'a Host, failure: &'a str) -> Self {
-        Subject { host, failure, build: None }
+        Subject { host, failure, build: None, place: None }
     }
 
     /// A build, or a forecast of one.
     pub(crate) fn build(host: &'a Host, request: &'a BuildRequest, target: &'a Target) -> Self {
-        Subject { host, failure: "Nix failed", build: Some((request, target)) }
+        Subject { host, failure: "Nix failed", build: Some((request, target)), place: None }
+    }
+
+    /// The same, in this place.
+    pub(crate) fn at(self, place: &'a Place) -> Self {
+        Subject { place: Some(place), ..self }
     }
 
     /// The flake or file as the user typed it.
@@ -111,10 +119,17 @@ fn recognised(
 ) -> Error {
     context(&mut values, subject);
     let drv = values.get("drv").cloned();
+    let unplaced = record.unplaced.as_ref().filter(|unplaced| !unplaced.offered.is_empty());
+    let nobody = [&codes::PLATFORM, &codes::SYSTEM_FEATURES, &codes::NO_JOBS]
+        .iter()
+        .any(|code| rule.code.id == code.id);
     let mut error = match rule.then {
+        _ if nobody && unplaced.is_some_and(|unplaced| !unplaced.features.is_empty()) => {
+            unplaced.map_or_else(|| said(rule, &values), no_features)
+        }
         Then::Say => said(rule, &values),
         Then::Platform if !record.builders.is_empty() => builders(record),
-        Then::Platform => platform(rule, &values),
+        Then::Platform => platform(rule, &values, subject.place.and_then(Place::name)),
         Then::Source => source::missing_file(&values, subject),
         Then::NoFlake => source::no_flake(&values, subject),
     };
@@ -151,6 +166,9 @@ fn destination(uri: &str) -> &str {
 
 /// What remedies and messages may name besides what the text says.
 fn context(values: &mut Captures, subject: &Subject<'_>) {
+    let elsewhere = subject.place.and_then(Place::name);
+    values.insert("here", elsewhere.unwrap_or("this machine").to_owned());
+    values.insert("on", elsewhere.map(|name| format!("ssh {name} ")).unwrap_or_default());
     values.insert("user", subject.host.var("USER").unwrap_or("$USER").to_owned());
     values.insert("reference", subject.reference());
     values.insert("build", subject.build_command());
@@ -171,18 +189,43 @@ fn remedy(text: &str, command: &str, values: &Captures) -> Remedy {
     if command.is_empty() { Remedy::advice(text) } else { Remedy::command(text, fill(command, values)) }
 }
 
+/// Nix's scheduler has machines for the system, and none of them offers the features.
+fn no_features(unplaced: &Unplaced) -> Error {
+    let name = unplaced.drv.strip_suffix(".drv").unwrap_or(&unplaced.drv);
+    let name = name.split_once('-').map_or(name, |(_, name)| name);
+    let message = format!(
+        "no machine for {} offers what building {name} needs: {}",
+        unplaced.system, unplaced.features
+    );
+    let error = unplaced.offered.iter().fold(Error::new(&codes::SYSTEM_FEATURES, message), |error, offer| {
+        error.because(if offer.is_empty() {
+            "one offers nothing".to_owned()
+        } else {
+            format!("one offers {offer}")
+        })
+    });
+    error.remedy(Remedy::command(
+        "if a machine can do it, say so where it is listed (field 6 in /etc/nix/machines, `features` in nixoci.toml), and in \
+         its own nix.conf",
+        format!("system-features = {}", unplaced.features.replace(',', " ")),
+    ))
+}
+
 /// Old texts say "a 'x' with features {…} is required, but I am a 'x' with features {…}" for both, a wrong
 /// platform and a missing feature.
-fn platform(rule: &Rule, values: &Captures) -> Error {
+fn platform(rule: &Rule, values: &Captures, elsewhere: Option<&str>) -> Error {
     let value = |name| values.get(name).map(String::as_str).unwrap_or_default();
     let (required, current) = (value("required"), value("current"));
+    let (here, on) = (value("here"), value("on"));
     if required == current {
         let message = format!(
-            "building {} needs system features that this machine does not offer",
+            "building {} needs system features that {here} does not offer",
             crate::log::store_name(value("drv"))
         );
         return Error::new(&codes::SYSTEM_FEATURES, message).remedy(Remedy::command(
-            "if the machine can do it, declare the features in /etc/nix/nix.conf, then restart the daemon",
+            format!(
+                "if {here} can do it, declare the features in its /etc/nix/nix.conf, then restart its daemon"
+            ),
             "system-features = kvm big-parallel nixos-test benchmark",
         ));
     }
@@ -193,10 +236,17 @@ fn platform(rule: &Rule, values: &Captures) -> Error {
         return error
             .remedy(Remedy::command("see what could build it, and what each needs", "nixoci backends"));
     }
+    let error = match elsewhere {
+        Some(name) => error.remedy(Remedy::command(
+            format!("if {name} does not build for {required}, take that from its `systems` in nixoci.toml"),
+            format!("systems = [\"{current}\"]"),
+        )),
+        None => error,
+    };
     error
         .remedy(Remedy::command(
-            "teach this machine to run its programs (Debian, Ubuntu)",
-            "sudo apt-get install qemu-user-static",
+            format!("teach {here} to run its programs (Debian, Ubuntu)"),
+            format!("{on}sudo apt-get install qemu-user-static"),
         ))
         .remedy(Remedy::command(
             "then tell Nix, in /etc/nix/nix.conf, and restart the daemon",

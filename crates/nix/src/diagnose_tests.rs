@@ -323,7 +323,7 @@ fn a_builders_own_words_can_be_the_reason() {
 
 #[test]
 fn every_rule_can_be_filled_in() {
-    const CONTEXT: &[&str] = &["user", "reference", "attribute", "system", "build"];
+    const CONTEXT: &[&str] = &["user", "reference", "attribute", "system", "build", "here", "on"];
     for rule in RULES {
         assert!(!rule.patterns.is_empty());
         for template in

@@ -101,7 +101,7 @@ impl Nix {
     /// The error for a command that failed.
     pub(crate) fn failed(&self, cx: &Cx<'_>, answer: &Output, failure: &str) -> Error {
         let record = Record::of_text(&answer.stderr_text());
-        diagnose(&record, &Subject::command(cx.host, failure))
+        diagnose(&record, &Subject::command(cx.host, failure).at(&self.place))
     }
 
     pub(crate) fn unexpected(&self, command: &Command, why: &str) -> Error {

@@ -26,12 +26,42 @@ pub(crate) struct Record {
     pub(crate) plain: VecDeque<String>,
     /// Remote builders that did not take a build, by their URIs, and why.
     pub(crate) builders: BTreeMap<String, String>,
+    /// The first derivation that Nix's scheduler found no machine for.
+    pub(crate) unplaced: Option<Unplaced>,
     /// What would be built and fetched.
     pub(crate) plan: Plan,
     tails: HashMap<String, VecDeque<String>>,
     /// Derivations with a tail, the oldest first.
     order: VecDeque<String>,
     file: LogFile,
+}
+
+/// A derivation that none of the machines takes, in the words of Nix's `build-remote.cc`.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Unplaced {
+    pub(crate) drv: String,
+    pub(crate) system: String,
+    /// What it asks for.
+    pub(crate) features: String,
+    /// What the machines offer that build for the system.
+    pub(crate) offered: Vec<String>,
+}
+
+impl Unplaced {
+    fn parse(text: &str) -> Option<Unplaced> {
+        let mut found =
+            find("derivation: {drv} required (system, features): ({system}, [{features}])", text)?;
+        let mut value = |name: &str| found.remove(name).unwrap_or_default();
+        let (drv, system, features) = (value("drv"), value("system"), value("features"));
+        let machine = |line: &str| {
+            let mut parts = line.trim().strip_prefix("([")?.splitn(2, "], ");
+            let serves = parts.next()?.split(',').any(|name| name.trim() == system);
+            let offers = parts.next()?.split_once('[')?.1.split_once(']')?.0;
+            serves.then(|| offers.trim().to_owned())
+        };
+        let offered = text.lines().filter_map(machine).collect();
+        Some(Unplaced { drv, system, features, offered })
+    }
 }
 
 impl Record {
@@ -49,8 +79,11 @@ impl Record {
         record
     }
 
-    /// Remembers a builder that was tried in vain. Nix goes on without it, and what it says at the end is about this machine.
+    /// Remembers a builder that was tried in vain, and a derivation that no builder takes. Nix goes on without it, and what it says at the end is about this machine.
     pub(crate) fn hear_builder(&mut self, text: &str) {
+        if self.unplaced.is_none() && text.contains("required (system, features)") {
+            self.unplaced = Unplaced::parse(text);
+        }
         let Some(mut found) = find("cannot build on '{uri}': {why}", text) else { return };
         if let (Some(uri), Some(why)) = (found.remove("uri"), found.remove("why"))
             && self.builders.len() < MOST_BUILDERS

@@ -58,7 +58,7 @@ impl Rule {
 
 const RESTART: (&str, &str) = (
     "start the daemon (on a Mac: sudo launchctl kickstart -k system/org.nixos.nix-daemon)",
-    "sudo systemctl restart nix-daemon",
+    "{on}sudo systemctl restart nix-daemon",
 );
 
 const NETWORK: &[(&str, &str)] = &[
@@ -133,7 +133,7 @@ pub(crate) static RULES: &[Rule] = &[
             "setting up a private mount namespace: Operation not permitted",
             "unable to clone a user namespace",
         ],
-        "builds cannot be sandboxed on this machine",
+        "builds cannot be sandboxed on {here}",
         &[
             ("allow user namespaces", "sudo sysctl -w user.max_user_namespaces=15000"),
             ("or, where only trusted expressions are built, do without, by a line in /etc/nix/nix.conf", "sandbox-fallback = true"),
@@ -146,14 +146,14 @@ pub(crate) static RULES: &[Rule] = &[
             "Cannot build '{drv}'. Reason: platform mismatch Required system: '{required}' Current system: '{current}'",
             "Required system: '{required}'{*}Current system: '{current}'",
         ],
-        "this machine ({current}) does not build for {required}",
+        "{here} ({current}) does not build for {required}",
         &[],
     )
     .then(Then::Platform),
     rule(
         &c::SYSTEM_FEATURES,
         &["Cannot build '{drv}'. Reason: missing system features Required features: {features}", "Reason: missing system features"],
-        "building {drv|store} needs system features that this machine does not offer",
+        "building {drv|store} needs system features that {here} does not offer",
         &[("if the machine can do it, declare the features in /etc/nix/nix.conf, then restart the daemon", "system-features = kvm big-parallel nixos-test benchmark")],
     ),
     rule(
@@ -165,20 +165,42 @@ pub(crate) static RULES: &[Rule] = &[
     rule(
         &c::DISK_FULL,
         &["No space left on device", "database or disk is full", "may have been caused by lack of free disk space"],
-        "the disk is full where Nix builds",
+        "the disk is full on {here}, where Nix builds",
         &[
-            ("remove what no root holds any more", "nix-collect-garbage"),
-            ("see what is full", "df -h /nix /tmp"),
+            ("remove what no root holds any more", "{on}nix-collect-garbage"),
+            ("see what is full", "{on}df -h /nix /tmp"),
+        ],
+    )
+    .in_log(),
+    // macOS's words. (NixOS/nix#10762, cpick/nix-rosetta-builder#19.)
+    rule(
+        &c::LINUX_ON_MAC,
+        &["executing '{program}': Undefined error: 0", "executing '{program}': Bad CPU type in executable"],
+        "the Mac was made to run a Linux program itself",
+        &[
+            ("see whether `system` or `extra-platforms` names Linux, and take that out of /etc/nix/nix.conf", "nix config show | grep -E '^(system|extra-platforms) '"),
+            ("build without `--option system`: the platform says enough", "nixoci build --platform linux/arm64"),
         ],
     )
     .in_log(),
     rule(
         &c::EXEC_FORMAT,
-        &["executing '{program}': Exec format error", "cannot execute binary file: Exec format error", "Exec format error"],
-        "this machine does not run programs for the platform that is built, although `extra-platforms` says so",
+        &["executing '{program}': Exec format error", "cannot execute binary file: Exec format error", "cannot execute binary file", "Exec format error"],
+        "{here} does not run programs for the platform that is built, although `extra-platforms` says so",
         &[
-            ("register an emulator (Debian, Ubuntu)", "sudo apt-get install qemu-user-static"),
-            ("see what is registered: the flags must contain F", "grep -H flags /proc/sys/fs/binfmt_misc/*"),
+            ("register an emulator (Debian, Ubuntu)", "{on}sudo apt-get install qemu-user-static"),
+            ("see what is registered: the flags must contain F", "{on}grep -H flags /proc/sys/fs/binfmt_misc/*"),
+        ],
+    )
+    .in_log(),
+    rule(
+        &c::CERTIFICATE,
+        &["SSL certificate problem: {why}", "SSL peer certificate or SSH remote key was not OK", "Problem with the SSL CA cert", "certificate verify failed"],
+        "a download was refused because of its certificate",
+        &[
+            ("see what the time is on {here}: a clock that stood still makes certificates look wrong", "{on}date"),
+            ("a company's proxy: let Nix trust the company's certificates, in the daemon's environment", "NIX_SSL_CERT_FILE=/etc/ssl/certs/ca-certificates.crt"),
+            ("a builder on a Mac that slept for days loses its certificates: restart it", "sudo launchctl kickstart -k system/org.nixos.linux-builder"),
         ],
     )
     .in_log(),
@@ -209,7 +231,7 @@ pub(crate) static RULES: &[Rule] = &[
         &c::BUILD_KILLED,
         &["builder for '{drv}' failed due to signal {signal}", "Cannot build '{drv}'. Reason: builder failed due to signal {signal}"],
         "the builder of {drv|store} was killed by signal {signal}",
-        &[("if memory ran out, build with fewer jobs at once", "nixoci build --max-jobs 1 --cores 1"), ("see whether the kernel did it", "sudo dmesg | grep -i -E 'killed process|out of memory'")],
+        &[("if memory ran out, build with fewer jobs at once", "nixoci build --max-jobs 1 --cores 1"), ("see whether the kernel did it", "{on}sudo dmesg | grep -i -E 'killed process|out of memory'")],
     ),
     rule(
         &c::NO_OUTPUT,
