@@ -62,6 +62,11 @@ nixoci_core::codes! {
         "Nix tried to send a build to another machine, could not, and cannot do it here. It hides ssh's own reason: with a \
          daemon, root is who connects, with root's keys, known hosts and configuration. The usual reasons are a builder that \
          is down, a key that it does not accept, and a host key that is not known or not the one in Nix's list.");
+    /// A remote builder was lost.
+    BUILDER_LOST = ("nixoci::nix::builder_lost", Transfer, "a builder was lost in the middle of a build",
+        "The connection to the machine that built ended: the machine went away or slept, its ssh server or its Nix daemon was \
+         restarted, or it ran out of memory. Nix does not start the build elsewhere; nixoci does if another machine is there. \
+         Finished store paths are kept.");
     /// A transport that a builder does not allow.
     TRANSPORT = ("nixoci::nix::transport_refused", Config, "the transport cannot be used with this builder",
         "The transports `store` and `builders` connect as your user, so that the builder must be in Nix's list with ssh-ng:// \

@@ -69,6 +69,9 @@ impl<'a> Subject<'a> {
 /// The error for a run of Nix that failed.
 pub(crate) fn diagnose(record: &Record, subject: &Subject<'_>) -> Error {
     let plain = Vec::from_iter(record.plain.iter().cloned()).join("\n");
+    if let Some(error) = lost(record) {
+        return error;
+    }
     let found = RULES.iter().find_map(|rule| {
         let mut texts = record.errors.iter().chain([&plain]);
         let hit = texts.find_map(|text| Some((text.as_str(), matched(rule, text)?)));
@@ -91,6 +94,31 @@ pub(crate) fn diagnose(record: &Record, subject: &Subject<'_>) -> Error {
         Some(path) => error.log_at(path),
         None => error,
     }
+}
+
+/// A machine that was lost in the middle of a build: Nix says so in one message, and then in another that the build failed.
+fn lost(record: &Record) -> Option<Error> {
+    const BROKEN: &str = "Nix daemon disconnected unexpectedly";
+    const FAILED: &[&str] = &[
+        "builder for '{drv}' failed with exit code 1",
+        "Cannot build '{drv}'. Reason: builder failed with exit code 1",
+    ];
+    let said = record.errors.iter().find(|text| text.contains(BROKEN))?;
+    let drv = record
+        .errors
+        .iter()
+        .find_map(|text| FAILED.iter().find_map(|pattern| find(pattern, text)?.remove("drv")))?;
+    let uri = record.sent.get(&drv)?;
+    let name = crate::log::store_name(&drv);
+    let error = Error::new(
+        &codes::BUILDER_LOST,
+        format!("the connection to {} broke while it built {name}", destination(uri)),
+    );
+    Some(
+        error
+            .because(format!("{uri}: {}", words(said)))
+            .remedy(Remedy::command("build again: what was finished is kept", "nixoci build")),
+    )
 }
 
 /// The derivations that failed in the same way, where Nix kept going.

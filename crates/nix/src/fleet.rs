@@ -275,13 +275,12 @@ impl Fleet {
     async fn lost(&self, cx: &Cx<'_>, store: &BuildStore, error: &Error) -> Option<String> {
         let Place::Private(private) = store.nix().place() else { return None };
         let blames = |machine: &&Machine| {
-            let told = error.report().causes.iter().chain([&error.report().message]);
-            told.clone().any(|text| {
-                text.contains(&format!("ssh-ng://{}", machine.host()))
-                    || text.contains(&format!("'{}'", machine.host()))
-            })
+            let uri = machine.store_uri();
+            error.report().causes.iter().any(|text| text.starts_with(&format!("{uri}: ")))
         };
-        let connection = error.is(&codes::BUILDER) || error.is(&codes::CONNECTION_LOST);
+        let connection = [&codes::BUILDER, &codes::BUILDER_LOST, &codes::CONNECTION_LOST]
+            .iter()
+            .any(|code| error.is(code));
         if !connection || private.machines.len() < 2 || cx.cancel.is_cancelled() {
             return None;
         }

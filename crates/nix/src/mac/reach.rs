@@ -68,6 +68,13 @@ pub(super) async fn wake(cx: &Cx<'_>, machine: &Machine) -> Result<()> {
 
 /// Nix says that it could not connect to machines, and hides why: we look, as far as one can see from outside.
 pub async fn explain(cx: &Cx<'_>, able: &[&Machine], error: Error) -> Error {
+    if error.is(&crate::codes::BUILDER_LOST) {
+        let lost = able.iter().filter_map(|machine| Known::named(machine.host()));
+        return lost.fold(error, |error, known| known.help(error));
+    }
+    if error.is(&crate::codes::DISK_FULL) {
+        return disk_full(able, error);
+    }
     if !error.is(&crate::codes::BUILDER) {
         return error;
     }
@@ -83,4 +90,20 @@ pub async fn explain(cx: &Cx<'_>, able: &[&Machine], error: Error) -> Error {
         }
     }
     error
+}
+
+/// Nix does not say whose disk it is.
+fn disk_full(able: &[&Machine], error: Error) -> Error {
+    let vm = able.iter().find(|machine| Known::named(machine.host()).is_some());
+    let Some(machine) = vm else { return error };
+    let ssh = SshHost::from(*machine).by_hand();
+    error
+        .remedy(Remedy::command("if it is the builder's: see how full it is", format!("sudo {ssh} df -h /nix /tmp")))
+        .remedy(Remedy::command("empty its store", format!("sudo {ssh} nix-collect-garbage -d")))
+        .remedy(Remedy::command(
+            "or give it a bigger disk, in MiB, in your nix-darwin configuration (a disk that is there does not grow: remove it, and \
+             restart the builder)",
+            "nix.linux-builder.config.virtualisation.darwin-builder.diskSize = 61440;\n\
+             # sudo darwin-rebuild switch; sudo rm /var/lib/linux-builder/nixos.qcow2",
+        ))
 }
