@@ -24,7 +24,7 @@ use nixoci_core::platform::NixSystem;
 use nixoci_core::request::BuildRequest;
 use nixoci_core::runner::Command;
 use nixoci_core::{Error, Result};
-use nixoci_nix::{HostStore, Machine};
+use nixoci_nix::{HostStore, Machine, proof};
 use tokio::io::AsyncWrite;
 
 pub use error::CODES;
@@ -92,6 +92,15 @@ impl Backend for DarwinBuilder {
         plan.pending().next().map_or(Ok(()), |step| Err(plan::by_hand(step)))
     }
 
+    fn carries_out(&self) -> bool {
+        false
+    }
+
+    async fn prove(&self, cx: &Cx<'_>, want: &[NixSystem]) -> Result<Vec<Check>> {
+        offers::require_mac(cx.host)?;
+        proof::checks(cx, self.store.nix(cx).await?, want).await
+    }
+
     async fn forecast(&self, cx: &Cx<'_>, request: &BuildRequest, depth: Depth) -> Result<Forecast> {
         match depth {
             // The build evaluates anyway: asking first would do it twice.
@@ -120,8 +129,12 @@ impl Backend for DarwinBuilder {
     async fn release(&self, cx: &Cx<'_>, how: Release) -> Result<()> {
         match how {
             Release::Artifact { id } => self.store.release(cx, &id).await,
-            // The builder is the machine's: it runs on.
-            _ => Ok(()),
+            _ => {
+                cx.observer.info(
+                    "darwin-builder: nixoci started nothing and set nothing up, the builder is the machine's own: it runs on",
+                );
+                Ok(())
+            }
         }
     }
 

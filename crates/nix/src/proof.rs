@@ -1,0 +1,258 @@
+//! Proof that a builder builds: something tiny is really built, and read back.
+//!
+//! What is built is never there already, in no cache and no store: a random word goes in, and has to come out. Its builder
+//! is a program that nixoci carries for the CPU that is asked for, so that the build proves that such programs run (by
+//! Rosetta, by qemu); it needs nothing of nixpkgs and nothing of the network.
+
+use std::collections::BTreeMap;
+use std::hash::{BuildHasher, RandomState};
+use std::io::{Read, Write};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use nixoci_core::artifact::StorePath;
+use nixoci_core::backend::{Check, CheckVerdict, Cx, Forecast};
+use nixoci_core::platform::NixSystem;
+use nixoci_core::request::{BuildRequest, Installable, NixArg, NixFlags};
+use nixoci_core::{Error, Result, ResultExt, codes as core_codes};
+use sha2::{Digest, Sha256};
+
+use crate::codes::PROOF;
+use crate::driver::Nix;
+use crate::{nar, roots};
+
+/// The programs that nixoci carries, by CPU. Their source lies beside them and says how they were made.
+const PROGRAMS: [(&str, &[u8]); 2] = [
+    ("x86_64-linux", include_bytes!("proof/x86_64-linux.elf")),
+    ("aarch64-linux", include_bytes!("proof/aarch64-linux.elf")),
+];
+
+/// More than a word in a NAR is not what was to be built.
+const NAR_LIMIT: u64 = 4096;
+
+/// Something was built, and read back as it should be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Proof {
+    /// How long that took.
+    pub seconds: Duration,
+    /// What was built. Nothing keeps it in the store any more.
+    pub path: StorePath,
+    /// Whether a program for the wanted CPU built it. Where nixoci carries none, the builder's own shell did.
+    pub own_program: bool,
+}
+
+/// Builds something tiny for `system` with this Nix, wherever that has it built, and reads it back.
+///
+/// # Errors
+/// As [`Nix::build`], [`Nix::path_info`] and [`Nix::dump`]; [`PROOF`] if something else comes out.
+pub async fn prove(cx: &Cx<'_>, nix: &Nix, system: &NixSystem) -> Result<Proof> {
+    let begin = Instant::now();
+    match build_and_read(cx, nix, system).await {
+        Ok(path) => Ok(Proof { seconds: begin.elapsed(), path, own_program: program(system).is_some() }),
+        Err(error) if error.is(&core_codes::CANCELLED) => Err(error),
+        Err(error) => Err(error.context(format!("a tiny build for {system} failed"))),
+    }
+}
+
+/// As [`prove`] for one system after the other, as what a backend found: a builder that fails is a finding.
+///
+/// # Errors
+/// [`nixoci_core::codes::CANCELLED`].
+pub async fn checks(cx: &Cx<'_>, nix: &Nix, want: &[NixSystem]) -> Result<Vec<Check>> {
+    let mut checks = Vec::new();
+    for system in want {
+        checks.push(match prove(cx, nix, system).await {
+            Ok(proof) => good(system, &proof),
+            Err(error) if error.is(&core_codes::CANCELLED) => return Err(error),
+            Err(error) => Check::failed(system.as_str(), &error),
+        });
+    }
+    Ok(checks)
+}
+
+fn good(system: &NixSystem, proof: &Proof) -> Check {
+    let by = if proof.own_program { "" } else { " by the builder's shell" };
+    Check {
+        title: system.to_string(),
+        detail: format!("built{by} and read back in {:.1} s", proof.seconds.as_secs_f64()),
+        verdict: CheckVerdict::Good,
+        remedies: Vec::new(),
+    }
+}
+
+async fn build_and_read(cx: &Cx<'_>, nix: &Nix, system: &NixSystem) -> Result<StorePath> {
+    let place = cx.dirs.cache.join("proof");
+    let file = write(&place, system).or_error(&PROOF, || format!("{} cannot be written", place.display()))?;
+    let nonce = nonce();
+    let root = Root::new(cx).await?;
+    let built = nix.build(cx, &request(file, system, &nonce), &Forecast::unknown(), &root.path).await?;
+    let infos = nix.path_info(cx, std::slice::from_ref(&built.path), false).await?;
+    let info = infos.first().filter(|info| info.nar_size <= NAR_LIMIT);
+    let info = info.ok_or_else(|| something_else(&built.path))?;
+    let mut bytes = Vec::new();
+    nix.dump(cx, info, &mut bytes).await?;
+    let mut text = Vec::new();
+    nar::single_file(bytes.as_slice())?
+        .read_to_end(&mut text)
+        .or_error(&PROOF, || format!("{} cannot be read", built.path))?;
+    if text == nonce.as_bytes() { Ok(built.path) } else { Err(something_else(&built.path)) }
+}
+
+fn something_else(path: &StorePath) -> Error {
+    Error::new(&PROOF, format!("{path} is not what was to be built"))
+}
+
+/// A garbage collector root for as long as it lives.
+struct Root {
+    path: PathBuf,
+    _guard: Box<dyn Send + Sync>,
+}
+
+impl Root {
+    async fn new(cx: &Cx<'_>) -> Result<Root> {
+        let path = roots::new_root(&cx.dirs.cache).await?;
+        let _guard = cx.temporary.guard(&path);
+        Ok(Root { path, _guard })
+    }
+}
+
+impl Drop for Root {
+    fn drop(&mut self) {
+        // One that stays is swept later.
+        let _ = std::fs::remove_file(&self.path);
+    }
+}
+
+fn request(file: PathBuf, system: &NixSystem, nonce: &str) -> BuildRequest {
+    let args = BTreeMap::from([("nonce".to_owned(), NixArg::Str(nonce.to_owned()))]);
+    BuildRequest {
+        installable: Installable::File { path: file, attribute: None, args },
+        system: system.clone(),
+        prefer: Vec::new(),
+        flags: NixFlags::default(),
+    }
+}
+
+/// A word that nobody has built before.
+fn nonce() -> String {
+    let random = || RandomState::new().hash_one(std::process::id());
+    let time = std::time::SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default().as_nanos();
+    format!("{:016x}{time:032x}", random())
+}
+
+fn program(system: &NixSystem) -> Option<&'static [u8]> {
+    PROGRAMS.iter().find(|(name, _)| *name == system.as_str()).map(|(_, bytes)| *bytes)
+}
+
+/// What is built: the expression, for a builder that lies beside it or for the builder's shell.
+fn expression(builder: Option<&str>) -> String {
+    let (builder, args) = match builder {
+        Some(name) => (
+            format!("builtins.path {{ name = \"nixoci-proof-builder\"; path = ./{name}; }}"),
+            r#"[ (placeholder "out") nonce ]"#,
+        ),
+        None => ("\"/bin/sh\"".to_owned(), r#"[ "-c" "printf %s \"$nonce\" > \"$out\"" ]"#),
+    };
+    format!(
+        "{{ system, nonce }}:\nderivation {{\n  name = \"nixoci-proof\";\n  inherit system nonce;\n  builder = {builder};\n  \
+         args = {args};\n  allowSubstitutes = false;\n  preferLocalBuild = false;\n}}\n"
+    )
+}
+
+/// Writes the expression and its builder, each under a name by its contents, and says where the expression is.
+fn write(place: &Path, system: &NixSystem) -> std::io::Result<PathBuf> {
+    std::fs::create_dir_all(place)?;
+    // Nix follows no link on the way to a file that it copies into the store.
+    let place = place.canonicalize()?;
+    let builder =
+        program(system).map(|bytes| put(&place, &format!("-{system}"), bytes, 0o755)).transpose()?;
+    let text = expression(builder.as_deref());
+    Ok(place.join(put(&place, ".nix", text.as_bytes(), 0o644)?))
+}
+
+/// Written anew each time, and whole at any time: what somebody damaged mends.
+fn put(place: &Path, suffix: &str, bytes: &[u8], mode: u32) -> std::io::Result<String> {
+    let hash = Sha256::digest(bytes);
+    let hash: String = hash.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
+    let name = format!("{hash}{suffix}");
+    let mut file = tempfile::NamedTempFile::new_in(place)?;
+    file.write_all(bytes)?;
+    file.as_file().set_permissions(std::fs::Permissions::from_mode(mode))?;
+    file.persist(place.join(&name))?;
+    Ok(name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What the kernel looks at.
+    fn machine(elf: &[u8]) -> u16 {
+        let short = |at: usize| u16::from_le_bytes([elf[at], elf[at + 1]]);
+        let long = |at: usize| u32::from_le_bytes(elf[at..at + 4].try_into().unwrap());
+        let quad = |at: usize| u64::from_le_bytes(elf[at..at + 8].try_into().unwrap());
+        assert_eq!(&elf[..8], b"\x7fELF\x02\x01\x01\0");
+        assert_eq!(
+            (short(16), quad(32), short(54), short(56)),
+            (2, 64, 56, 2),
+            "a program with two segments"
+        );
+        // One that is the whole file, and one that keeps the stack from being executable; no interpreter: it is static.
+        assert_eq!((long(64), long(68), quad(72), quad(96)), (1, 5, 0, elf.len() as u64));
+        assert_eq!((long(120), long(124)), (0x6474_e551, 6));
+        let (base, entry) = (quad(80), quad(24));
+        assert!(entry >= base + 176 && entry < base + elf.len() as u64);
+        assert_eq!(base % quad(112), 0);
+        short(18)
+    }
+
+    #[test]
+    fn the_programs_are_static_and_for_their_machine() {
+        let machines = PROGRAMS.map(|(name, bytes)| (name, machine(bytes)));
+        assert_eq!(machines, [("x86_64-linux", 62), ("aarch64-linux", 183)]);
+    }
+
+    #[test]
+    fn the_program_for_this_machine_does_what_it_is_for() {
+        let own: NixSystem = format!("{}-{}", std::env::consts::ARCH, std::env::consts::OS).parse().unwrap();
+        if program(&own).is_none() {
+            return;
+        }
+        let dir = tempfile::tempdir().unwrap();
+        let file = write(dir.path(), &own).unwrap();
+        let text = std::fs::read_to_string(&file).unwrap();
+        let builder = std::fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().path());
+        let builder = builder.filter(|path| *path != file).find(|path| path.extension().is_none()).unwrap();
+        assert!(text.contains(builder.file_name().unwrap().to_str().unwrap()), "{text}");
+        let out = dir.path().join("out");
+        let run = |words: &[&str]| std::process::Command::new(&builder).args(words).status().unwrap().code();
+        assert_eq!(run(&[out.to_str().unwrap(), "a word"]), Some(0));
+        assert_eq!(std::fs::read(&out).unwrap(), b"a word");
+        assert_eq!(out.metadata().unwrap().permissions().mode() & 0o777, 0o444);
+        for wrong in [&[out.to_str().unwrap(), "again"][..], &["/no/such/dir/out", "x"], &["x"], &[]] {
+            assert_eq!(run(wrong), Some(1), "{wrong:?}");
+        }
+    }
+
+    #[test]
+    fn a_cpu_without_a_program_is_built_by_the_shell() {
+        let text = expression(None);
+        assert!(
+            text.contains("builder = \"/bin/sh\"") && text.contains(r#"printf %s \"$nonce\" > \"$out\""#)
+        );
+        assert!(program(&"riscv64-linux".parse().unwrap()).is_none());
+        assert_ne!(nonce(), nonce());
+    }
+
+    #[test]
+    fn what_is_damaged_mends() {
+        let dir = tempfile::tempdir().unwrap();
+        let system = "aarch64-linux".parse().unwrap();
+        let file = write(dir.path(), &system).unwrap();
+        std::fs::write(&file, "{").unwrap();
+        assert_eq!(write(dir.path(), &system).unwrap(), file);
+        assert!(std::fs::read_to_string(&file).unwrap().contains("derivation"));
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 2, "nothing else is left");
+    }
+}
