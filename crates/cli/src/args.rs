@@ -431,6 +431,10 @@ pub(crate) struct ShellArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct DoctorArgs {
+    /// Build something tiny for each platform on each backend that is ready, and read it back. May start a builder
+    /// that sleeps.
+    #[arg(long)]
+    pub(crate) build: bool,
     #[command(flatten)]
     pub(crate) docker: DockerArgs,
 }

@@ -68,6 +68,13 @@ pub struct BackendStatus {
     pub error: Option<Error>,
 }
 
+impl BackendStatus {
+    /// Whether it could build for some system, perhaps after provisioning.
+    pub(crate) fn can_build(&self) -> bool {
+        self.offers.iter().any(|offer| offer.readiness.rank().is_some())
+    }
+}
+
 /// Asks every backend what it could build.
 ///
 /// # Errors

@@ -25,7 +25,7 @@ pub use build::build;
 pub use choose::{BackendStatus, Choice, survey};
 pub use codes::CODES;
 pub use deliver::Runtimes;
-pub use doctor::{Doctor, doctor};
+pub use doctor::{Doctor, Examination, doctor};
 pub use job::{Job, Link, LoadSink, Sinks};
 pub use plan::{PlanReport, PlatformPlan, plan};
 pub use report::{
