@@ -107,6 +107,10 @@ impl Backend for Local {
         plan.blocked().map_or(Ok(()), |(_, error)| Err(error.clone()))
     }
 
+    fn carries_out(&self) -> bool {
+        false
+    }
+
     async fn prove(&self, cx: &Cx<'_>, want: &[NixSystem]) -> Result<Vec<Check>> {
         offers::require_linux(cx.host)?;
         proof::checks(cx, self.store.nix(cx).await?, want).await

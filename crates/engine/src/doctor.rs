@@ -13,7 +13,7 @@ use nixoci_image::runtime::{self, Ready, Store};
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use crate::choose::{BackendStatus, survey};
+use crate::choose::{BackendStatus, Made, made, survey};
 
 /// The findings.
 #[derive(Debug, Serialize, JsonSchema)]
@@ -94,16 +94,16 @@ async fn proofs(
     tables: &BTreeMap<String, Vec<BackendTable>>,
     able: &[&BackendStatus],
 ) -> Result<Vec<(String, Vec<Check>)>> {
+    let names: Vec<String> = able.iter().map(|status| status.descriptor.name.clone().into_owned()).collect();
     let mut proofs = Vec::new();
-    for status in able {
-        let name = status.descriptor.name.clone().into_owned();
-        let backend = registry.require(&name)?.create(tables.get(&name).map_or(&[], Vec::as_slice))?;
+    for ((status, name), Made { backend, .. }) in able.iter().zip(&names).zip(made(registry, &names, tables)?)
+    {
         let checks = match backend.prove(cx, &ready_systems(&status.offers)).await {
             Err(error) if error.is(&CANCELLED) => return Err(error),
             Err(error) => vec![Check::failed("a tiny build", &error)],
             Ok(checks) => checks,
         };
-        proofs.push((name, checks));
+        proofs.push((name.clone(), checks));
     }
     Ok(proofs)
 }
