@@ -93,7 +93,7 @@ impl Refusal {
         match self {
             Refusal::Forbidden => "--no-provision forbids it",
             Refusal::Declined => "the answer was no",
-            Refusal::NobodyAsked => "nobody agreed to that, and there is no terminal to ask on",
+            Refusal::NobodyAsked => "nobody agreed to that, and nobody can be asked here",
         }
     }
 }

@@ -177,7 +177,7 @@ async fn who_is_not_asked_gets_the_command_that_agrees_and_the_steps() {
     assert_eq!(commands(&error), [all.as_str(), "pretend", "sudo pretend --harder"]);
     assert_eq!(error.report().remedies[2].text, "by hand, step 2: become root (needs root)");
     assert_eq!(error.report().causes[0], "to do: pretend to be ready, become root");
-    assert!(error.report().causes[1].contains("no terminal"));
+    assert!(error.report().causes[1].contains("nobody can be asked here"));
     assert_eq!(commands(&refused(asleep(), NOTHING, None).await)[0], format!("{agree} --yes"));
     let error = refused(asleep().root_only(), YES, Some(false)).await;
     assert_eq!(commands(&error)[0], format!("{agree} --allow-root"));

@@ -208,6 +208,6 @@ nixoci_core::codes! {
     /// A proof build made something else, or could not be prepared.
     PROOF = ("nixoci::nix::proof", Build, "a builder does not make what it should",
         "`nixoci doctor --build`, and `nixoci provision` at its end, build something tiny, a file with a random word, and \
-         read it back. Either that could not be prepared in nixoci's cache directory, or what came back is another thing: \
-         whoever built it does not do what it is told.");
+         read it back. Either that could not be prepared in nixoci's cache directory, or nothing came back for five minutes, \
+         or another thing did: whoever built it does not do what it is told.");
 }

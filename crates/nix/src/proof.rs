@@ -31,6 +31,9 @@ const PROGRAMS: [(&str, &[u8]); 2] = [
 /// More than a word in a NAR is not what was to be built.
 const NAR_LIMIT: u64 = 4096;
 
+/// A builder that sleeps needs a minute to wake up; one that takes longer than this for a word has stopped answering.
+const LIMIT: Duration = Duration::from_secs(300);
+
 /// Something was built, and read back as it should be.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Proof {
@@ -45,10 +48,13 @@ pub struct Proof {
 /// Builds something tiny for `system` with this Nix, wherever that has it built, and reads it back.
 ///
 /// # Errors
-/// As [`Nix::build`], [`Nix::path_info`] and [`Nix::dump`]; [`PROOF`] if something else comes out.
+/// As [`Nix::build`], [`Nix::path_info`] and [`Nix::dump`]; [`PROOF`] if something else comes out, or nothing within five
+/// minutes.
 pub async fn prove(cx: &Cx<'_>, nix: &Nix, system: &NixSystem) -> Result<Proof> {
     let begin = Instant::now();
-    match build_and_read(cx, nix, system).await {
+    // What is dropped at an await leaves nothing running and nothing half done.
+    let built = tokio::time::timeout(LIMIT, build_and_read(cx, nix, system)).await;
+    match built.unwrap_or_else(|_| Err(no_answer())) {
         Ok(path) => Ok(Proof { seconds: begin.elapsed(), path, own_program: program(system).is_some() }),
         Err(error) if error.is(&core_codes::CANCELLED) => Err(error),
         Err(error) => Err(error.context(format!("a tiny build for {system} failed"))),
@@ -97,6 +103,10 @@ async fn build_and_read(cx: &Cx<'_>, nix: &Nix, system: &NixSystem) -> Result<St
         .read_to_end(&mut text)
         .or_error(&PROOF, || format!("{} cannot be read", built.path))?;
     if text == nonce.as_bytes() { Ok(built.path) } else { Err(something_else(&built.path)) }
+}
+
+fn no_answer() -> Error {
+    Error::new(&PROOF, format!("nothing came back within {} s", LIMIT.as_secs()))
 }
 
 fn something_else(path: &StorePath) -> Error {

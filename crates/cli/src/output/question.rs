@@ -5,13 +5,14 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use nixoci_core::codes::CANCELLED;
+use nixoci_core::event::Observer;
 use nixoci_core::plan::ProvisionPlan;
 use nixoci_core::text::count;
 use nixoci_core::{Error, Result};
 use nixoci_engine::{Change, Consent};
 use tokio_util::sync::CancellationToken;
 
-use super::printer::{Printer, Verbosity};
+use super::printer::Printer;
 use super::progress::Ui;
 use super::steps;
 use crate::args::Format;
@@ -72,10 +73,8 @@ fn no_answer(error: &(dyn std::error::Error + 'static)) -> Error {
 #[async_trait]
 impl Consent for Terminal {
     fn show(&self, change: Change<'_>) {
-        if self.printer.format == Format::Human && self.printer.verbosity >= Verbosity::Normal {
-            let _pause = self.ui.pause();
-            self.printer.err(&shown(change));
-        }
+        let observer: &dyn Observer = self.ui.as_ref();
+        observer.info(shown(change).trim_end());
     }
 
     async fn ask(&self, change: Change<'_>) -> Result<Option<bool>> {

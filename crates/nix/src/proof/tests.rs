@@ -1,4 +1,56 @@
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use nixoci_core::event::Silent;
+use nixoci_core::host::{Dirs, Host};
+use nixoci_core::runner::{Command, Process, Runner};
+use nixoci_core::temporary::{TemporaryFiles, Unguarded};
+use tokio_util::sync::CancellationToken;
+
 use super::*;
+use crate::version::Version;
+
+/// A place where no process ever starts.
+#[derive(Debug)]
+struct Stuck;
+
+#[async_trait]
+impl Runner for Stuck {
+    async fn spawn(&self, _: &Command) -> Result<Box<dyn Process>> {
+        std::future::pending().await
+    }
+    async fn find(&self, _: &str) -> Option<PathBuf> {
+        None
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_builder_that_never_answers_is_given_up() {
+    let dir = tempfile::tempdir().unwrap();
+    let place = |name: &str| dir.path().join(name);
+    let host = Host {
+        system: "x86_64-linux".parse().unwrap(),
+        home: None,
+        uid: 1000,
+        env: BTreeMap::new(),
+        cpus: 1,
+    };
+    let dirs = Dirs { cache: place("cache"), config: place("config"), state: place("state") };
+    let (cancel, temporary): (_, Arc<dyn TemporaryFiles>) = (CancellationToken::new(), Arc::new(Unguarded));
+    let cx = Cx {
+        cancel: &cancel,
+        observer: &Silent,
+        runner: &Stuck,
+        host: &host,
+        dirs: &dirs,
+        temporary: &temporary,
+    };
+    let nix = Nix { program: "/nix".into(), version: Version::parse("nix (Nix) 2.34.8").unwrap() };
+    let want: NixSystem = "x86_64-linux".parse().unwrap();
+    let found = checks(&cx, &nix, std::slice::from_ref(&want)).await.unwrap();
+    let detail = "a tiny build for x86_64-linux failed: nothing came back within 300 s";
+    assert_eq!((found[0].verdict, found[0].detail.as_str()), (CheckVerdict::Bad, detail));
+}
 
 /// What the kernel looks at.
 fn machine(elf: &[u8]) -> u16 {
