@@ -95,6 +95,14 @@ impl Backend for DarwinBuilder {
         plan.pending().next().map_or(Ok(()), |step| Err(plan::by_hand(step)))
     }
 
+    fn carries_out(&self) -> bool {
+        false
+    }
+
+    async fn prove(&self, cx: &Cx<'_>, want: &[NixSystem]) -> Result<Vec<Check>> {
+        self.builders.prove(cx, want).await
+    }
+
     async fn forecast(&self, cx: &Cx<'_>, request: &BuildRequest, depth: Depth) -> Result<Forecast> {
         self.builders.forecast(cx, request, depth).await
     }
@@ -119,8 +127,12 @@ impl Backend for DarwinBuilder {
     async fn release(&self, cx: &Cx<'_>, how: Release) -> Result<()> {
         match how {
             Release::Artifact { id } => self.builders.release(cx, &id).await,
-            // The builder is the machine's: it runs on.
-            _ => Ok(()),
+            _ => {
+                cx.observer.info(
+                    "darwin-builder: nixoci started nothing and set nothing up, the builder is the machine's own: it runs on",
+                );
+                Ok(())
+            }
         }
     }
 

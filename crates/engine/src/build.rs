@@ -13,9 +13,10 @@ use tokio::sync::Mutex;
 
 use crate::Engine;
 use crate::bring::bring;
-use crate::choose::{Choice, Choices, choose, make_ready};
+use crate::choose::{Choice, Choices, choose};
 use crate::deliver::{Runtimes, check_sinks, deliver};
 use crate::job::Job;
+use crate::provision::make_ready;
 use crate::report::{BuildReport, Clock};
 
 /// Builds an image, checks it, and puts it where it belongs.
@@ -111,7 +112,7 @@ async fn settle(
 ) -> Result<(Choice, Forecast)> {
     let Choices { mut able, mut rejected } = choices;
     while let Some(choice) = able.pop_front() {
-        make_ready(engine, &choice, system, job.may_provision).await?;
+        make_ready(engine, &choice, system, job.agreed).await?;
         let forecast =
             choice.backend.forecast(&engine.cx, &job.request(system.clone()), Depth::Verdict).await?;
         let Verdict::Decline { error } = forecast.verdict else { return Ok((choice, forecast)) };

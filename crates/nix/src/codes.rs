@@ -224,4 +224,9 @@ nixoci_core::codes! {
     NOT_A_FILE = ("nixoci::nix::not_a_file", Image, "what was built is a directory, not an image file",
         "An image is one file in the Nix store; what was built is a directory, as packages are, or a symbolic link. \
          Name the attribute of the image, which `dockerTools.buildImage` or `dockerTools.buildLayeredImage` makes.");
+    /// A proof build made something else, or could not be prepared.
+    PROOF = ("nixoci::nix::proof", Build, "a builder does not make what it should",
+        "`nixoci doctor --build`, and `nixoci provision` at its end, build something tiny, a file with a random word, and \
+         read it back. Either that could not be prepared in nixoci's cache directory, or nothing came back for five minutes, \
+         or another thing did: whoever built it does not do what it is told.");
 }

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use futures_util::future::join_all;
 use nixoci_core::artifact::{Artifact, ArtifactId, PathInfo, StorePath};
-use nixoci_core::backend::{Cx, Forecast};
+use nixoci_core::backend::{Check, Cx, Forecast};
 use nixoci_core::platform::NixSystem;
 use nixoci_core::request::BuildRequest;
 use nixoci_core::{Error, ErrorKind, Result};
@@ -21,7 +21,7 @@ use crate::machines::Machine;
 use crate::place::{self, Place};
 use crate::settings::{NixSettings, StoreInfo};
 use crate::ssh::SshSession;
-use crate::{codes, remote, ssh};
+use crate::{codes, proof, remote, ssh};
 
 /// How Nix is made to build on machines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -152,6 +152,33 @@ impl Fleet {
             cx.observer.warn(text, Vec::new());
             lost.push(name);
         }
+    }
+
+    /// Builds something tiny for each system in the own store of each machine that builds for it.
+    ///
+    /// # Errors
+    /// Those of ssh's files.
+    pub async fn prove(&self, cx: &Cx<'_>, nix: &Nix, want: &[NixSystem]) -> Result<Vec<Check>> {
+        let session = self.session(cx).await?;
+        let one = |machine: Machine| async move {
+            let systems: Vec<NixSystem> =
+                want.iter().filter(|system| machine.systems.contains(system)).cloned().collect();
+            let host = machine.host().to_owned();
+            if systems.is_empty() {
+                return Ok(Vec::new());
+            }
+            if let Err(error) = session.connect(cx, &host).await {
+                return Ok(vec![Check::failed(host, &error)]);
+            }
+            let nix = nix.at(Place::machine(cx, machine, Arc::clone(session)));
+            let mut checks = proof::checks(cx, &nix, &systems).await?;
+            for check in &mut checks {
+                check.title = format!("{host}: {}", check.title);
+            }
+            Ok::<_, Error>(checks)
+        };
+        let proven = join_all(self.machines.iter().cloned().map(one)).await;
+        Ok(proven.into_iter().collect::<Result<Vec<_>>>()?.into_iter().flatten().collect())
     }
 
     /// What a build would do.

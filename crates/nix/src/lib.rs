@@ -5,7 +5,8 @@
 //! - [`Nix`] asks, forecasts, builds and reads, through a [`Runner`](nixoci_core::runner::Runner), wherever
 //!   that runs;
 //! - `log` turns internal-json into events, `diagnose` turns error texts into errors with remedies;
-//! - [`nar`] reads and writes Nix archives.
+//! - [`nar`] reads and writes Nix archives;
+//! - [`proof`] builds something tiny and reads it back, to see whether a builder builds.
 //!
 //! Invariants: no argument for Nix is put together outside `cli`; a text of Nix's is only interpreted in
 //! `diagnose`, `warnings` and `plan`; whatever a build prints is bounded and stripped of escape sequences
@@ -15,6 +16,7 @@ pub mod codes;
 pub mod mac;
 pub mod nar;
 pub mod process;
+pub mod proof;
 pub mod ssh;
 pub mod version;
 pub mod watch;

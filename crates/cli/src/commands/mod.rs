@@ -14,6 +14,7 @@ pub(crate) mod init;
 pub(crate) mod load;
 pub(crate) mod man;
 pub(crate) mod plan;
+pub(crate) mod provision;
 pub(crate) mod run;
 pub(crate) mod schema;
 pub(crate) mod shell;
@@ -32,6 +33,7 @@ pub(crate) async fn dispatch(app: &App, command: Command) -> Result<u8> {
         Command::Run(args) => run::run(app, args).await,
         Command::Plan(args) => plan::run(app, &args).await,
         Command::Shell(args) => shell::run(app, args).await,
+        Command::Provision(args) => provision::run(app, args).await,
         Command::Backends(args) => backends::run(app, &args).await,
         Command::Doctor(args) => doctor::run(app, args).await,
         Command::Convert(args) => convert::convert(app, &args).await,

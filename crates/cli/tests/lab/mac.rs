@@ -2,7 +2,7 @@
 
 use super::*;
 
-const NONE: &[&str] = &["--as", "mac", "--user", "alice"];
+pub(crate) const NONE: &[&str] = &["--as", "mac", "--user", "alice"];
 const LINUX: &[&str] = &["--as", "mac", "--user", "alice", "--with", "linux-builder"];
 pub(crate) const ROSETTA: &[&str] = &["--as", "mac", "--user", "alice", "--with", "rosetta-builder"];
 /// A list of builders with one where nobody listens.

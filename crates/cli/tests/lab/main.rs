@@ -12,6 +12,7 @@ mod mac;
 mod machine;
 mod memory;
 mod platforms;
+mod provision;
 mod runtimes;
 mod schemas;
 mod sparse;

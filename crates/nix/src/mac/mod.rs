@@ -10,7 +10,7 @@ mod set_up;
 use std::ffi::OsString;
 
 use nixoci_core::artifact::{Artifact, ArtifactId, PathInfo, StorePath};
-use nixoci_core::backend::{Cx, Depth, Forecast, Offer};
+use nixoci_core::backend::{Check, Cx, Depth, Forecast, Offer};
 use nixoci_core::host::Host;
 use nixoci_core::platform::NixSystem;
 use nixoci_core::request::BuildRequest;
@@ -27,6 +27,7 @@ pub use set_up::{Manager, SetUp, Vm, customised, set_up};
 use crate::build_store::HostStore;
 use crate::fleet::Fleet;
 use crate::machines::Machine;
+use crate::proof;
 use crate::ssh::SshHost;
 use crate::transport::{Transport, Way};
 
@@ -132,20 +133,26 @@ impl MacBuilders {
     /// As [`crate::BuildStore::build`]; [`codes::ASLEEP`]; the codes of [`crate::ssh`], where Nix hides them.
     pub async fn build(&self, cx: &Cx<'_>, request: &BuildRequest, forecast: &Forecast) -> Result<Artifact> {
         let fleet = self.fleet(cx).await?;
-        let able = able(fleet, &request.system);
-        let wakes = |machine: &&&Machine| Known::named(machine.host()).is_some_and(|known| known.wakes);
-        let sleeper = able.iter().find(wakes).filter(|_| able.iter().all(|machine| wakes(&machine)));
-        if let Some(machine) = sleeper {
-            reach::wake(cx, machine).await?;
-        }
+        let woken = self.wake(cx, &able(fleet, &request.system)).await?;
         let built = self.build_once(cx, fleet, request, forecast).await;
         match built {
             // A builder that has just come up may refuse its first connection.
-            Err(error) if sleeper.is_some() && error.is(&crate::codes::BUILDER) => {
+            Err(error) if woken && error.is(&crate::codes::BUILDER) => {
                 cx.observer.debug(format!("{error}: trying once more"));
                 self.build_once(cx, fleet, request, forecast).await
             }
             built => built,
+        }
+    }
+
+    /// Wakes a machine up, if nobody is awake.
+    async fn wake(&self, cx: &Cx<'_>, able: &[&Machine]) -> Result<bool> {
+        let wakes = |machine: &Machine| Known::named(machine.host()).is_some_and(|known| known.wakes);
+        match able.first() {
+            Some(machine) if able.iter().all(|machine| wakes(machine)) => {
+                reach::wake(cx, machine).await.map(|()| true)
+            }
+            _ => Ok(false),
         }
     }
 
@@ -164,6 +171,27 @@ impl MacBuilders {
             },
             Way::User(over) => fleet.build(cx, store.nix(), request, forecast, over).await,
         }
+    }
+
+    /// Builds something tiny for each system, as a build of that system would be done.
+    ///
+    /// # Errors
+    /// As [`MacBuilders::machines`]; those of a transport that cannot be.
+    pub async fn prove(&self, cx: &Cx<'_>, want: &[NixSystem]) -> Result<Vec<Check>> {
+        let fleet = self.fleet(cx).await?;
+        let nix = self.store.nix(cx).await?;
+        let mut checks = Vec::new();
+        for system in want {
+            let one = std::slice::from_ref(system);
+            checks.extend(match self.way(cx, system).await? {
+                Way::Daemon => {
+                    self.wake(cx, &able(fleet, system)).await?;
+                    proof::checks(cx, nix, one).await?
+                }
+                Way::User(_) => fleet.prove(cx, nix, one).await?,
+            });
+        }
+        Ok(checks)
     }
 
     /// What the store that built them knows about paths.
