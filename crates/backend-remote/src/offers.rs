@@ -65,7 +65,8 @@ pub(crate) fn systems(machine: &Machine) -> String {
 
 /// Logs in wherever the user may, at once, and asks each store about itself.
 pub(crate) async fn checks(cx: &Cx<'_>, remote: &Remote, machines: &Machines) -> Vec<Check> {
-    join_all(machines.fleet.machines().iter().map(|machine| check(cx, remote, machines, machine))).await
+    let all = machines.fleet.machines().iter().map(|machine| check(cx, remote, machines, machine));
+    Check::of_several(join_all(all).await)
 }
 
 async fn check(cx: &Cx<'_>, remote: &Remote, machines: &Machines, machine: &Machine) -> Check {
@@ -79,11 +80,10 @@ async fn check(cx: &Cx<'_>, remote: &Remote, machines: &Machines, machine: &Mach
             Check { title, detail, verdict: CheckVerdict::Good, remedies: Vec::new() }
         }
         Err(error) => {
-            let said = error.to_string();
-            let said = said.strip_prefix(&format!("{title}: ")).unwrap_or(&said);
-            let causes = error.report().causes.join(": ");
-            let detail = if causes.is_empty() { said.to_owned() } else { format!("{said}: {causes}") };
-            Check { title, detail, verdict: CheckVerdict::Bad, remedies: error.report().remedies.clone() }
+            let mut check = Check::failed(&title, &error);
+            check.detail =
+                check.detail.strip_prefix(&format!("{title}: ")).unwrap_or(&check.detail).to_owned();
+            check
         }
     }
 }

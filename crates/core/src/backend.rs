@@ -235,6 +235,18 @@ impl Check {
             remedies: error.report().remedies.clone(),
         }
     }
+
+    /// Findings about several builders of one backend: what stands in the way of one does not stand in the way of a build
+    /// while another can be used.
+    #[must_use]
+    pub fn of_several(mut builders: Vec<Check>) -> Vec<Check> {
+        if builders.iter().any(|check| check.verdict != CheckVerdict::Bad) {
+            for check in builders.iter_mut().filter(|check| check.verdict == CheckVerdict::Bad) {
+                check.verdict = CheckVerdict::Warning;
+            }
+        }
+        builders
+    }
 }
 
 /// Whether a finding is as it should be.

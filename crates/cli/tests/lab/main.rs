@@ -13,6 +13,7 @@ mod machine;
 mod memory;
 mod platforms;
 mod provision;
+mod remote;
 mod runtimes;
 mod schemas;
 mod sparse;

@@ -4,6 +4,7 @@ pub mod codes;
 
 mod known;
 mod offers;
+mod probe;
 mod reach;
 mod set_up;
 
@@ -21,6 +22,7 @@ use tokio::sync::OnceCell;
 
 pub use known::Known;
 pub use offers::wrong_system;
+pub use probe::checks;
 pub use reach::{explain, refusal};
 pub use set_up::{Manager, SetUp, Vm, customised, set_up};
 

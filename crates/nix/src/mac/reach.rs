@@ -19,15 +19,34 @@ const PAUSE: Duration = Duration::from_millis(500);
 
 /// Why a builder does not answer; nothing if it does, or if asking would start it.
 pub async fn refusal(cx: &Cx<'_>, machine: &Machine) -> Option<Error> {
-    let known = Known::named(machine.host());
-    if known.is_some_and(|known| known.wakes) {
+    if sleeps(machine) {
         return None;
     }
-    let error = SshHost::from(machine).refusal(cx).await?;
-    Some(match known {
+    Some(help(machine, SshHost::from(machine).refusal(cx).await?))
+}
+
+/// As [`refusal`], and whether its host key is the one in Nix's list.
+pub(super) async fn trouble(cx: &Cx<'_>, machine: &Machine) -> Option<Error> {
+    if sleeps(machine) {
+        return None;
+    }
+    let host = SshHost::from(machine);
+    let error = match host.refusal(cx).await {
+        Some(error) => error,
+        None => host.other_key(cx).await?,
+    };
+    Some(help(machine, error))
+}
+
+fn sleeps(machine: &Machine) -> bool {
+    Known::named(machine.host()).is_some_and(|known| known.wakes)
+}
+
+fn help(machine: &Machine, error: Error) -> Error {
+    match Known::named(machine.host()) {
         Some(known) => known.help(error),
         None => by_root(machine, error),
-    })
+    }
 }
 
 /// Root is who connects, with root's keys and configuration.
@@ -83,10 +102,7 @@ pub async fn explain(cx: &Cx<'_>, able: &[&Machine], error: Error) -> Error {
         let key = known.and_then(|known| known.public_key).map(Path::new);
         if let Some(cause) = SshHost::from(*machine).cause(cx, key).await {
             let cause = error.report().causes.iter().fold(cause, Error::because);
-            return match known {
-                Some(known) => known.help(cause),
-                None => by_root(machine, cause),
-            };
+            return help(machine, cause);
         }
     }
     error
