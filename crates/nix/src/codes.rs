@@ -67,6 +67,12 @@ nixoci_core::codes! {
         "The connection to the machine that built ended: the machine went away or slept, its ssh server or its Nix daemon was \
          restarted, or it ran out of memory. Nix does not start the build elsewhere; nixoci does if another machine is there. \
          Finished store paths are kept.");
+    /// A remote builder does not trust its user.
+    UNTRUSTED = ("nixoci::nix::untrusted", Permission, "a machine does not trust its user",
+        "A Nix daemon takes store paths that were built on another machine from trusted users only, unless they are signed by a \
+         key it knows. Where several machines build parts of one image, or an expression is evaluated with what was built \
+         before, the account that ssh logs in with must be in `trusted-users` of that machine's nix.conf. It need not be \
+         trusted on the machine where nixoci runs.");
     /// A transport that a builder does not allow.
     TRANSPORT = ("nixoci::nix::transport_refused", Config, "the transport cannot be used with this builder",
         "The transports `store` and `builders` connect as your user, so that the builder must be in Nix's list with ssh-ng:// \

@@ -148,8 +148,8 @@ impl Fleet {
             };
             // Nix does not move work off a machine that is lost; what is finished is kept.
             let Some(name) = self.lost(cx, &store, &error).await else { return Err(error) };
-            let text = format!("{name} is lost ({error}): building on without it");
-            cx.observer.warn(text, Vec::new());
+            let text = format!("{error}: building on without {name}");
+            cx.observer.warn(text, error.report().remedies.clone());
             lost.push(name);
         }
     }
@@ -298,17 +298,16 @@ impl Fleet {
         Err(nobody(system, reached.refused))
     }
 
-    /// Which machine a failed build has lost, if others can do without it.
+    /// Which machine has dropped out of a failed build, if others can do without it.
     async fn lost(&self, cx: &Cx<'_>, store: &BuildStore, error: &Error) -> Option<String> {
         let Place::Private(private) = store.nix().place() else { return None };
         let blames = |machine: &&Machine| {
             let uri = machine.store_uri();
             error.report().causes.iter().any(|text| text.starts_with(&format!("{uri}: ")))
         };
-        let connection = [&codes::BUILDER, &codes::BUILDER_LOST, &codes::CONNECTION_LOST]
-            .iter()
-            .any(|code| error.is(code));
-        if !connection || private.machines.len() < 2 || cx.cancel.is_cancelled() {
+        let its_own = [&codes::BUILDER, &codes::BUILDER_LOST, &codes::UNTRUSTED, &codes::CONNECTION_LOST];
+        let its_own = its_own.iter().any(|code| error.is(code));
+        if !its_own || private.machines.len() < 2 || cx.cancel.is_cancelled() {
             return None;
         }
         if let Some(machine) = private.machines.iter().find(blames) {

@@ -7,9 +7,9 @@ use nixoci_core::backend::Cx;
 use nixoci_core::runner::{Process, quote};
 use nixoci_core::{Error, Remedy, Result};
 
-use crate::codes;
 use crate::place::RemoteMachine;
 use crate::ssh::codes as ssh_codes;
+use crate::{codes, diagnose};
 
 /// Where a machine may have Nix that a session without login files does not find.
 const PROFILES: &str =
@@ -36,10 +36,14 @@ pub(crate) async fn hold(
 
 /// Says more about a failure than Nix does, which hides what the connection's other end had to say.
 pub(crate) async fn explain(cx: &Cx<'_>, remote: &RemoteMachine, error: Error) -> Error {
+    let host = remote.machine.host();
+    if error.is(&codes::UNSIGNED) {
+        let causes = error.report().causes.clone();
+        return causes.iter().fold(diagnose::untrusted(&remote.machine.destination()), Error::because);
+    }
     if !error.is(&codes::CONNECTION_LOST) {
         return error;
     }
-    let host = remote.machine.host();
     let there = format!(
         "command -v nix-daemon && exit; PATH={PROFILES}; p=$(command -v nix-daemon) && echo \"no $p\" || echo none"
     );

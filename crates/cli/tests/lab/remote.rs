@@ -79,6 +79,29 @@ fn a_fleet_is_nix_s_to_schedule_by_features() {
     }
 }
 
+/// `dep` can only be built by who has kvm, and what needs it only by who has big-parallel.
+const CHAIN: &str = r#"{ system, n }: let d = f: name: cmd: derivation { inherit name system; builder = "/bin/sh"; args = [ "-c" cmd ]; requiredSystemFeatures = f; };
+  a = d [ "kvm" ] "dep-${n}" "echo dep > $out"; in d [ "big-parallel" ] "img-${n}" "read x < ${a}; echo $x > $out""#;
+
+#[test]
+#[ignore = "needs the lab: cargo xtask test"]
+fn a_machine_that_does_not_trust_its_user_takes_nothing_that_was_built_elsewhere() {
+    let chain = format!("printf '%s' '{CHAIN}' > c.nix; build -f c.nix --argstr n $RANDOM");
+    for host in [OLD, NEW] {
+        let host = host.with(FLEET);
+        // ant does not trust its user; dodo does.
+        let alone = "{ host = 'ant', features = ['big-parallel'] }, { host = 'bee', features = ['kvm'] }";
+        host.sh(&with(alone, &chain))
+            .fails(20, "nixoci::nix::system_features")
+            .err("ant does not take what was built elsewhere")
+            .err("trusted-users = root");
+        let others = format!("{alone}, {{ host = 'dodo', speed = 0.1, features = ['big-parallel'] }}");
+        host.sh(&with(&others, &chain)).fails(42, "nixoci::image::not_an_image").err(
+            "ant does not take what was built elsewhere: it does not trust its user: building on without ant",
+        );
+    }
+}
+
 #[test]
 #[ignore = "needs the lab: cargo xtask test"]
 fn a_machine_that_cannot_be_used_is_left_out_and_named() {
@@ -291,7 +314,7 @@ fn a_machine_that_is_lost_in_the_middle() {
         let both = "{ host = 'dodo', speed = 10.0 }, { host = 'bee' }";
         during(host, &with(both, spin), "dodo", fault)
             .fails(42, "nixoci::image::not_an_image")
-            .err("dodo is lost")
+            .err("building on without dodo")
             .err("on ssh-ng://bee");
     }
 }
