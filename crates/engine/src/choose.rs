@@ -203,9 +203,13 @@ fn automatic(engine: &Engine<'_>) -> Vec<String> {
 /// Somebody who named a backend wants to know that another one is used instead; everybody else wants to know who it is.
 fn announce(engine: &Engine<'_>, choices: &Choices, system: &NixSystem, explicit: bool) {
     let observer = engine.cx.observer;
-    for rejection in &choices.rejected {
-        let text = format!("{} cannot build for {system}: {}", rejection.backend, rejection.error);
-        if explicit { observer.warn(text, Vec::new()) } else { observer.debug(text) }
+    // Before somebody sets something up, they want to know what is wrong with what is there.
+    let set_up =
+        choices.able.front().is_some_and(|first| first.offer.readiness.rank() > Readiness::Asleep.rank());
+    for Rejection { backend, error } in &choices.rejected {
+        let causes: String = error.report().causes.iter().map(|cause| format!(": {cause}")).collect();
+        let text = format!("{backend} cannot build for {system}: {error}{causes}");
+        if explicit || set_up { observer.warn(text, Vec::new()) } else { observer.debug(text) }
     }
     if let Some(first) = choices.able.front() {
         let text = format!("{system} is built by the backend {}", first.name);

@@ -14,6 +14,7 @@ mod memory;
 mod platforms;
 mod provision;
 mod remote;
+mod rosetta;
 mod runtimes;
 mod schemas;
 mod sparse;

@@ -171,7 +171,15 @@ impl MacBuilders {
                 Err(error) => Err(reach::explain(cx, &able(fleet, &request.system), error).await),
                 built => built,
             },
-            Way::User(over) => fleet.build(cx, store.nix(), request, forecast, over).await,
+            Way::User(over) => match fleet.build(cx, store.nix(), request, forecast, over).await {
+                Err(error) if error.code().starts_with("nixoci::ssh::") => {
+                    let known = able(fleet, &request.system)
+                        .into_iter()
+                        .find_map(|machine| Known::named(machine.host()));
+                    Err(known.map_or(error.clone(), |known| known.help(error)))
+                }
+                built => built,
+            },
         }
     }
 

@@ -1,6 +1,5 @@
 //! Whether a Mac's builder can be used, and waking those that sleep.
 
-use std::path::Path;
 use std::time::Duration;
 
 use nixoci_core::backend::Cx;
@@ -98,9 +97,7 @@ pub async fn explain(cx: &Cx<'_>, able: &[&Machine], error: Error) -> Error {
         return error;
     }
     for machine in able {
-        let known = Known::named(machine.host());
-        let key = known.and_then(|known| known.public_key).map(Path::new);
-        if let Some(cause) = SshHost::from(*machine).cause(cx, key).await {
+        if let Some(cause) = SshHost::from(*machine).cause(cx).await {
             let cause = error.report().causes.iter().fold(cause, Error::because);
             return help(machine, cause);
         }
