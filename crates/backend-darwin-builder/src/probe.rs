@@ -8,6 +8,7 @@ use crate::error;
 
 pub(crate) async fn checks(cx: &Cx<'_>, nix: &Nix, machines: &[Machine]) -> Result<Vec<Check>> {
     let mut checks = vec![check("version", nix.version().to_string(), CheckVerdict::Good, Vec::new())];
+    checks.push(nix.store_check(cx).await);
     if machines.is_empty() {
         let remedies = vec![Remedy::command("see how to set one up", "nixoci plan --backend darwin-builder")];
         checks.push(check("Linux builder", error::NO_BUILDER.title.to_owned(), CheckVerdict::Bad, remedies));

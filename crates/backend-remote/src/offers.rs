@@ -96,9 +96,13 @@ async fn version(
     machines: &Machines,
     machine: &Machine,
 ) -> Result<Option<String>> {
+    // Asked first, because it is quicker and knows more than ssh says.
+    if let Some(error) = SshHost::from(machine).refusal(cx).await {
+        return Err(error);
+    }
     let readable = machine.key.as_ref().is_some_and(|key| cx.host.read(key, 1).is_ok());
     if machines.of_nix && !readable {
-        return SshHost::from(machine).refusal(cx).await.map_or(Ok(None), Err);
+        return Ok(None);
     }
     let nix = remote.host.nix(cx).await?;
     Ok(machines.fleet.ask_store(cx, nix, machine).await?.version)

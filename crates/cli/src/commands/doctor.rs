@@ -47,6 +47,9 @@ fn good_for(runtime: &str) -> &'static str {
 }
 
 fn section(text: &mut String, title: &str, checks: &[Check]) {
+    if checks.is_empty() {
+        return;
+    }
     let _ = writeln!(text, "{title}");
     for check in checks {
         let mark = match check.verdict {

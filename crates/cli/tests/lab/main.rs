@@ -4,6 +4,7 @@
 
 #[path = "../shared/conforms.rs"]
 mod conforms;
+mod doctor;
 mod errors;
 mod formats;
 mod images;

@@ -59,6 +59,9 @@ impl SshHost {
             kind => kind,
         };
         let (host, port) = self.address(cx).await?;
+        // ssh-keyscan does not go on to a name's next address when nobody listens at the first.
+        let there = timeout(PATIENCE, TcpStream::connect((host.as_str(), port))).await.ok()?.ok()?;
+        let host = there.peer_addr().ok()?.ip().to_string();
         let scan = Command::new("ssh-keyscan").args([
             "-T",
             "2",
