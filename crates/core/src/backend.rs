@@ -79,8 +79,8 @@ pub trait Backend: Send + Sync + fmt::Debug {
         true
     }
 
-    /// Builds something tiny for each system on each builder and reads it back: one finding a system, and a builder that
-    /// fails is [`CheckVerdict::Bad`], not an error. For `doctor --build`, and after provisioning. May wake up what sleeps.
+    /// Builds something tiny for each system on each builder and reads it back: a finding of each, whose title is the system,
+    /// or `BUILDER: SYSTEM` where there are several. A builder that fails is [`CheckVerdict::Bad`], not an error. For `doctor --build`, and after provisioning. May wake up what sleeps.
     async fn prove(&self, cx: &Cx<'_>, want: &[NixSystem]) -> Result<Vec<Check>>;
 
     /// What a build would do. [`Depth::Verdict`] may skip the evaluation where the backend never declines;

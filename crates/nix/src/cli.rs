@@ -199,6 +199,11 @@ pub(crate) fn store_info(nix: &Nix) -> Command {
     in_store(nix, &["store", word, "--json"])
 }
 
+/// `nix store gc` of a chroot store.
+pub(crate) fn collect(nix: &Nix, root: &Path) -> Command {
+    self::nix(nix, &["store", "gc"]).arg("--store").arg(root)
+}
+
 /// `nix config show`.
 pub(crate) fn settings(nix: &Nix) -> Command {
     self::nix(nix, &["config", "show", "--json"])

@@ -167,8 +167,13 @@ impl Fleet {
             if systems.is_empty() {
                 return Ok(Vec::new());
             }
-            if let Err(error) = session.connect(cx, &host).await {
-                return Ok(vec![Check::failed(host, &error)]);
+            match session.connect(cx, &host).await {
+                Err(error) if error.kind() == ErrorKind::Interrupted => return Err(error),
+                Err(error) => {
+                    let failed = |system: &NixSystem| Check::failed(format!("{host}: {system}"), &error);
+                    return Ok(systems.iter().map(failed).collect());
+                }
+                Ok(()) => {}
             }
             let nix = nix.at(Place::machine(cx, machine, Arc::clone(session)));
             let mut checks = proof::checks(cx, &nix, &systems).await?;
@@ -178,7 +183,13 @@ impl Fleet {
             Ok::<_, Error>(checks)
         };
         let proven = join_all(self.machines.iter().cloned().map(one)).await;
-        Ok(proven.into_iter().collect::<Result<Vec<_>>>()?.into_iter().flatten().collect())
+        let mut checks: Vec<Check> =
+            proven.into_iter().collect::<Result<Vec<_>>>()?.into_iter().flatten().collect();
+        let nobodys = want
+            .iter()
+            .filter(|system| !self.machines.iter().any(|machine| machine.systems.contains(system)));
+        checks.extend(nobodys.map(|system| Check::failed(system.as_str(), &nobody(system, Vec::new()))));
+        Ok(checks)
     }
 
     /// What a build would do.

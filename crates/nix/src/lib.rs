@@ -15,6 +15,7 @@
 pub mod codes;
 pub mod mac;
 pub mod nar;
+pub mod private_store;
 pub mod process;
 pub mod proof;
 pub mod ssh;

@@ -42,7 +42,7 @@ pub(crate) async fn dispatch(app: &App, command: Command) -> Result<u8> {
         Command::Init(args) => init::run(app, &args).await,
         Command::Inspect(args) => image::inspect(app, &args).await,
         Command::Validate(args) => image::validate(app, &args).await,
-        Command::Cache(args) => cache::run(app, &args),
+        Command::Cache(args) => cache::run(app, &args).await,
         Command::Config(args) => config::run(app, &args),
         Command::Completions(_)
         | Command::Man(_)

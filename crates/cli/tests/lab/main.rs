@@ -54,7 +54,7 @@ impl Host {
         let lab = std::env::var_os("NIXOCI_LAB")
             .expect("NIXOCI_LAB names the lab's program: run `cargo xtask test`");
         let script = format!(
-            "set -u; export XDG_CACHE_HOME=$(mktemp -d); trap 'rm -rf $XDG_CACHE_HOME' EXIT\n{script}"
+            "set -u; export XDG_CACHE_HOME=$(mktemp -d); trap 'chmod -R u+w $XDG_CACHE_HOME; rm -rf $XDG_CACHE_HOME' EXIT\n{script}"
         );
         let output = Command::new(lab)
             .args(["lab", "exec", "--nix", self.nix, "--docker", self.docker])
