@@ -49,7 +49,7 @@ impl TypedFactory for Factory {
     type Backend = DarwinBuilder;
 
     fn create(&self, settings: Settings) -> Result<DarwinBuilder> {
-        Ok(DarwinBuilder { builders: MacBuilders::new(settings.transport, |_| true), vm: settings.vm })
+        Ok(DarwinBuilder { builders: MacBuilders::new(settings.transport, |_| true, true), vm: settings.vm })
     }
 }
 
@@ -79,8 +79,7 @@ impl Backend for DarwinBuilder {
     }
 
     async fn probe(&self, cx: &Cx<'_>) -> Result<Vec<Check>> {
-        let machines = self.builders.machines(cx).await?;
-        probe::checks(cx, self.builders.store().nix(cx).await?, machines).await
+        probe::checks(cx, &self.builders).await
     }
 
     async fn plan(&self, cx: &Cx<'_>, want: &[NixSystem]) -> Result<ProvisionPlan> {

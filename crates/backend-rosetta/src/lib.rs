@@ -48,7 +48,7 @@ impl TypedFactory for Factory {
     type Backend = Rosetta;
 
     fn create(&self, settings: Settings) -> Result<Rosetta> {
-        Ok(Rosetta { builders: MacBuilders::new(settings.transport, takes), vm: settings.vm })
+        Ok(Rosetta { builders: MacBuilders::new(settings.transport, takes, false), vm: settings.vm })
     }
 }
 

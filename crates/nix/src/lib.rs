@@ -60,6 +60,6 @@ pub use machines::Machine;
 pub use place::{Place, PrivateStore, RemoteMachine, distinct};
 pub use process::HostRunner;
 pub use reference::canonical_reference;
-pub use settings::{NixSettings, StoreInfo};
+pub use settings::{ExternalBuilder, NixSettings, StoreInfo};
 pub use transport::{Transport, Way};
 pub use watch::{FileGuard, Watchdog, watchdog_main};

@@ -1,6 +1,7 @@
 //! What happens on a machine whose store is used, besides what its Nix does.
 
 use std::path::Path;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use nixoci_core::artifact::StorePath;
 use nixoci_core::backend::Cx;
@@ -23,10 +24,12 @@ pub(crate) async fn hold(
     path: &StorePath,
     root: &Path,
 ) -> Result<Box<dyn Process>> {
-    let name = root.file_name().unwrap_or_default().to_string_lossy();
+    // Another machine's nixoci may have our process id. What a killed shell left behind goes after a day.
+    let unique = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos();
+    let name = format!("{}-{unique}", root.file_name().unwrap_or_default().to_string_lossy());
     let script = format!(
         "PATH=$PATH:{PROFILES}; d=${{XDG_STATE_HOME:-$HOME/.local/state}}/nixoci/roots; mkdir -p \"$d\" || exit; \
-         r=$d/$(hostname)-{name}; trap 'rm -f \"$r\"' EXIT; \
+         find \"$d\" -type l -mtime +0 -exec rm -f {{}} + ; r=$d/{name}; trap 'rm -f \"$r\"' EXIT; \
          nix-store --realise {} --add-root \"$r\" >/dev/null 2>&1; cat >/dev/null",
         quote(path.as_str().as_ref())
     );

@@ -160,3 +160,34 @@ fn what_the_builder_lacks_is_named_through_the_daemon_too() {
             .err("one offers ");
     }
 }
+
+/// A program that builds in Nix's place, as Determinate's native Linux builder does: Nix tells it in JSON what to run.
+const EXTERNAL: &str = r#"#!/usr/bin/python3
+import json, os, sys
+build = json.load(open(sys.argv[-1]))
+sys.stderr.write("\2\n")
+sys.stderr.flush()
+os.chdir(build["tmpDir"])
+os.execve(build["builder"], [build["builder"]] + build["args"], build["env"])
+"#;
+
+#[test]
+#[ignore = "needs the lab: cargo xtask test"]
+fn a_program_that_builds_in_nix_s_place_is_a_builder_too() {
+    let script = format!(
+        r#"dir=$(mktemp -d); cd $dir; printf '%s' '{TINY}' > t.nix; printf '%s' '{EXTERNAL}' > vm; chmod 755 vm .
+           export NIX_CONFIG='extra-experimental-features = external-builders
+           external-builders = [{{"systems":["aarch64-linux","x86_64-linux"],"program":"'$dir/vm'","args":[]}}]'
+           nixoci backends; nixoci doctor --build
+           nixoci plan --platform linux/amd64 {}/examples/hello#container
+           nixoci build --platform linux/amd64 --no-link -f t.nix --argstr n $RANDOM"#,
+        concat!(env!("CARGO_MANIFEST_DIR"), "/../..")
+    );
+    NEW.with(&["--as", "mac"])
+        .sh(&script)
+        .fails(42, "nixoci::image::not_an_image")
+        .out("yes  linux/amd64     ready, emulated, on external-builders")
+        .out("ok    external builder: aarch64-linux, x86_64-linux, by /tmp/")
+        .out("ok    x86_64-linux: built and read back")
+        .out("(external-builders): done");
+}

@@ -30,14 +30,17 @@ use crate::build_store::HostStore;
 use crate::fleet::Fleet;
 use crate::machines::Machine;
 use crate::proof;
+use crate::settings::ExternalBuilder;
 use crate::ssh::SshHost;
 use crate::transport::{Transport, Way};
+use crate::version::Implementation;
 
 /// Some of the builders that this Mac's Nix knows.
 #[derive(Debug)]
 pub struct MacBuilders {
     transport: Transport,
     takes: fn(&Machine) -> bool,
+    external: bool,
     store: HostStore,
     fleet: OnceCell<Fleet>,
 }
@@ -54,9 +57,9 @@ pub fn require_mac(host: &Host) -> Result<()> {
 }
 
 impl MacBuilders {
-    /// Those of the Mac's builders that `takes` takes.
-    pub fn new(transport: Transport, takes: fn(&Machine) -> bool) -> Self {
-        MacBuilders { transport, takes, store: HostStore::default(), fleet: OnceCell::new() }
+    /// Those of the Mac's builders that `takes` takes; with `external`, programs that build in Nix's place as well.
+    pub fn new(transport: Transport, takes: fn(&Machine) -> bool, external: bool) -> Self {
+        MacBuilders { transport, takes, external, store: HostStore::default(), fleet: OnceCell::new() }
     }
 
     /// This host's store.
@@ -84,6 +87,18 @@ impl MacBuilders {
         Ok(self.fleet(cx).await?.machines())
     }
 
+    /// Programs that build in Nix's place, if those are taken at all.
+    ///
+    /// # Errors
+    /// As [`crate::Nix::settings`].
+    pub async fn external(&self, cx: &Cx<'_>) -> Result<&[ExternalBuilder]> {
+        const FEATURE: &str = "external-builders";
+        let settings = self.store.settings(cx).await?;
+        let on = settings.experimental_features.iter().any(|feature| feature == FEATURE)
+            || self.store.nix(cx).await?.version().implementation == Implementation::Determinate;
+        Ok(if on && self.external { &settings.external_builders } else { &[] })
+    }
+
     /// What they could build. `missing` is the answer for a system that none of them has.
     ///
     /// # Errors
@@ -94,7 +109,7 @@ impl MacBuilders {
         want: Option<&NixSystem>,
         missing: impl Fn(&[Machine], NixSystem) -> Offer,
     ) -> Result<Vec<Offer>> {
-        Ok(offers::offers(cx, self.machines(cx).await?, want, missing).await)
+        Ok(offers::offers(cx, self.machines(cx).await?, self.external(cx).await?, want, missing).await)
     }
 
     /// How a build for this system is done.
@@ -103,7 +118,12 @@ impl MacBuilders {
     /// [`crate::codes::TRANSPORT`] and [`crate::ssh::codes::KEY_UNREADABLE`] for a transport that was asked for and cannot be.
     pub async fn way(&self, cx: &Cx<'_>, system: &NixSystem) -> Result<Way> {
         let fleet = self.fleet(cx).await?;
-        self.transport.way(cx, &able(fleet, system), self.store.settings(cx).await?)
+        let able = able(fleet, system);
+        if able.is_empty() {
+            // Nix itself has it built.
+            return Ok(Way::Daemon);
+        }
+        self.transport.way(cx, &able, self.store.settings(cx).await?)
     }
 
     /// What a build would do.
