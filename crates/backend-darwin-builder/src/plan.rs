@@ -26,7 +26,7 @@ pub(crate) async fn plan(
         let mut step = step(cx, machines, system, vm).await;
         if matches!(step.state, StepState::Satisfied) {
             match builders.way(cx, system).await {
-                Ok(way) => step.title = format!("{} (transport {})", step.title, way.name()),
+                Ok(way) => step.title = format!("{} ({})", step.title, way.words()),
                 Err(error) => step.state = StepState::Blocked { error },
             }
         }

@@ -87,7 +87,7 @@ async fn builder(cx: &Cx<'_>, rosetta: &Rosetta, system: &NixSystem) -> Result<S
         match refusal(cx, machine).await {
             None => {
                 match rosetta.builders.way(cx, system).await {
-                    Ok(way) => step.title = format!("{} (transport {})", step.title, way.name()),
+                    Ok(way) => step.title = format!("{} ({})", step.title, way.words()),
                     Err(error) => step.state = StepState::Blocked { error },
                 }
                 return Ok(step);

@@ -35,12 +35,12 @@ pub enum Way {
 }
 
 impl Way {
-    /// The name of the transport.
-    pub fn name(self) -> &'static str {
+    /// The transport, and whose binary caches serve it, for a plan.
+    pub fn words(self) -> &'static str {
         match self {
-            Way::Daemon => "daemon",
-            Way::User(Over::Store) => "store",
-            Way::User(Over::Builders) => "builders",
+            Way::Daemon => "transport daemon, with the binary caches of this machine's daemon",
+            Way::User(Over::Store) => "transport store, with the builder's own binary caches",
+            Way::User(Over::Builders) => "transport builders, with this machine's binary caches",
         }
     }
 }

@@ -89,12 +89,15 @@ fn every_transport_builds_for_who_may_use_it() {
     for host in [OLD, NEW] {
         let root = host.with(ROOT);
         for transport in ["daemon", "store", "builders"] {
-            root.sh(&through(transport, "")).code(0).err(&format!("(transport {transport})"));
+            root.sh(&through(transport, "")).code(0).err(&format!("(transport {transport}, with "));
         }
         // Whoever may read the key needs no daemon to carry things to and fro.
-        root.sh(&through("auto", "")).code(0).err("(transport store)");
+        root.sh(&through("auto", "")).code(0).err("(transport store, with the builder's own binary caches)");
         let alice = host.with(LINUX);
-        alice.sh(&through("auto", "")).code(0).err("(transport daemon)");
+        alice
+            .sh(&through("auto", ""))
+            .code(0)
+            .err("(transport daemon, with the binary caches of this machine's daemon)");
         for transport in ["store", "builders"] {
             let run = alice.sh(&through(transport, "")).fails(22, "nixoci::ssh::key_unreadable");
             run.err("/etc/nix/builder_ed25519 may not be read by your user").err("transport = \"daemon\"");
@@ -108,7 +111,10 @@ fn this_machine_s_own_binary_caches_are_not_lost() {
     // A cache that the builder does not know: with `store`, nobody would look into it.
     let script =
         "mkdir -p $XDG_CACHE_HOME/cache; export NIX_CONFIG=\"substituters = file://$XDG_CACHE_HOME/cache\"; ";
-    NEW.with(ROOT).sh(&format!("{script}{}", through("auto", ""))).code(0).err("(transport daemon)");
+    NEW.with(ROOT)
+        .sh(&format!("{script}{}", through("auto", "")))
+        .code(0)
+        .err("(transport daemon, with the binary caches of this machine's daemon)");
 }
 
 /// A derivation of its own for every run.

@@ -51,6 +51,16 @@ fn one_machine_builds_in_its_own_store_and_the_container_runs() {
 
 #[test]
 #[ignore = "needs the lab: cargo xtask test"]
+fn a_shell_is_opened_where_a_build_would_run() {
+    let script = with(
+        "{ host = 'bee' }",
+        "nixoci shell --backend remote --platform linux/amd64 -- sh -c 'echo it is $USER'",
+    );
+    NEW.with(FLEET).sh(&script).code(0).out("it is builder\n");
+}
+
+#[test]
+#[ignore = "needs the lab: cargo xtask test"]
 fn a_linux_machine_builds_elsewhere_what_it_cannot_build_itself() {
     let builders = "{ host = 'bee', systems = ['x86_64-linux', 'aarch64-linux'], jobs = 2 }";
     let script = with(
