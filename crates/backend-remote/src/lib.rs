@@ -175,14 +175,13 @@ impl Backend for Remote {
     }
 
     async fn forecast(&self, cx: &Cx<'_>, request: &BuildRequest, depth: Depth) -> Result<Forecast> {
-        if depth == Depth::Verdict {
+        let (fleet, nix) = (self.fleet(cx).await?, self.host.nix(cx).await?);
+        match (depth, self.way(cx, &request.system).await?) {
+            (Depth::Verdict, Way::User(Over::Store)) => fleet.foresee(cx, nix, request).await,
             // The build evaluates anyway: asking first would do it twice.
-            return Ok(Forecast::unknown());
-        }
-        let nix = self.host.nix(cx).await?;
-        match self.way(cx, &request.system).await? {
-            Way::Daemon => nix.forecast(cx, request).await,
-            Way::User(over) => self.fleet(cx).await?.forecast(cx, nix, request, over).await,
+            (Depth::Verdict, _) => Ok(Forecast::unknown()),
+            (Depth::Full, Way::Daemon) => nix.forecast(cx, request).await,
+            (Depth::Full, Way::User(over)) => fleet.forecast(cx, nix, request, over).await,
         }
     }
 

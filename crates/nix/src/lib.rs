@@ -32,6 +32,7 @@ mod log;
 mod log_file;
 mod lookup;
 mod machines;
+mod memory;
 mod pattern;
 mod place;
 mod plan;
