@@ -32,7 +32,7 @@ async fn of_machine(cx: &Cx<'_>, machine: &Machine, want: Option<&NixSystem>) ->
     if systems.is_empty() {
         return Vec::new();
     }
-    let readiness = match SshHost::from(machine).refusal(cx).await {
+    let readiness = match SshHost::from(machine).refusal_lately(cx).await {
         Some(error) => Readiness::No { error },
         None => Readiness::Ready,
     };
