@@ -16,6 +16,7 @@ mod runtimes;
 mod schemas;
 mod sparse;
 mod stopping;
+mod transfer;
 
 use std::process::Command;
 
