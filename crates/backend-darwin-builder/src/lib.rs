@@ -49,7 +49,7 @@ impl TypedFactory for Factory {
     type Backend = DarwinBuilder;
 
     fn create(&self, settings: Settings) -> Result<DarwinBuilder> {
-        Ok(DarwinBuilder { builders: MacBuilders::new(settings.transport, |_| true), vm: settings.vm })
+        Ok(DarwinBuilder { builders: MacBuilders::new(settings.transport, |_| true, true), vm: settings.vm })
     }
 }
 
@@ -79,8 +79,7 @@ impl Backend for DarwinBuilder {
     }
 
     async fn probe(&self, cx: &Cx<'_>) -> Result<Vec<Check>> {
-        let machines = self.builders.machines(cx).await?;
-        probe::checks(cx, self.builders.store().nix(cx).await?, machines).await
+        probe::checks(cx, &self.builders).await
     }
 
     async fn plan(&self, cx: &Cx<'_>, want: &[NixSystem]) -> Result<ProvisionPlan> {
@@ -93,6 +92,14 @@ impl Backend for DarwinBuilder {
         }
         // What is to be done is the administrator's: it changes how the whole machine is set up.
         plan.pending().next().map_or(Ok(()), |step| Err(plan::by_hand(step)))
+    }
+
+    fn carries_out(&self) -> bool {
+        false
+    }
+
+    async fn prove(&self, cx: &Cx<'_>, want: &[NixSystem]) -> Result<Vec<Check>> {
+        self.builders.prove(cx, want).await
     }
 
     async fn forecast(&self, cx: &Cx<'_>, request: &BuildRequest, depth: Depth) -> Result<Forecast> {
@@ -119,8 +126,12 @@ impl Backend for DarwinBuilder {
     async fn release(&self, cx: &Cx<'_>, how: Release) -> Result<()> {
         match how {
             Release::Artifact { id } => self.builders.release(cx, &id).await,
-            // The builder is the machine's: it runs on.
-            _ => Ok(()),
+            _ => {
+                cx.observer.info(
+                    "darwin-builder: nixoci started nothing and set nothing up, the builder is the machine's own: it runs on",
+                );
+                Ok(())
+            }
         }
     }
 

@@ -15,9 +15,14 @@ pub(crate) async fn plan(
     vm: &Vm,
     want: &[NixSystem],
 ) -> Result<ProvisionPlan> {
-    let machines = builders.machines(cx).await?;
+    let (machines, external) = (builders.machines(cx).await?, builders.external(cx).await?);
     let mut steps = Vec::new();
     for system in want {
+        let by_program = external.iter().find(|builder| builder.systems.contains(system));
+        if let Some(builder) = by_program {
+            steps.push(satisfied(system, &builder.program));
+            continue;
+        }
         let mut step = step(cx, machines, system, vm).await;
         if matches!(step.state, StepState::Satisfied) {
             match builders.way(cx, system).await {
@@ -28,6 +33,19 @@ pub(crate) async fn plan(
         steps.push(step);
     }
     Ok(ProvisionPlan { steps })
+}
+
+/// Nix has the program build.
+fn satisfied(system: &NixSystem, program: &str) -> Step {
+    Step {
+        id: format!("builder-{system}"),
+        title: format!("{program} builds for {system} (external-builders)"),
+        why: "a Mac cannot build Linux derivations itself".to_owned(),
+        state: StepState::Satisfied,
+        effects: Vec::new(),
+        needs_root: false,
+        commands: Vec::new(),
+    }
 }
 
 async fn step(cx: &Cx<'_>, machines: &[Machine], system: &NixSystem, vm: &Vm) -> Step {

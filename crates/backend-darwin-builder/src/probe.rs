@@ -3,43 +3,26 @@
 use nixoci_core::backend::{Check, CheckVerdict, Cx};
 use nixoci_core::platform::NixSystem;
 use nixoci_core::{Remedy, Result};
-use nixoci_nix::mac::{Known, refusal};
-use nixoci_nix::{Machine, Nix};
+use nixoci_nix::mac::{self, MacBuilders};
 
 use crate::error;
 
-pub(crate) async fn checks(cx: &Cx<'_>, nix: &Nix, machines: &[Machine]) -> Result<Vec<Check>> {
+pub(crate) async fn checks(cx: &Cx<'_>, builders: &MacBuilders) -> Result<Vec<Check>> {
+    let (machines, external) = (builders.machines(cx).await?, builders.external(cx).await?);
+    let nix = builders.store().nix(cx).await?;
     let mut checks = vec![check("version", nix.version().to_string(), CheckVerdict::Good, Vec::new())];
-    if machines.is_empty() {
+    checks.push(nix.store_check(cx).await);
+    if machines.is_empty() && external.is_empty() {
         let remedies = vec![Remedy::command("see how to set one up", "nixoci plan --backend darwin-builder")];
         checks.push(check("Linux builder", error::NO_BUILDER.title.to_owned(), CheckVerdict::Bad, remedies));
     }
-    for machine in machines {
-        checks.push(builder(cx, machine).await);
+    for builder in external {
+        let systems: Vec<&str> = builder.systems.iter().map(NixSystem::as_str).collect();
+        let detail = format!("{}, by {}", systems.join(", "), builder.program);
+        checks.push(check("external builder", detail, CheckVerdict::Good, Vec::new()));
     }
+    checks.extend(mac::checks(cx, machines).await);
     Ok(checks)
-}
-
-async fn builder(cx: &Cx<'_>, machine: &Machine) -> Check {
-    let host = machine.host();
-    let systems: Vec<&str> = machine.systems.iter().map(NixSystem::as_str).collect();
-    let jobs =
-        if machine.max_jobs == 1 { "one job".to_owned() } else { format!("{} jobs", machine.max_jobs) };
-    let detail = format!("{}, {jobs}", systems.join(", "));
-    let detail = match Known::named(host) {
-        Some(known) if known.wakes => format!("{}: {detail} (not asked: that would start it)", known.title),
-        Some(known) => format!("{}: {detail}", known.title),
-        None => detail,
-    };
-    match refusal(cx, machine).await {
-        None => check(host, detail, CheckVerdict::Good, Vec::new()),
-        Some(error) => {
-            let why = error.report().causes.first().cloned().unwrap_or_default();
-            let detail =
-                format!("{detail}: {} ({why})", error.to_string().trim_start_matches(&format!("{host}: ")));
-            check(host, detail, CheckVerdict::Bad, error.report().remedies.clone())
-        }
-    }
 }
 
 fn check(title: &str, detail: String, verdict: CheckVerdict, remedies: Vec<Remedy>) -> Check {

@@ -21,7 +21,7 @@ use nixoci_core::platform::NixSystem;
 use nixoci_core::request::BuildRequest;
 use nixoci_core::runner::Command;
 use nixoci_core::{Error, Result};
-use nixoci_nix::HostStore;
+use nixoci_nix::{HostStore, proof};
 use tokio::io::AsyncWrite;
 
 pub use error::CODES;
@@ -107,6 +107,15 @@ impl Backend for Local {
         plan.blocked().map_or(Ok(()), |(_, error)| Err(error.clone()))
     }
 
+    fn carries_out(&self) -> bool {
+        false
+    }
+
+    async fn prove(&self, cx: &Cx<'_>, want: &[NixSystem]) -> Result<Vec<Check>> {
+        offers::require_linux(cx.host)?;
+        proof::checks(cx, self.store.nix(cx).await?, want).await
+    }
+
     async fn forecast(&self, cx: &Cx<'_>, request: &BuildRequest, depth: Depth) -> Result<Forecast> {
         match depth {
             // This backend never declines, and the build evaluates anyway: asking first would do it twice.
@@ -135,8 +144,10 @@ impl Backend for Local {
     async fn release(&self, cx: &Cx<'_>, how: Release) -> Result<()> {
         match how {
             Release::Artifact { id } => self.store.get(cx).await?.release(cx, &id).await,
-            // Nothing is kept running, and nothing was installed.
-            _ => Ok(()),
+            _ => {
+                cx.observer.info("local: there is nothing to stop and nothing to remove, the builder is this machine itself");
+                Ok(())
+            }
         }
     }
 

@@ -116,6 +116,7 @@ mod tests {
             sandbox_fallback: true,
             builders: String::new(),
             max_jobs: 1,
+            external_builders: Vec::new(),
             system_features: Vec::new(),
             substituters: Vec::new(),
         }

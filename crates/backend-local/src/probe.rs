@@ -2,22 +2,14 @@
 
 use nixoci_core::backend::{Check, CheckVerdict, Cx};
 use nixoci_core::{Remedy, Result};
-use nixoci_nix::{Nix, NixSettings, StoreInfo};
+use nixoci_nix::{Nix, NixSettings};
 
 use crate::offers;
 use crate::settings::Settings;
 
 pub(crate) async fn checks(cx: &Cx<'_>, nix: &Nix, settings: &Settings) -> Result<Vec<Check>> {
     let mut checks = vec![good("version", nix.version().to_string())];
-    checks.push(match nix.store_info(cx).await {
-        Ok(info) => good("Nix store", store(&info)),
-        Err(error) => Check {
-            title: "Nix store".to_owned(),
-            detail: error.to_string(),
-            verdict: CheckVerdict::Bad,
-            remedies: error.report().remedies.clone(),
-        },
-    });
+    checks.push(nix.store_check(cx).await);
     let found = nix.settings(cx).await?;
     let ready: Vec<String> = offers::offers(&found, settings, cx.host)
         .into_iter()
@@ -31,12 +23,6 @@ pub(crate) async fn checks(cx: &Cx<'_>, nix: &Nix, settings: &Settings) -> Resul
 
 fn good(title: &str, detail: String) -> Check {
     Check { title: title.to_owned(), detail, verdict: CheckVerdict::Good, remedies: Vec::new() }
-}
-
-fn store(info: &StoreInfo) -> String {
-    let how = if info.is_daemon() { "through the daemon" } else { "directly" };
-    let version = info.version.as_ref().map(|version| format!(" {version}")).unwrap_or_default();
-    format!("{how}{version}")
 }
 
 fn sandbox(nix: &NixSettings) -> Check {

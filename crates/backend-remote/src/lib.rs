@@ -23,7 +23,7 @@ use nixoci_core::runner::{Command, quote};
 use nixoci_core::{Error, Remedy, Result};
 use nixoci_nix::mac::explain;
 use nixoci_nix::ssh::SshHost;
-use nixoci_nix::{Fleet, HostStore, Machine, Over, Transport, Way, codes};
+use nixoci_nix::{Fleet, HostStore, Machine, Over, Transport, Way, codes, proof};
 use tokio::io::AsyncWrite;
 use tokio::sync::OnceCell;
 
@@ -177,6 +177,17 @@ impl Backend for Remote {
         plan.blocked().map_or(Ok(()), |(_, error)| Err(error.clone()))
     }
 
+    fn carries_out(&self) -> bool {
+        false
+    }
+
+    async fn prove(&self, cx: &Cx<'_>, want: &[NixSystem]) -> Result<Vec<Check>> {
+        let nix = self.host.nix(cx).await?;
+        let Machines { fleet, of_nix } = self.machines(cx).await?;
+        // Machines that Nix knows are asked as it would: the user may have no key.
+        if *of_nix { proof::checks(cx, nix, want).await } else { fleet.prove(cx, nix, want).await }
+    }
+
     async fn forecast(&self, cx: &Cx<'_>, request: &BuildRequest, depth: Depth) -> Result<Forecast> {
         let (fleet, nix) = (self.fleet(cx).await?, self.host.nix(cx).await?);
         match (depth, self.way(cx, &request.system).await?) {
@@ -226,8 +237,12 @@ impl Backend for Remote {
                 self.fleet(cx).await?.release(cx, &id).await?;
                 self.host.get(cx).await?.release(cx, &id).await
             }
-            // The machines are not ours to stop.
-            _ => Ok(()),
+            _ => {
+                cx.observer.info(
+                    "remote: there is nothing to stop and nothing to remove, the machines are not nixoci's",
+                );
+                Ok(())
+            }
         }
     }
 

@@ -79,7 +79,8 @@ pub(crate) fn systems(machine: &Machine) -> String {
 
 /// Logs in wherever the user may, at once, and asks each store about itself.
 pub(crate) async fn checks(cx: &Cx<'_>, remote: &Remote, machines: &Machines) -> Vec<Check> {
-    join_all(machines.fleet.machines().iter().map(|machine| check(cx, remote, machines, machine))).await
+    let all = machines.fleet.machines().iter().map(|machine| check(cx, remote, machines, machine));
+    Check::of_several(join_all(all).await)
 }
 
 async fn check(cx: &Cx<'_>, remote: &Remote, machines: &Machines, machine: &Machine) -> Check {
@@ -93,11 +94,10 @@ async fn check(cx: &Cx<'_>, remote: &Remote, machines: &Machines, machine: &Mach
             Check { title, detail, verdict: CheckVerdict::Good, remedies: Vec::new() }
         }
         Err(error) => {
-            let said = error.to_string();
-            let said = said.strip_prefix(&format!("{title}: ")).unwrap_or(&said);
-            let causes = error.report().causes.join(": ");
-            let detail = if causes.is_empty() { said.to_owned() } else { format!("{said}: {causes}") };
-            Check { title, detail, verdict: CheckVerdict::Bad, remedies: error.report().remedies.clone() }
+            let mut check = Check::failed(&title, &error);
+            check.detail =
+                check.detail.strip_prefix(&format!("{title}: ")).unwrap_or(&check.detail).to_owned();
+            check
         }
     }
 }
@@ -110,9 +110,13 @@ async fn version(
     machines: &Machines,
     machine: &Machine,
 ) -> Result<Option<String>> {
+    // Asked first, because it is quicker and knows more than ssh says.
+    if let Some(error) = SshHost::from(machine).refusal(cx).await {
+        return Err(error);
+    }
     let readable = machine.key.as_ref().is_some_and(|key| cx.host.read(key, 1).is_ok());
     if machines.of_nix && !readable {
-        return SshHost::from(machine).refusal(cx).await.map_or(Ok(None), Err);
+        return Ok(None);
     }
     let nix = remote.host.nix(cx).await?;
     Ok(machines.fleet.ask_store(cx, nix, machine).await?.version)

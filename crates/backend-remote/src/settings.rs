@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use nixoci_core::platform::NixSystem;
 use nixoci_core::{Error, Result, codes as core_codes};
+use nixoci_nix::ssh::SshHost;
 use nixoci_nix::{Machine, Transport};
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -78,7 +79,7 @@ impl Builder {
             return Err(wrong("`speed` is a number above 0".to_owned()));
         }
         let program = self.remote_program.as_deref().map(program).transpose().map_err(wrong)?;
-        Ok(Machine {
+        let machine = Machine {
             uri: format!("ssh-ng://{host}{}", program.unwrap_or_default()),
             systems: systems.map_err(|error| wrong(error.to_string()))?,
             key: self.key.clone(),
@@ -87,7 +88,9 @@ impl Builder {
             features: self.features.clone(),
             mandatory: Vec::new(),
             host_key: self.host_key.clone(),
-        })
+        };
+        SshHost::from(&machine).check()?;
+        Ok(machine)
     }
 }
 

@@ -48,7 +48,7 @@ impl TypedFactory for Factory {
     type Backend = Rosetta;
 
     fn create(&self, settings: Settings) -> Result<Rosetta> {
-        Ok(Rosetta { builders: MacBuilders::new(settings.transport, takes), vm: settings.vm })
+        Ok(Rosetta { builders: MacBuilders::new(settings.transport, takes, false), vm: settings.vm })
     }
 }
 
@@ -108,6 +108,14 @@ impl Backend for Rosetta {
         plan.pending().next().map_or(Ok(()), |step| Err(plan::by_hand(step)))
     }
 
+    fn carries_out(&self) -> bool {
+        false
+    }
+
+    async fn prove(&self, cx: &Cx<'_>, want: &[NixSystem]) -> Result<Vec<Check>> {
+        self.builders.prove(cx, want).await
+    }
+
     async fn forecast(&self, cx: &Cx<'_>, request: &BuildRequest, depth: Depth) -> Result<Forecast> {
         self.builders.forecast(cx, request, depth).await
     }
@@ -135,8 +143,10 @@ impl Backend for Rosetta {
     async fn release(&self, cx: &Cx<'_>, how: Release) -> Result<()> {
         match how {
             Release::Artifact { id } => self.builders.release(cx, &id).await,
-            // The builder is the machine's: it runs on.
-            _ => Ok(()),
+            _ => {
+                cx.observer.info("rosetta: nixoci started nothing and set nothing up, the builder is the machine's own: it runs on");
+                Ok(())
+            }
         }
     }
 

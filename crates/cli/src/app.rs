@@ -17,7 +17,7 @@ use nixoci_nix::{HostRunner, Watchdog};
 
 use crate::args::Global;
 use crate::codes::{NO_DIRECTORY, NO_HOME, NO_HOST};
-use crate::output::{Printer, Ui};
+use crate::output::{Printer, Terminal, Ui};
 use crate::signal::Signals;
 
 /// This version, as `required-version` compares it.
@@ -27,6 +27,7 @@ pub(crate) const VERSION: &str = env!("CARGO_PKG_VERSION");
 pub(crate) struct App {
     pub(crate) printer: Printer,
     pub(crate) ui: Arc<Ui>,
+    terminal: Terminal,
     pub(crate) signals: Signals,
     pub(crate) runner: HostRunner,
     pub(crate) temporary: Arc<dyn TemporaryFiles>,
@@ -56,7 +57,8 @@ impl App {
         let registry = crate::backends::registry();
         let files = config_files(global, &cwd, &dirs)?;
         files.iter().try_for_each(|file| file.check_backends(&registry))?;
-        Ok(App { printer, ui, signals, runner, temporary, host, dirs, files, registry, cwd })
+        let terminal = Terminal::new(printer.clone(), Arc::clone(&ui), signals.cancel().clone());
+        Ok(App { printer, ui, terminal, signals, runner, temporary, host, dirs, files, registry, cwd })
     }
 
     /// The world as backends see it.
@@ -86,7 +88,7 @@ impl App {
 
     /// The pipeline.
     pub(crate) fn engine<'a>(&'a self, cache: &'a Cache) -> Engine<'a> {
-        Engine { cx: self.cx(), registry: &self.registry, cache }
+        Engine { cx: self.cx(), registry: &self.registry, cache, consent: &self.terminal }
     }
 }
 

@@ -97,6 +97,8 @@ pub(crate) enum Command {
     Run(RunArgs),
     /// Show what build would do, without doing it.
     Plan(BuildArgs),
+    /// Make the backend ready that build would take, or put it away.
+    Provision(ProvisionArgs),
     /// List the backends: usable here? for which platforms? why not?
     Backends(BackendsArgs),
     /// Look for everything that could stand in the way, and say how to fix it.
@@ -182,12 +184,25 @@ pub(crate) struct How {
     /// Fail rather than make a backend ready.
     #[arg(long)]
     pub(crate) no_provision: bool,
+    #[command(flatten)]
+    pub(crate) consent: ConsentArgs,
     /// Give up after this time, such as 30m or 2h.
     #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
     pub(crate) timeout: Option<std::time::Duration>,
     /// Show the builders' logs.
     #[arg(short = 'L', long)]
     pub(crate) print_build_logs: bool,
+}
+
+/// What is agreed to beforehand, so that nobody has to be asked.
+#[derive(Debug, Args)]
+pub(crate) struct ConsentArgs {
+    /// Agree to what makes a backend ready, as far as it needs no root.
+    #[arg(short, long)]
+    pub(crate) yes: bool,
+    /// Agree to those steps that need root.
+    #[arg(long)]
+    pub(crate) allow_root: bool,
 }
 
 /// Nix's own flags, passed on.
@@ -424,13 +439,37 @@ pub(crate) struct ShellArgs {
     /// Fail rather than make a backend ready.
     #[arg(long)]
     pub(crate) no_provision: bool,
+    #[command(flatten)]
+    pub(crate) consent: ConsentArgs,
     /// Run this there instead of a shell.
     #[arg(last = true, value_name = "COMMAND")]
     pub(crate) command: Vec<OsString>,
 }
 
 #[derive(Debug, Args)]
+pub(crate) struct ProvisionArgs {
+    /// This backend; repeat for an order of preference.
+    #[arg(long, value_name = "NAME", value_delimiter = ',')]
+    pub(crate) backend: Vec<String>,
+    /// For which platform, such as linux/amd64; repeat for several.
+    #[arg(long, value_name = "PLATFORM", value_delimiter = ',')]
+    pub(crate) platform: Vec<String>,
+    /// Stop what it keeps running.
+    #[arg(long, conflicts_with = "remove")]
+    pub(crate) stop: bool,
+    /// Undo what was done to make it ready.
+    #[arg(long)]
+    pub(crate) remove: bool,
+    #[command(flatten)]
+    pub(crate) consent: ConsentArgs,
+}
+
+#[derive(Debug, Args)]
 pub(crate) struct DoctorArgs {
+    /// Build something tiny for each platform on each backend that is ready, and read it back. May start a builder
+    /// that sleeps.
+    #[arg(long)]
+    pub(crate) build: bool,
     #[command(flatten)]
     pub(crate) docker: DockerArgs,
 }

@@ -27,6 +27,10 @@ nixoci_core::codes! {
     NO_OUTPUT = ("nixoci::no_output", Delivery, "the result cannot be written",
         "The result goes to standard output, and writing there failed: usually it is a file on a disk that is \
          full. What was built, loaded or written to files is kept: the same command again takes seconds.");
+    /// An answer could not be read.
+    NO_ANSWER = ("nixoci::no_answer", Unexpected, "the answer could not be read",
+        "nixoci asked something on the terminal, and reading the answer failed. The cause is the system's own reason. \
+         --yes and --allow-root agree beforehand, and nothing is asked.");
     /// A Dockerfile where a Nix file belongs.
     DOCKERFILE = ("nixoci::usage::dockerfile", Usage, "a Dockerfile is not a Nix expression",
         "nixoci makes images from Nix expressions: a flake's attribute, or a Nix file with -f. It reads no Dockerfile. \

@@ -11,11 +11,11 @@ use nixoci_core::platform::OciPlatform;
 use nixoci_core::registry::nearest;
 use nixoci_core::request::{Installable, NixArg, NixFlags};
 use nixoci_core::{Error, Remedy, Result};
-use nixoci_engine::{Job, Link, LoadSink, Sinks};
+use nixoci_engine::{Agreed, Job, Link, LoadSink, Sinks};
 use nixoci_image::{Destination, Naming};
 
 use crate::app::App;
-use crate::args::{BuildArgs, How, NixArgs, What};
+use crate::args::{BuildArgs, ConsentArgs, How, NixArgs, What};
 use crate::codes::USAGE;
 use crate::commands::convert::compressed;
 use crate::habits;
@@ -42,8 +42,13 @@ pub(crate) fn job(app: &App, args: &BuildArgs) -> Result<Job> {
         naming: naming(&settings)?,
         sinks,
         allow_mismatch: args.place.allow_mismatch,
-        may_provision: !args.how.no_provision,
+        agreed: agreed(&args.how.consent, args.how.no_provision),
     })
+}
+
+/// What was agreed to on the command line.
+pub(crate) fn agreed(args: &ConsentArgs, never: bool) -> Agreed {
+    Agreed { never, yes: args.yes, root: args.allow_root }
 }
 
 fn settle(app: &App, args: &BuildArgs) -> Result<(Settings, Installable)> {

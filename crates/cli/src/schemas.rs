@@ -40,6 +40,12 @@ pub(crate) const FORMS: &[Form] = &[
     form("load", "nixoci load --format json", of::<load::LoadReport>),
     form("man", "nixoci man --format json", of::<man::ManReport>),
     form("plan", "nixoci plan --format json", of::<nixoci_engine::PlanReport>),
+    form("provision", "nixoci provision --format json", of::<nixoci_engine::ProvisionReport>),
+    form(
+        "provision-away",
+        "nixoci provision --stop --format json, and --remove",
+        of::<nixoci_engine::PutAwayReport>,
+    ),
     form("schema", "nixoci schema --format json, without a name", of::<schema::SchemasReport>),
     form("shell", "the result of nixoci shell, for --progress-fd", of::<shell::ShellReport>),
     form("validate", "nixoci validate --format json", of::<image::ValidateReport>),

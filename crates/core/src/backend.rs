@@ -73,6 +73,16 @@ pub trait Backend: Send + Sync + fmt::Debug {
     /// Carries out a plan. Idempotent; a satisfied plan is a no-op.
     async fn provision(&self, cx: &Cx<'_>, plan: &ProvisionPlan) -> Result<()>;
 
+    /// Whether [`Backend::provision`] carries its steps out. Where they are for the administrator to do it says no: then
+    /// nobody is asked beforehand, and `provision` answers with the steps as remedies.
+    fn carries_out(&self) -> bool {
+        true
+    }
+
+    /// Builds something tiny for each system on each builder and reads it back: a finding of each, whose title is the system,
+    /// or `BUILDER: SYSTEM` where there are several. A builder that fails is [`CheckVerdict::Bad`], not an error. For `doctor --build`, and after provisioning. May wake up what sleeps.
+    async fn prove(&self, cx: &Cx<'_>, want: &[NixSystem]) -> Result<Vec<Check>>;
+
     /// What a build would do. [`Depth::Verdict`] may skip the evaluation where the backend never declines;
     /// [`Depth::Full`] always evaluates. What is found out here need not be found out by `build` again.
     async fn forecast(&self, cx: &Cx<'_>, request: &BuildRequest, depth: Depth) -> Result<Forecast>;
@@ -93,7 +103,8 @@ pub trait Backend: Send + Sync + fmt::Debug {
         out: &mut (dyn AsyncWrite + Send + Unpin),
     ) -> Result<u64>;
 
-    /// Lets go of an artifact, or puts the backend away.
+    /// Lets go of an artifact, or puts the backend away. What was put away, or that there is nothing to, is told to
+    /// [`Cx::observer`].
     async fn release(&self, cx: &Cx<'_>, how: Release) -> Result<()>;
 
     /// The command that opens a shell where this backend builds, or that runs `command` there if it is not empty.
@@ -206,6 +217,36 @@ pub struct Check {
     /// What to do about it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub remedies: Vec<Remedy>,
+}
+
+impl Check {
+    /// What stands in the way, as its error says it.
+    pub fn failed(title: impl Into<String>, error: &Error) -> Self {
+        let mut causes = error.report().causes.clone();
+        if causes.is_empty() {
+            // What the program said last is the best hint then.
+            causes.extend(error.report().log_tail.last().cloned());
+        }
+        let why = if causes.is_empty() { String::new() } else { format!(": {}", causes.join(": ")) };
+        Check {
+            title: title.into(),
+            detail: format!("{error}{why}"),
+            verdict: CheckVerdict::Bad,
+            remedies: error.report().remedies.clone(),
+        }
+    }
+
+    /// Findings about several builders of one backend: what stands in the way of one does not stand in the way of a build
+    /// while another can be used.
+    #[must_use]
+    pub fn of_several(mut builders: Vec<Check>) -> Vec<Check> {
+        if builders.iter().any(|check| check.verdict != CheckVerdict::Bad) {
+            for check in builders.iter_mut().filter(|check| check.verdict == CheckVerdict::Bad) {
+                check.verdict = CheckVerdict::Warning;
+            }
+        }
+        builders
+    }
 }
 
 /// Whether a finding is as it should be.

@@ -77,6 +77,8 @@ crate::codes! {
          the state of all of them, `nixoci doctor` what stands in the way.");
     /// Provisioning is needed.
     PENDING = ("nixoci::backend::pending", Pending, "a backend must be made ready first",
-        "The backend could build this after some provisioning, and provisioning was forbidden (--no-provision) or \
-         could not be agreed to. `nixoci plan` prints the steps.");
+        "The backend could build this after some provisioning, and provisioning was forbidden (--no-provision), was \
+         declined, or could not be agreed to: off a terminal nobody is asked, and --yes (what needs no root) or \
+         --allow-root (what does) is missing. `nixoci plan` shows the steps, `nixoci provision` carries them out. Or a \
+         step was carried out and had no effect: then it is named.");
 }

@@ -13,9 +13,10 @@ use tokio::sync::Mutex;
 
 use crate::Engine;
 use crate::bring::{Brought, at_hand, bring};
-use crate::choose::{Choice, Choices, choose, make_ready};
+use crate::choose::{Choice, Choices, choose};
 use crate::deliver::{Runtimes, check_sinks, deliver};
 use crate::job::Job;
+use crate::provision::make_ready;
 use crate::report::{BuildReport, Clock};
 
 /// Builds an image, checks it, and puts it where it belongs.
@@ -150,7 +151,7 @@ async fn settle(
     while let Some(choice) = able.pop_front() {
         {
             let _turn = turn.lock().await;
-            make_ready(engine, &choice, system, job.may_provision).await?;
+            make_ready(engine, &choice, system, job.agreed).await?;
         }
         let forecast =
             choice.backend.forecast(&engine.cx, &job.request(system.clone()), Depth::Verdict).await?;

@@ -5,13 +5,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use nixoci_core::backend::{Backend, Cx, Descriptor, Offer};
-use nixoci_core::codes::PENDING;
+use nixoci_core::backend::{Backend, Cx, Descriptor, Offer, Readiness};
 use nixoci_core::config::BackendTable;
 use nixoci_core::event::{Event, Stage};
 use nixoci_core::platform::NixSystem;
 use nixoci_core::registry::{Candidate, Registry, Rejection, nobody, select};
-use nixoci_core::{Error, Remedy, Result};
+use nixoci_core::{Error, Result};
 use schemars::JsonSchema;
 use serde::Serialize;
 
@@ -68,6 +67,15 @@ pub struct BackendStatus {
     pub error: Option<Error>,
 }
 
+impl BackendStatus {
+    /// Whether it can build for some system without anybody's help.
+    pub(crate) fn can_build(&self) -> bool {
+        self.offers.iter().any(|offer| {
+            matches!(offer.readiness, Readiness::Ready | Readiness::Asleep | Readiness::Startable)
+        })
+    }
+}
+
 /// Asks every backend what it could build.
 ///
 /// # Errors
@@ -91,16 +99,22 @@ pub async fn survey(
         .collect())
 }
 
-/// Makes the backends with these names and asks them, concurrently.
-async fn ask(
-    cx: &Cx<'_>,
+/// A backend with its settings.
+pub(crate) struct Made {
+    pub(crate) descriptor: Descriptor,
+    pub(crate) backend: Arc<dyn Backend>,
+}
+
+/// Makes the backends with these names.
+///
+/// # Errors
+/// [`nixoci_core::codes::UNKNOWN_BACKEND`]; those of the backends' settings.
+pub(crate) fn made(
     registry: &Registry,
     names: &[String],
     tables: &BTreeMap<String, Vec<BackendTable>>,
-    question: Question<'_>,
-) -> Result<Vec<Asked>> {
-    let mut made = Vec::new();
-    for (place, name) in names.iter().enumerate() {
+) -> Result<Vec<Made>> {
+    let make = |name: &String| {
         let factory = registry.require(name)?;
         let descriptor = factory.descriptor();
         // A table may be written under an alias: all of a backend's names count.
@@ -110,9 +124,22 @@ async fn ask(
             .flatten()
             .cloned()
             .collect();
-        made.push((descriptor, question.explicit.then_some(place), factory.create(&own)?));
-    }
-    let asked = made.into_iter().map(|(descriptor, preference, backend)| async move {
+        Ok(Made { backend: factory.create(&own)?, descriptor })
+    };
+    names.iter().map(make).collect()
+}
+
+/// Makes the backends with these names and asks them, concurrently.
+async fn ask(
+    cx: &Cx<'_>,
+    registry: &Registry,
+    names: &[String],
+    tables: &BTreeMap<String, Vec<BackendTable>>,
+    question: Question<'_>,
+) -> Result<Vec<Asked>> {
+    let made = made(registry, names, tables)?;
+    let asked = made.into_iter().enumerate().map(|(place, Made { descriptor, backend })| async move {
+        let preference = question.explicit.then_some(place);
         let offers =
             tokio::time::timeout(OFFER_LIMIT, backend.offers(cx, question.want)).await.unwrap_or_else(|_| {
                 let text = format!("it did not answer within {} s", OFFER_LIMIT.as_secs());
@@ -176,48 +203,16 @@ fn automatic(engine: &Engine<'_>) -> Vec<String> {
 /// Somebody who named a backend wants to know that another one is used instead; everybody else wants to know who it is.
 fn announce(engine: &Engine<'_>, choices: &Choices, system: &NixSystem, explicit: bool) {
     let observer = engine.cx.observer;
-    for rejection in &choices.rejected {
-        let text = format!("{} cannot build for {system}: {}", rejection.backend, rejection.error);
-        if explicit { observer.warn(text, Vec::new()) } else { observer.debug(text) }
+    // Before somebody sets something up, they want to know what is wrong with what is there.
+    let set_up =
+        choices.able.front().is_some_and(|first| first.offer.readiness.rank() > Readiness::Asleep.rank());
+    for Rejection { backend, error } in &choices.rejected {
+        let causes: String = error.report().causes.iter().map(|cause| format!(": {cause}")).collect();
+        let text = format!("{backend} cannot build for {system}: {error}{causes}");
+        if explicit || set_up { observer.warn(text, Vec::new()) } else { observer.debug(text) }
     }
     if let Some(first) = choices.able.front() {
         let text = format!("{system} is built by the backend {}", first.name);
         observer.observe(Event::Stage { stage: Stage::Select, system: Some(system.clone()), text });
-    }
-}
-
-/// Makes the chosen backend ready, if it is not.
-///
-/// # Errors
-/// [`PENDING`] when provisioning is needed and not allowed; the backend's own otherwise.
-pub(crate) async fn make_ready(
-    engine: &Engine<'_>,
-    choice: &Choice,
-    system: &NixSystem,
-    may: bool,
-) -> Result<()> {
-    use nixoci_core::backend::Readiness;
-    if matches!(choice.offer.readiness, Readiness::Ready | Readiness::Asleep) {
-        return Ok(());
-    }
-    let want = std::slice::from_ref(system);
-    let plan = choice.backend.plan(&engine.cx, want).await?;
-    if let Some((step, error)) = plan.blocked() {
-        return Err(error.clone().context(format!("{}: {} is not possible", choice.name, step.title)));
-    }
-    if plan.is_satisfied() {
-        return Ok(());
-    }
-    if !may {
-        let steps: Vec<&str> = plan.pending().map(|step| step.title.as_str()).collect();
-        return Err(Error::new(&PENDING, format!("{} must be made ready first", choice.name))
-            .because(format!("to do: {}", steps.join(", ")))
-            .remedy(Remedy::command("see the steps", "nixoci plan")));
-    }
-    choice.backend.provision(&engine.cx, &plan).await?;
-    match choice.backend.plan(&engine.cx, want).await?.pending().next() {
-        None => Ok(()),
-        Some(step) => Err(Error::new(&PENDING, format!("{} is still not ready", choice.name))
-            .because(format!("this step had no effect: {}", step.title))),
     }
 }

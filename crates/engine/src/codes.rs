@@ -5,6 +5,14 @@ nixoci_core::codes! {
     NO_SYSTEM = ("nixoci::platform::no_system", Usage, "Nix cannot build for that platform",
         "Containers are Linux, and Nix builds for the CPUs it has a system name for: linux/amd64, linux/arm64, \
          linux/arm/v7, linux/386, linux/riscv64, linux/ppc64le, linux/s390x.");
+    /// A backend that was made ready does not build.
+    NOT_PROVEN = ("nixoci::provision::not_proven", Provision, "the backend was made ready, and does not build",
+        "Every step of provisioning went well, and then `nixoci provision` had the backend build something tiny and read \
+         it back, which failed. The cause is that of the tiny build. `nixoci doctor --build` tries it again.");
+    /// Nobody agreed to a removal.
+    NOT_REMOVED = ("nixoci::provision::not_removed", Pending, "nobody agreed to the removal",
+        "`nixoci provision --remove` undoes what provisioning did: virtual machines with everything that was built in them \
+         go. On a terminal it asks; elsewhere it needs --yes.");
     /// The build made more or less than one thing.
     NOT_FOUND_AGAIN = ("nixoci::fetch::vanished", Transfer, "what was built is gone",
         "The build reported a store path, but its store does not know it any more. Something (a garbage collection \

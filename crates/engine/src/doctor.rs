@@ -4,14 +4,16 @@ use std::collections::BTreeMap;
 
 use futures_util::future::join_all;
 use nixoci_core::backend::{Check, CheckVerdict, Cx, Offer, Readiness};
+use nixoci_core::codes::CANCELLED;
 use nixoci_core::config::{BackendTable, Runtime};
+use nixoci_core::platform::NixSystem;
 use nixoci_core::registry::Registry;
-use nixoci_core::{Error, ErrorKind, Result};
+use nixoci_core::{ErrorKind, Result};
 use nixoci_image::runtime::{self, Ready, Store};
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use crate::choose::survey;
+use crate::choose::{BackendStatus, Made, made, survey};
 
 /// The findings.
 #[derive(Debug, Serialize, JsonSchema)]
@@ -29,26 +31,44 @@ pub struct Doctor {
     pub runtimes: BTreeMap<String, Vec<Check>>,
 }
 
-/// Looks at everything. Changes nothing.
+/// How closely to look.
+#[derive(Clone, Debug, Default)]
+pub struct Examination {
+    /// Docker's endpoint, if it is not to be found as Docker finds it.
+    pub docker_host: Option<String>,
+    /// Whether every backend that is ready has to build something tiny, for each of its systems.
+    pub build: bool,
+}
+
+/// Looks at everything. Changes nothing, throw-away builds aside.
 ///
 /// # Errors
-/// Those of the backends' settings.
+/// Those of the backends' settings; [`nixoci_core::codes::CANCELLED`].
 pub async fn doctor(
     cx: &Cx<'_>,
     registry: &Registry,
     tables: &BTreeMap<String, Vec<BackendTable>>,
-    docker_host: Option<String>,
+    how: &Examination,
 ) -> Result<Doctor> {
     let (status, backends, runtimes) = tokio::join!(
         survey(cx, registry, tables),
         probes(cx, registry, tables),
-        runtimes(cx, docker_host.as_deref())
+        runtimes(cx, how.docker_host.as_deref())
     );
-    let (status, backends) = (status?, backends?);
+    let (status, mut backends) = (status?, backends?);
     // What a look at the machine alone does not show, a probe does: a daemon that refuses this user.
     let fit = |name: &str| backends.get(name).is_none_or(|checks| !checks.iter().any(is_bad));
-    let ready =
-        status.iter().any(|backend| fit(&backend.descriptor.name) && backend.offers.iter().any(usable));
+    let able: Vec<&BackendStatus> =
+        status.iter().filter(|backend| fit(&backend.descriptor.name) && backend.can_build()).collect();
+    let mut ready = !able.is_empty();
+    if how.build {
+        let proofs = proofs(cx, registry, tables, &able).await?;
+        // A backend that builds for one system of several is ready, and what it does not build for is said.
+        ready = proofs.iter().any(|(_, checks)| checks.iter().any(|check| !is_bad(check)));
+        for (name, checks) in proofs {
+            backends.entry(name).or_default().extend(checks);
+        }
+    }
     Ok(Doctor {
         version: 1,
         ready,
@@ -63,13 +83,41 @@ pub async fn doctor(
     })
 }
 
-/// Whether a build can begin without anybody's help.
-fn usable(offer: &Offer) -> bool {
-    matches!(offer.readiness, Readiness::Ready | Readiness::Asleep | Readiness::Startable)
-}
-
 fn is_bad(check: &Check) -> bool {
     check.verdict == CheckVerdict::Bad
+}
+
+/// What comes of building something tiny, one backend after the other: several may have one builder.
+async fn proofs(
+    cx: &Cx<'_>,
+    registry: &Registry,
+    tables: &BTreeMap<String, Vec<BackendTable>>,
+    able: &[&BackendStatus],
+) -> Result<Vec<(String, Vec<Check>)>> {
+    let names: Vec<String> = able.iter().map(|status| status.descriptor.name.clone().into_owned()).collect();
+    let mut proofs = Vec::new();
+    for ((status, name), Made { backend, .. }) in able.iter().zip(&names).zip(made(registry, &names, tables)?)
+    {
+        let checks = match backend.prove(cx, &ready_systems(&status.offers)).await {
+            Err(error) if error.is(&CANCELLED) => return Err(error),
+            Err(error) => vec![Check::failed("a tiny build", &error)],
+            Ok(checks) => checks,
+        };
+        proofs.push((name.clone(), checks));
+    }
+    Ok(proofs)
+}
+
+/// The systems that can be built for without provisioning.
+fn ready_systems(offers: &[Offer]) -> Vec<NixSystem> {
+    let ready = |offer: &&Offer| matches!(offer.readiness, Readiness::Ready | Readiness::Asleep);
+    let mut systems: Vec<NixSystem> = Vec::new();
+    for offer in offers.iter().filter(ready) {
+        if !systems.contains(&offer.system) {
+            systems.push(offer.system.clone());
+        }
+    }
+    systems
 }
 
 async fn probes(
@@ -84,7 +132,7 @@ async fn probes(
         made.push((name, backend));
     }
     let probes = made.into_iter().map(|(name, backend)| async move {
-        let checks = backend.probe(cx).await.unwrap_or_else(|error| vec![failed(&name, &error)]);
+        let checks = backend.probe(cx).await.unwrap_or_else(|error| vec![Check::failed(&name, &error)]);
         (name, checks)
     });
     Ok(join_all(probes).await.into_iter().collect())
@@ -112,7 +160,7 @@ fn check_runtime(name: &str, answer: Result<Ready>) -> Check {
             remedies: Vec::new(),
         },
         // Images can go to files: a missing runtime stands in the way of --load and run only.
-        Err(error) => Check { verdict: CheckVerdict::Warning, ..failed(name, &error) },
+        Err(error) => Check { verdict: CheckVerdict::Warning, ..Check::failed(name, &error) },
     }
 }
 
@@ -128,20 +176,5 @@ fn store(store: Store) -> &'static str {
     match store {
         Store::Classic => "classic store",
         Store::Containerd => "containerd store",
-    }
-}
-
-fn failed(title: &str, error: &Error) -> Check {
-    let mut causes = error.report().causes.clone();
-    if causes.is_empty() {
-        // What the program said last is the best hint then.
-        causes.extend(error.report().log_tail.last().cloned());
-    }
-    let why = if causes.is_empty() { String::new() } else { format!(": {}", causes.join(": ")) };
-    Check {
-        title: title.to_owned(),
-        detail: format!("{error}{why}"),
-        verdict: CheckVerdict::Bad,
-        remedies: error.report().remedies.clone(),
     }
 }

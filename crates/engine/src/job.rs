@@ -10,6 +10,7 @@ use nixoci_core::{Error, Remedy, Result};
 use nixoci_image::{Destination, Naming};
 
 use crate::codes::NO_SYSTEM;
+use crate::consent::Agreed;
 
 /// What to build, where, and where to.
 #[derive(Clone, Debug)]
@@ -34,8 +35,8 @@ pub struct Job {
     pub sinks: Sinks,
     /// Whether an image for another platform is only worth a warning.
     pub allow_mismatch: bool,
-    /// Whether a backend may be provisioned.
-    pub may_provision: bool,
+    /// What was agreed to beforehand, should a backend have to be made ready.
+    pub agreed: Agreed,
 }
 
 /// Where an image goes.

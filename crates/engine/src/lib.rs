@@ -11,11 +11,13 @@ mod bring;
 mod build;
 mod choose;
 mod codes;
+mod consent;
 mod deliver;
 mod doctor;
 mod job;
 mod plan;
 mod progress;
+mod provision;
 mod report;
 mod runtimes;
 mod script;
@@ -24,10 +26,14 @@ mod shell;
 pub use build::build;
 pub use choose::{BackendStatus, Choice, survey};
 pub use codes::CODES;
+pub use consent::{Agreed, Change, Consent, Nobody};
 pub use deliver::Runtimes;
-pub use doctor::{Doctor, doctor};
+pub use doctor::{Doctor, Examination, doctor};
 pub use job::{Job, Link, LoadSink, Sinks};
 pub use plan::{PlanReport, PlatformPlan, plan};
+pub use provision::{
+    ProvisionJob, ProvisionReport, Provisioned, PutAway, PutAwayReport, provision, put_away,
+};
 pub use report::{
     BuildReport, ImageReport, LayerReport, LoadOutcome, OutputLayer, OutputPlatform, OutputReport,
     PlatformReport, Transfer,
@@ -48,6 +54,8 @@ pub struct Engine<'a> {
     pub registry: &'a Registry,
     /// Where images are kept between runs.
     pub cache: &'a Cache,
+    /// Who agrees to changes of this machine.
+    pub consent: &'a dyn Consent,
 }
 
 impl std::fmt::Debug for Engine<'_> {

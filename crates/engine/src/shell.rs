@@ -10,7 +10,9 @@ use nixoci_core::runner::Command;
 use nixoci_core::{Error, Result};
 
 use crate::Engine;
-use crate::choose::{choose_among, make_ready};
+use crate::choose::choose_among;
+use crate::consent::Agreed;
+use crate::provision::make_ready;
 
 /// Where a shell is wanted.
 #[derive(Clone, Debug)]
@@ -21,8 +23,8 @@ pub struct ShellJob {
     pub backends: Vec<String>,
     /// The configured tables of each backend, weakest first.
     pub backend_tables: BTreeMap<String, Vec<BackendTable>>,
-    /// Whether a backend may be provisioned.
-    pub may_provision: bool,
+    /// What was agreed to beforehand, should the backend have to be made ready.
+    pub agreed: Agreed,
     /// What to run there instead of a shell.
     pub command: Vec<OsString>,
 }
@@ -37,6 +39,6 @@ pub async fn shell(engine: &Engine<'_>, job: &ShellJob) -> Result<Command> {
         .able
         .pop_front()
         .ok_or_else(|| Error::new(&BUG, "nobody was chosen, and no error said so"))?;
-    make_ready(engine, &choice, &job.system, job.may_provision).await?;
+    make_ready(engine, &choice, &job.system, job.agreed).await?;
     choice.backend.shell(&engine.cx, &job.command).await
 }

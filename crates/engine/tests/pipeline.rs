@@ -13,7 +13,7 @@ use nixoci_core::registry::Registry;
 use nixoci_core::request::{Installable, NixFlags};
 use nixoci_core::runner::GRACE;
 use nixoci_core::{Error, ErrorKind, Result};
-use nixoci_engine::{BuildReport, Engine, Job, Sinks, build, plan};
+use nixoci_engine::{Agreed, BuildReport, Engine, Job, Nobody, Sinks, build, plan};
 use nixoci_image::{Cache, Destination, Naming};
 use nixoci_testkit::{FakeBackend, FakeFactory, Fault, World, nar_of, store_path};
 use serde_json::json;
@@ -111,7 +111,7 @@ impl Machine {
     }
 
     fn engine(&self) -> Engine<'_> {
-        Engine { cx: self.world.cx(), registry: &self.registry, cache: &self.cache }
+        Engine { cx: self.world.cx(), registry: &self.registry, cache: &self.cache, consent: &Nobody }
     }
 
     fn output(&self) -> PathBuf {
@@ -130,7 +130,7 @@ impl Machine {
             naming: Naming::Keep,
             sinks: Sinks { outputs: vec![archive_at(&self.output())], load: None, link: None },
             allow_mismatch: false,
-            may_provision: true,
+            agreed: Agreed { yes: true, ..Agreed::default() },
         }
     }
 
@@ -299,7 +299,7 @@ async fn an_explicit_order_counts_and_only_who_is_named_takes_part() {
 #[tokio::test]
 async fn a_backend_that_is_not_ready_is_made_ready_where_that_is_allowed() {
     let machine = Machine::with(good().unprovisioned());
-    let careful = Job { may_provision: false, ..machine.job() };
+    let careful = Job { agreed: Agreed { never: true, yes: true, root: true }, ..machine.job() };
     let error = machine.run(&careful).await.unwrap_err();
     assert!(error.is(&PENDING));
     assert_eq!(error.kind().exit_code(), 75);
@@ -307,6 +307,8 @@ async fn a_backend_that_is_not_ready_is_made_ready_where_that_is_allowed() {
     let plan = plan(&machine.engine(), &careful).await.unwrap();
     assert!(!plan.platforms[0].provision.is_satisfied());
     assert_eq!(machine.backends[0].builds(), 0);
+    let unasked = Job { agreed: Agreed::default(), ..machine.job() };
+    assert!(machine.run(&unasked).await.unwrap_err().is(&PENDING), "nobody agreed, and nobody is there");
     machine.is_clean();
     machine.build().await.unwrap();
     machine.run(&careful).await.unwrap();

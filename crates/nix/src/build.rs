@@ -18,6 +18,7 @@ use crate::lines::{LINE_LIMIT, Lines};
 use crate::log::Log;
 use crate::lookup::{self, Candidate};
 use crate::place::Place;
+use crate::plan::Plan;
 use crate::record::Record;
 use crate::store::{BuildResult, parse_build, result_names};
 use crate::{codes, log};
@@ -43,7 +44,14 @@ impl Nix {
     /// As [`Nix::build`], without those of building.
     pub async fn forecast(&self, cx: &Cx<'_>, request: &BuildRequest) -> Result<Forecast> {
         let candidates = lookup::candidates(request, cx.host)?;
-        let (candidate, result, record) = self.first(cx, request, candidates, &Mode::DryRun).await?;
+        // Another machine's store cannot plan before it has the derivations, and a forecast sends nothing.
+        let here = if let Place::Machine(_) = self.place() { &self.at(Place::Own) } else { self };
+        let (candidate, result, mut record) = here.first(cx, request, candidates, &Mode::DryRun).await?;
+        if let (Place::Machine(_), Some(output)) = (self.place(), &result.path)
+            && self.path_info(cx, std::slice::from_ref(output), false).await.is_ok()
+        {
+            record.plan = Plan::default();
+        }
         Ok(Forecast {
             drv: result.drv,
             attribute: candidate.target.attribute().map(str::to_owned),

@@ -72,15 +72,16 @@ pub(crate) enum Mode<'a> {
 /// `nix build` for one target.
 pub(crate) fn build(nix: &Nix, target: &Target, flags: &NixFlags, mode: &Mode<'_>) -> Command {
     let command = logged(in_store(nix, &["build", "--json"]));
-    let command =
-        match nix.place() {
-            Place::Own => command,
-            // Evaluated here: there, every file of the project would be sent before anything is known.
-            Place::Machine(_) => command.args(["--eval-store", "auto"]),
-            Place::Private(private) => command
-                .args(["--builders", &private.builders, "--max-jobs", "0"])
-                .args(["--option", "builders-use-substitutes", "true"]),
-        };
+    let command = match nix.place() {
+        Place::Own => command,
+        // Evaluated here: there, every file of the project would be sent before anything is known.
+        Place::Machine(_) => command.args(["--eval-store", "auto"]),
+        Place::Private(private) => command
+            .args(["--builders", &private.builders, "--max-jobs", "0"])
+            .args(["--option", "builders-use-substitutes", "true"])
+            // Nobody else looks after this store: what no root holds goes when the disk gets full.
+            .args(["--option", "min-free", "5000000000", "--option", "max-free", "20000000000"]),
+    };
     let command = match (mode, nix.place()) {
         (Mode::DryRun, _) => command.args(["--dry-run", "--no-link"]),
         // Nix makes no link to a store that is not here, and says nothing.
@@ -216,6 +217,11 @@ pub(crate) fn dump_path(nix: &Nix, path: &StorePath) -> Command {
 pub(crate) fn store_info(nix: &Nix) -> Command {
     let word = if nix.version.has(Ability::StoreInfo) { "info" } else { "ping" };
     in_store(nix, &["store", word, "--json"])
+}
+
+/// `nix store gc` of a chroot store.
+pub(crate) fn collect(nix: &Nix, root: &Path) -> Command {
+    self::nix(nix, &["store", "gc"]).arg("--store").arg(root)
 }
 
 /// `nix config show`.

@@ -62,6 +62,17 @@ nixoci_core::codes! {
         "Nix tried to send a build to another machine, could not, and cannot do it here. It hides ssh's own reason: with a \
          daemon, root is who connects, with root's keys, known hosts and configuration. The usual reasons are a builder that \
          is down, a key that it does not accept, and a host key that is not known or not the one in Nix's list.");
+    /// A remote builder was lost.
+    BUILDER_LOST = ("nixoci::nix::builder_lost", Transfer, "a builder was lost in the middle of a build",
+        "The connection to the machine that built ended: the machine went away or slept, its ssh server or its Nix daemon was \
+         restarted, or it ran out of memory. Nix does not start the build elsewhere; nixoci does if another machine is there. \
+         Finished store paths are kept.");
+    /// A remote builder does not trust its user.
+    UNTRUSTED = ("nixoci::nix::untrusted", Permission, "a machine does not trust its user",
+        "A Nix daemon takes store paths that were built on another machine from trusted users only, unless they are signed by a \
+         key it knows. Where several machines build parts of one image, or an expression is evaluated with what was built \
+         before, the account that ssh logs in with must be in `trusted-users` of that machine's nix.conf. It need not be \
+         trusted on the machine where nixoci runs.");
     /// A transport that a builder does not allow.
     TRANSPORT = ("nixoci::nix::transport_refused", Config, "the transport cannot be used with this builder",
         "The transports `store` and `builders` connect as your user, so that the builder must be in Nix's list with ssh-ng:// \
@@ -219,4 +230,9 @@ nixoci_core::codes! {
     NOT_A_FILE = ("nixoci::nix::not_a_file", Image, "what was built is a directory, not an image file",
         "An image is one file in the Nix store; what was built is a directory, as packages are, or a symbolic link. \
          Name the attribute of the image, which `dockerTools.buildImage` or `dockerTools.buildLayeredImage` makes.");
+    /// A proof build made something else, or could not be prepared.
+    PROOF = ("nixoci::nix::proof", Build, "a builder does not make what it should",
+        "`nixoci doctor --build`, and `nixoci provision` at its end, build something tiny, a file with a random word, and \
+         read it back. Either that could not be prepared in nixoci's cache directory, or nothing came back for five minutes, \
+         or another thing did: whoever built it does not do what it is told.");
 }

@@ -69,6 +69,9 @@ impl<'a> Subject<'a> {
 /// The error for a run of Nix that failed.
 pub(crate) fn diagnose(record: &Record, subject: &Subject<'_>) -> Error {
     let plain = Vec::from_iter(record.plain.iter().cloned()).join("\n");
+    if let Some(error) = dropped_out(record) {
+        return error;
+    }
     let found = RULES.iter().find_map(|rule| {
         let mut texts = record.errors.iter().chain([&plain]);
         let hit = texts.find_map(|text| Some((text.as_str(), matched(rule, text)?)));
@@ -91,6 +94,42 @@ pub(crate) fn diagnose(record: &Record, subject: &Subject<'_>) -> Error {
         Some(path) => error.log_at(path),
         None => error,
     }
+}
+
+/// A machine that failed a build for a reason of its own: Nix gives the reason in one message, and says in another that the
+/// build failed.
+fn dropped_out(record: &Record) -> Option<Error> {
+    const FAILED: &[&str] = &[
+        "builder for '{drv}' failed with exit code 1",
+        "Cannot build '{drv}'. Reason: builder failed with exit code 1",
+    ];
+    let reason =
+        |text: &&String| text.contains("Nix daemon disconnected unexpectedly") || text.contains(UNSIGNED);
+    let said = record.errors.iter().find(reason)?;
+    let failed = |text: &String| FAILED.iter().find_map(|pattern| find(pattern, text)?.remove("drv"));
+    let drv = record.errors.iter().find_map(failed)?;
+    let uri = record.sent.get(&drv)?;
+    let (machine, name) = (destination(uri), crate::log::store_name(&drv));
+    let why = format!("{uri}: {}", words(said));
+    if said.contains(UNSIGNED) {
+        return Some(untrusted(machine).because(why));
+    }
+    let error =
+        Error::new(&codes::BUILDER_LOST, format!("the connection to {machine} broke while it built {name}"));
+    Some(error.because(why).remedy(Remedy::command("build again: what was finished is kept", "nixoci build")))
+}
+
+/// What a store says of a path that was built elsewhere.
+const UNSIGNED: &str = "because it lacks a signature by a trusted key";
+
+/// A machine takes what was built elsewhere from users whom it trusts.
+pub(crate) fn untrusted(machine: &str) -> Error {
+    let user = machine.split_once('@').map_or("USER", |(user, _)| user);
+    Error::new(&codes::UNTRUSTED, format!("{machine} does not take what was built elsewhere: it does not trust its user"))
+        .remedy(Remedy::command(
+            "let it trust the account that ssh logs in with, in its own /etc/nix/nix.conf, and restart its daemon",
+            format!("trusted-users = root {user}"),
+        ))
 }
 
 /// The derivations that failed in the same way, where Nix kept going.

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use nixoci_core::backend::Cx;
+use nixoci_core::backend::{Check, CheckVerdict, Cx};
 use nixoci_core::runner::{Command, Output, output};
 use nixoci_core::{Error, Remedy, Result, codes as core_codes};
 
@@ -87,6 +87,20 @@ impl Nix {
         let command = cli::store_info(self);
         let text = self.ask(cx, &command, "the Nix store could not be reached").await?;
         StoreInfo::parse(&text).map_err(|why| self.unexpected(&command, &why))
+    }
+
+    /// For `doctor`: whether the store can be reached, and how.
+    pub async fn store_check(&self, cx: &Cx<'_>) -> Check {
+        const TITLE: &str = "Nix store";
+        match self.store_info(cx).await {
+            Ok(info) => {
+                let how = if info.is_daemon() { "through the daemon" } else { "directly" };
+                let version = info.version.map(|version| format!(" {version}")).unwrap_or_default();
+                let detail = format!("{how}{version}");
+                Check { title: TITLE.to_owned(), detail, verdict: CheckVerdict::Good, remedies: Vec::new() }
+            }
+            Err(error) => Check::failed(TITLE, &error),
+        }
     }
 
     /// Runs a command that answers on standard output.

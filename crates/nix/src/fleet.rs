@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use futures_util::future::join_all;
 use nixoci_core::artifact::{Artifact, ArtifactId, PathInfo, StorePath};
-use nixoci_core::backend::{Cx, Forecast};
+use nixoci_core::backend::{Check, Cx, Forecast};
 use nixoci_core::platform::NixSystem;
 use nixoci_core::request::BuildRequest;
 use nixoci_core::{Error, ErrorKind, Result};
@@ -21,7 +21,7 @@ use crate::machines::Machine;
 use crate::place::{self, Place};
 use crate::settings::{NixSettings, StoreInfo};
 use crate::ssh::SshSession;
-use crate::{codes, memory, remote, ssh};
+use crate::{codes, memory, proof, remote, ssh};
 
 /// How Nix is made to build on machines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -148,10 +148,48 @@ impl Fleet {
             };
             // Nix does not move work off a machine that is lost; what is finished is kept.
             let Some(name) = self.lost(cx, &store, &error).await else { return Err(error) };
-            let text = format!("{name} is lost ({error}): building on without it");
-            cx.observer.warn(text, Vec::new());
+            let text = format!("{error}: building on without {name}");
+            cx.observer.warn(text, error.report().remedies.clone());
             lost.push(name);
         }
+    }
+
+    /// Builds something tiny for each system in the own store of each machine that builds for it.
+    ///
+    /// # Errors
+    /// Those of ssh's files.
+    pub async fn prove(&self, cx: &Cx<'_>, nix: &Nix, want: &[NixSystem]) -> Result<Vec<Check>> {
+        let session = self.session(cx).await?;
+        let one = |machine: Machine| async move {
+            let systems: Vec<NixSystem> =
+                want.iter().filter(|system| machine.systems.contains(system)).cloned().collect();
+            let host = machine.host().to_owned();
+            if systems.is_empty() {
+                return Ok(Vec::new());
+            }
+            match session.connect(cx, &host).await {
+                Err(error) if error.kind() == ErrorKind::Interrupted => return Err(error),
+                Err(error) => {
+                    let failed = |system: &NixSystem| Check::failed(format!("{host}: {system}"), &error);
+                    return Ok(systems.iter().map(failed).collect());
+                }
+                Ok(()) => {}
+            }
+            let nix = nix.at(Place::machine(cx, machine, Arc::clone(session)));
+            let mut checks = proof::checks(cx, &nix, &systems).await?;
+            for check in &mut checks {
+                check.title = format!("{host}: {}", check.title);
+            }
+            Ok::<_, Error>(checks)
+        };
+        let proven = join_all(self.machines.iter().cloned().map(one)).await;
+        let mut checks: Vec<Check> =
+            proven.into_iter().collect::<Result<Vec<_>>>()?.into_iter().flatten().collect();
+        let nobodys = want
+            .iter()
+            .filter(|system| !self.machines.iter().any(|machine| machine.systems.contains(system)));
+        checks.extend(nobodys.map(|system| Check::failed(system.as_str(), &nobody(system, Vec::new()))));
+        Ok(checks)
     }
 
     /// What a build would do.
@@ -288,18 +326,16 @@ impl Fleet {
         Err(nobody(system, reached.refused))
     }
 
-    /// Which machine a failed build has lost, if others can do without it.
+    /// Which machine has dropped out of a failed build, if others can do without it.
     async fn lost(&self, cx: &Cx<'_>, store: &BuildStore, error: &Error) -> Option<String> {
         let Place::Private(private) = store.nix().place() else { return None };
         let blames = |machine: &&Machine| {
-            let told = error.report().causes.iter().chain([&error.report().message]);
-            told.clone().any(|text| {
-                text.contains(&format!("ssh-ng://{}", machine.host()))
-                    || text.contains(&format!("'{}'", machine.host()))
-            })
+            let uri = machine.store_uri();
+            error.report().causes.iter().any(|text| text.starts_with(&format!("{uri}: ")))
         };
-        let connection = error.is(&codes::BUILDER) || error.is(&codes::CONNECTION_LOST);
-        if !connection || private.machines.len() < 2 || cx.cancel.is_cancelled() {
+        let its_own = [&codes::BUILDER, &codes::BUILDER_LOST, &codes::UNTRUSTED, &codes::CONNECTION_LOST];
+        let its_own = its_own.iter().any(|code| error.is(code));
+        if !its_own || private.machines.len() < 2 || cx.cancel.is_cancelled() {
             return None;
         }
         if let Some(machine) = private.machines.iter().find(blames) {

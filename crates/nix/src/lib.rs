@@ -5,7 +5,8 @@
 //! - [`Nix`] asks, forecasts, builds and reads, through a [`Runner`](nixoci_core::runner::Runner), wherever
 //!   that runs;
 //! - `log` turns internal-json into events, `diagnose` turns error texts into errors with remedies;
-//! - [`nar`] reads and writes Nix archives.
+//! - [`nar`] reads and writes Nix archives;
+//! - [`proof`] builds something tiny and reads it back, to see whether a builder builds.
 //!
 //! Invariants: no argument for Nix is put together outside `cli`; a text of Nix's is only interpreted in
 //! `diagnose`, `warnings` and `plan`; whatever a build prints is bounded and stripped of escape sequences
@@ -14,7 +15,9 @@
 pub mod codes;
 pub mod mac;
 pub mod nar;
+pub mod private_store;
 pub mod process;
+pub mod proof;
 pub mod ssh;
 pub mod version;
 pub mod watch;
@@ -58,6 +61,6 @@ pub use machines::Machine;
 pub use place::{Place, PrivateStore, RemoteMachine, distinct};
 pub use process::HostRunner;
 pub use reference::canonical_reference;
-pub use settings::{NixSettings, StoreInfo};
+pub use settings::{ExternalBuilder, NixSettings, StoreInfo};
 pub use transport::{Transport, Way};
 pub use watch::{FileGuard, Watchdog, watchdog_main};

@@ -195,7 +195,11 @@ impl<'a> Log<'a> {
             return;
         }
         let name = store_name(&drv);
-        let title = if machine.is_empty() { name } else { format!("{name} on {}", plain(machine)) };
+        let machine = plain(machine);
+        let title = if machine.is_empty() { name } else { format!("{name} on {machine}") };
+        if !machine.is_empty() {
+            self.record.sent.insert(drv.clone(), machine);
+        }
         self.begin(line.id, TaskKind::Build, title);
         if let Some(activity) = self.activities.get_mut(&line.id) {
             activity.drv = Some(drv.clone());

@@ -143,7 +143,21 @@ fn parse(own: &NixSystem, line: &str) -> Option<Machine> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    proptest! {
+        #[test]
+        fn any_list_is_read_without_a_panic(text in "[ -~\n]{0,200}", fields in "[a-z:/@?\\[\\]0-9=., -]{0,80}") {
+            for text in [text, format!("ssh-ng://{fields}")] {
+                for machine in Machine::list(&host(), &mac(), &text) {
+                    let _ = (machine.port(), machine.user(), machine.line(), machine.destination());
+                    prop_assert!(machine.uri.contains("://"));
+                }
+            }
+        }
+    }
 
     fn host() -> Host {
         Host { system: mac(), home: None, uid: 501, env: Default::default(), cpus: 1 }

@@ -7,6 +7,7 @@ use nixoci_core::backend::Cx;
 use nixoci_core::{Error, Result, ResultExt, codes as core_codes};
 
 use crate::machines::Machine;
+use crate::private_store;
 use crate::ssh::SshSession;
 
 /// Whose store a Nix works in. Cheap to clone.
@@ -58,7 +59,7 @@ impl Place {
     /// # Errors
     /// The directory cannot be made.
     pub async fn private(cx: &Cx<'_>, machines: Vec<Machine>, session: Arc<SshSession>) -> Result<Place> {
-        let root = cx.dirs.cache.join("store");
+        let root = private_store::dir(&cx.dirs.cache);
         tokio::fs::create_dir_all(&root)
             .await
             .or_error(&core_codes::PROCESS, || format!("{} cannot be made", root.display()))?;

@@ -26,6 +26,8 @@ pub(crate) struct Record {
     pub(crate) plain: VecDeque<String>,
     /// Remote builders that did not take a build, by their URIs, and why.
     pub(crate) builders: BTreeMap<String, String>,
+    /// Where derivations are built that were sent to another machine, by their paths.
+    pub(crate) sent: HashMap<String, String>,
     /// The first derivation that Nix's scheduler found no machine for.
     pub(crate) unplaced: Option<Unplaced>,
     /// What would be built and fetched.

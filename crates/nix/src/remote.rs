@@ -1,15 +1,16 @@
 //! What happens on a machine whose store is used, besides what its Nix does.
 
 use std::path::Path;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use nixoci_core::artifact::StorePath;
 use nixoci_core::backend::Cx;
 use nixoci_core::runner::{Process, quote};
 use nixoci_core::{Error, Remedy, Result};
 
-use crate::codes;
 use crate::place::RemoteMachine;
 use crate::ssh::codes as ssh_codes;
+use crate::{codes, diagnose};
 
 /// Where a machine may have Nix that a session without login files does not find.
 const PROFILES: &str =
@@ -23,10 +24,12 @@ pub(crate) async fn hold(
     path: &StorePath,
     root: &Path,
 ) -> Result<Box<dyn Process>> {
-    let name = root.file_name().unwrap_or_default().to_string_lossy();
+    // Another machine's nixoci may have our process id. What a killed shell left behind goes after a day.
+    let unique = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos();
+    let name = format!("{}-{unique}", root.file_name().unwrap_or_default().to_string_lossy());
     let script = format!(
         "PATH=$PATH:{PROFILES}; d=${{XDG_STATE_HOME:-$HOME/.local/state}}/nixoci/roots; mkdir -p \"$d\" || exit; \
-         r=$d/$(hostname)-{name}; trap 'rm -f \"$r\"' EXIT; \
+         find \"$d\" -type l -mtime +0 -exec rm -f {{}} + ; r=$d/{name}; trap 'rm -f \"$r\"' EXIT; \
          nix-store --realise {} --add-root \"$r\" >/dev/null 2>&1; cat >/dev/null",
         quote(path.as_str().as_ref())
     );
@@ -36,10 +39,14 @@ pub(crate) async fn hold(
 
 /// Says more about a failure than Nix does, which hides what the connection's other end had to say.
 pub(crate) async fn explain(cx: &Cx<'_>, remote: &RemoteMachine, error: Error) -> Error {
+    let host = remote.machine.host();
+    if error.is(&codes::UNSIGNED) {
+        let causes = error.report().causes.clone();
+        return causes.iter().fold(diagnose::untrusted(&remote.machine.destination()), Error::because);
+    }
     if !error.is(&codes::CONNECTION_LOST) {
         return error;
     }
-    let host = remote.machine.host();
     let there = format!(
         "command -v nix-daemon && exit; PATH={PROFILES}; p=$(command -v nix-daemon) && echo \"no $p\" || echo none"
     );

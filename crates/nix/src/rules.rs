@@ -158,7 +158,7 @@ pub(crate) static RULES: &[Rule] = &[
     ),
     rule(
         &c::NO_JOBS,
-        &["nable to start any build; either increase '--max-jobs'", "local builds are disabled (max-jobs = 0)"],
+        &["nable to start any build; either increase '--max-jobs'", "nable to start any build; remote machines may not have all required system features", "local builds are disabled (max-jobs = 0)"],
         "local builds are switched off, and no remote builder takes the build",
         &[("allow this build here", "nixoci build --max-jobs 1"), ("or for good, in nix.conf", "max-jobs = auto")],
     ),
@@ -226,6 +226,12 @@ pub(crate) static RULES: &[Rule] = &[
         ],
         "evaluation needs {drv|store}, and building it failed",
         &[],
+    ),
+    rule(
+        &c::BUILD_KILLED,
+        &["builder for '{drv}' failed with exit code 137", "Cannot build '{drv}'. Reason: builder failed with exit code 137"],
+        "a program that builds {drv|store} was killed",
+        &[("if memory ran out, build with fewer jobs at once", "nixoci build --max-jobs 1 --cores 1"), ("see whether the kernel did it", "{on}sudo dmesg | grep -i -E 'killed process|out of memory'")],
     ),
     rule(
         &c::BUILD_KILLED,

@@ -20,10 +20,21 @@ pub struct NixSettings {
     pub builders: String,
     /// How many derivations are built here at once; 0 switches local builds off.
     pub max_jobs: u64,
+    /// Programs that build for other systems in Nix's place (`external-builders`, since 2.32), with what they build for.
+    pub external_builders: Vec<ExternalBuilder>,
     /// What derivations may ask for here.
     pub system_features: Vec<String>,
     /// Binary caches.
     pub substituters: Vec<String>,
+}
+
+/// A program that builds for other systems in Nix's place, as Determinate's native Linux builder does.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ExternalBuilder {
+    /// Where it is.
+    pub program: String,
+    /// What it builds for.
+    pub systems: Vec<NixSystem>,
 }
 
 /// The binary cache that every Nix knows.
@@ -67,10 +78,28 @@ impl NixSettings {
             sandbox_fallback: value("sandbox-fallback") == Some(&Value::Bool(true)),
             builders: value("builders").and_then(Value::as_str).unwrap_or_default().to_owned(),
             max_jobs: value("max-jobs").and_then(Value::as_u64).unwrap_or(1),
+            external_builders: external_builders(value("external-builders")),
             system_features: words("system-features"),
             substituters: words("substituters"),
         })
     }
+}
+
+/// Understands the setting, which is JSON, also where it is shown as a text.
+fn external_builders(value: Option<&Value>) -> Vec<ExternalBuilder> {
+    let parsed = match value {
+        Some(Value::String(text)) => serde_json::from_str(text).ok(),
+        other => other.cloned(),
+    };
+    let list = parsed.as_ref().and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+    let builder = |entry: &Value| {
+        let systems = entry.get("systems")?.as_array()?.iter().filter_map(|name| name.as_str()?.parse().ok());
+        Some(ExternalBuilder {
+            program: entry.get("program")?.as_str()?.to_owned(),
+            systems: systems.collect(),
+        })
+    };
+    list.iter().filter_map(builder).collect()
 }
 
 /// What the store says about itself and about us.
@@ -121,10 +150,25 @@ mod tests {
             ("relaxed", true, 0)
         );
         assert_eq!(settings.substituters, ["https://cache.nixos.org/"]);
+        assert_eq!(settings.own_caches(), Vec::<&str>::new());
         assert!(NixSettings::parse("{}").is_err());
         let minimal =
             NixSettings::parse(r#"{"system":{"value":"x86_64-linux"},"sandbox":{"value":false}}"#).unwrap();
         assert_eq!((minimal.sandbox.as_str(), minimal.max_jobs), ("false", 1));
+    }
+
+    #[test]
+    fn external_builders_are_json_in_either_form() {
+        let list = r#"[{"systems":["aarch64-linux","odd"],"program":"/bin/vm","args":["-x"]},{"odd":1}]"#;
+        for value in [list.to_owned(), serde_json::to_string(list).unwrap()] {
+            let text = format!(
+                r#"{{"system":{{"value":"aarch64-darwin"}},"external-builders":{{"value":{value}}}}}"#
+            );
+            let settings = NixSettings::parse(&text).unwrap();
+            let found: Vec<_> =
+                settings.external_builders.iter().map(|b| (b.program.as_str(), b.systems.len())).collect();
+            assert_eq!(found, [("/bin/vm", 1)]);
+        }
     }
 
     #[test]

@@ -7,7 +7,7 @@
 use std::time::{Duration, Instant};
 
 use nixoci_core::artifact::{Artifact, PathInfo};
-use nixoci_core::backend::{Backend, Depth, Readiness, Release};
+use nixoci_core::backend::{Backend, Check, CheckVerdict, Depth, Readiness, Release};
 use nixoci_core::codes::CANCELLED;
 use nixoci_core::platform::NixSystem;
 use nixoci_core::request::BuildRequest;
@@ -65,6 +65,7 @@ pub async fn run(
         "cancellation ends a build",
         "a dropped build can be built again",
         "two builds at once",
+        "a proof is a finding of every system, and ends when cancelled",
     ];
     let Some(requests) = requests else {
         outcome.skipped.extend(builds);
@@ -78,6 +79,7 @@ pub async fn run(
     outcome.note(builds[5], cancelled_half_way(backend, &world(), &requests()).await);
     outcome.note(builds[6], dropped(backend, &world(), &requests()).await);
     outcome.note(builds[7], twice(backend, &world(), requests).await);
+    outcome.note(builds[8], proof(backend, &world(), &world(), &requests()).await);
     outcome
 }
 
@@ -247,6 +249,27 @@ async fn twice(backend: &dyn Backend, world: &World, requests: Requests<'_>) -> 
     Ok(())
 }
 
+/// A system that nobody builds for is a finding, too.
+async fn proof(backend: &dyn Backend, world: &World, stopped: &World, request: &BuildRequest) -> Finding {
+    let none = "nixoci-linux".parse::<NixSystem>().map_err(|error| error.to_string())?;
+    let want = [request.system.clone(), none];
+    let checks = fail(backend.prove(&world.cx(), &want).await, "prove")?;
+    // A backend of several builders names each: `box: x86_64-linux`.
+    let about = |check: &&Check, system: &NixSystem| check.title.split(": ").last() == Some(system.as_str());
+    for (system, verdict) in [(&want[0], CheckVerdict::Good), (&want[1], CheckVerdict::Bad)] {
+        let mut found = checks.iter().filter(|check| about(check, system)).peekable();
+        if found.peek().is_none() || found.any(|check| check.verdict != verdict) {
+            return Err(format!("{checks:?}"));
+        }
+    }
+    stopped.cancel.cancel();
+    let begin = Instant::now();
+    match backend.prove(&stopped.cx(), &want).await {
+        Err(error) if error.is(&CANCELLED) => in_time(begin),
+        other => Err(format!("a cancelled proof ended with {other:?}")),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -271,7 +294,7 @@ mod tests {
     async fn a_good_backend_passes() {
         let outcome = suite(Fault::None).await;
         assert_eq!(outcome.failed, Vec::<String>::new());
-        assert_eq!(outcome.passed.len(), 10);
+        assert_eq!(outcome.passed.len(), 11);
     }
 
     #[tokio::test]
@@ -282,6 +305,7 @@ mod tests {
             Fault::BreaksAfter(40),
             Fault::LiesAfter(40),
             Fault::Flips(100),
+            Fault::ProofFails,
         ] {
             assert!(!suite(fault).await.failed.is_empty(), "{fault:?}");
         }

@@ -17,11 +17,11 @@ use nixoci_core::plan::{ProvisionPlan, Step, StepState};
 use nixoci_core::platform::NixSystem;
 use nixoci_core::request::BuildRequest;
 use nixoci_core::runner::Command;
-use nixoci_core::{Error, Result};
+use nixoci_core::{Error, Remedy, Result};
 use nixoci_nix::nar::{HashingReader, Writer};
 use tokio::io::{AsyncWrite, AsyncWriteExt};
 
-use crate::codes::{FAULT, TRANSFER_FAULT};
+use crate::codes::{BY_HAND, FAULT, TRANSFER_FAULT};
 
 /// What goes wrong.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -48,6 +48,8 @@ pub enum Fault {
     StallsAfter(usize),
     /// Provisioning has no effect.
     ProvisionHasNoEffect,
+    /// Something tiny does not build.
+    ProofFails,
     /// The build never ends by itself.
     Hangs,
 }
@@ -59,10 +61,14 @@ pub struct FakeBackend {
     nar: Vec<u8>,
     fault: Fault,
     ready: Mutex<bool>,
+    steps: Vec<Step>,
+    by_hand: bool,
     builder: BuilderId,
     held: AtomicU32,
     builds: AtomicU32,
     fetches: AtomicU32,
+    provisions: AtomicU32,
+    put_away: Mutex<Vec<Release>>,
 }
 
 /// A store path that nobody else has.
@@ -95,6 +101,28 @@ pub fn hash_of(nar: &[u8]) -> Digest {
     reader.finish().0
 }
 
+fn good(title: &str, detail: &str) -> Check {
+    Check {
+        title: title.to_owned(),
+        detail: detail.to_owned(),
+        verdict: CheckVerdict::Good,
+        remedies: Vec::new(),
+    }
+}
+
+/// A step that has to be done.
+fn step(id: &str, title: &str, needs_root: bool, command: &str) -> Step {
+    Step {
+        id: id.to_owned(),
+        title: title.to_owned(),
+        why: "tests".to_owned(),
+        state: StepState::Pending,
+        effects: Vec::new(),
+        needs_root,
+        commands: vec![command.to_owned()],
+    }
+}
+
 impl FakeBackend {
     /// A backend for `system` whose builds all yield a file with these bytes. Each is a builder of its own.
     pub fn new(system: &NixSystem, file: &[u8]) -> Self {
@@ -104,10 +132,14 @@ impl FakeBackend {
             nar: nar_of(file),
             fault: Fault::None,
             ready: Mutex::new(true),
+            steps: vec![step("pretend", "pretend to be ready", false, "pretend")],
+            by_hand: false,
             builder: BuilderId(format!("fake-{}", NEXT.fetch_add(1, Ordering::Relaxed))),
             held: AtomicU32::new(0),
             builds: AtomicU32::new(0),
             fetches: AtomicU32::new(0),
+            provisions: AtomicU32::new(0),
+            put_away: Mutex::new(Vec::new()),
         }
     }
 
@@ -123,6 +155,37 @@ impl FakeBackend {
     pub fn unprovisioned(self) -> Self {
         self.set_ready(false);
         self
+    }
+
+    /// The same, but a step of its provisioning needs root.
+    #[must_use]
+    pub fn with_root_step(mut self) -> Self {
+        self.steps.push(step("root", "become root", true, "sudo pretend --harder"));
+        self
+    }
+
+    /// The same, but every step of its provisioning needs root.
+    #[must_use]
+    pub fn root_only(mut self) -> Self {
+        self.steps.clear();
+        self.with_root_step()
+    }
+
+    /// The same, but its steps are for the administrator to do.
+    #[must_use]
+    pub fn by_hand(mut self) -> Self {
+        self.by_hand = true;
+        self
+    }
+
+    /// How often its steps were carried out.
+    pub fn provisions(&self) -> u32 {
+        self.provisions.load(Ordering::SeqCst)
+    }
+
+    /// How it was put away, in order.
+    pub fn put_away(&self) -> Vec<Release> {
+        self.put_away.lock().map(|how| how.clone()).unwrap_or_default()
     }
 
     /// How many artifacts are held by roots.
@@ -185,34 +248,47 @@ impl Backend for FakeBackend {
     }
 
     async fn probe(&self, _: &Cx<'_>) -> Result<Vec<Check>> {
-        Ok(vec![Check {
-            title: "fake".to_owned(),
-            detail: "always there".to_owned(),
-            verdict: CheckVerdict::Good,
-            remedies: Vec::new(),
-        }])
+        Ok(vec![good("fake", "always there")])
     }
 
     async fn plan(&self, _: &Cx<'_>, _: &[NixSystem]) -> Result<ProvisionPlan> {
-        let state = if self.is_ready() { StepState::Satisfied } else { StepState::Pending };
-        Ok(ProvisionPlan {
-            steps: vec![Step {
-                id: "pretend".to_owned(),
-                title: "pretend to be ready".to_owned(),
-                why: "tests".to_owned(),
-                state,
-                effects: Vec::new(),
-                needs_root: false,
-                commands: Vec::new(),
-            }],
-        })
+        let mut steps = self.steps.clone();
+        if self.is_ready() {
+            steps.iter_mut().for_each(|step| step.state = StepState::Satisfied);
+        }
+        Ok(ProvisionPlan { steps })
     }
 
-    async fn provision(&self, _: &Cx<'_>, _: &ProvisionPlan) -> Result<()> {
+    async fn provision(&self, _: &Cx<'_>, plan: &ProvisionPlan) -> Result<()> {
+        if self.by_hand && !plan.is_satisfied() {
+            return Err(Error::new(&BY_HAND, "the fake must be made ready by hand"));
+        }
+        self.provisions.fetch_add(1, Ordering::SeqCst);
         if self.fault != Fault::ProvisionHasNoEffect {
             self.set_ready(true);
         }
         Ok(())
+    }
+
+    fn carries_out(&self) -> bool {
+        !self.by_hand
+    }
+
+    async fn prove(&self, cx: &Cx<'_>, want: &[NixSystem]) -> Result<Vec<Check>> {
+        if cx.cancel.is_cancelled() {
+            return Err(Error::new(&CANCELLED, "stopped"));
+        }
+        let prove = |system: &NixSystem| {
+            if self.fault == Fault::ProofFails || system != &self.system {
+                let error = Error::new(&FAULT, "the fake builds nothing").because("a test said so");
+                return Check::failed(
+                    system.as_str(),
+                    &error.remedy(Remedy::command("mend it", "mend fake")),
+                );
+            }
+            good(system.as_str(), "built and read back in 0.0 s")
+        };
+        Ok(want.iter().map(prove).collect())
     }
 
     async fn forecast(&self, _: &Cx<'_>, _: &BuildRequest, _: Depth) -> Result<Forecast> {
@@ -287,9 +363,15 @@ impl Backend for FakeBackend {
         }
     }
 
-    async fn release(&self, _: &Cx<'_>, how: Release) -> Result<()> {
+    async fn release(&self, cx: &Cx<'_>, how: Release) -> Result<()> {
         if matches!(how, Release::Artifact { .. }) {
             let _ = self.held.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |held| held.checked_sub(1));
+            return Ok(());
+        }
+        cx.observer.info("the fake is put away");
+        self.set_ready(false);
+        if let Ok(mut put_away) = self.put_away.lock() {
+            put_away.push(how);
         }
         Ok(())
     }

@@ -21,7 +21,7 @@ const INSIDE: &str = "NIXOCI_CONFORMANCE_INSIDE";
 
 /// Takes this program from standard input, wherever cargo has put it out here, and becomes it.
 const ENTER: &str = r#"set -eu
-dir=$(mktemp -d); trap 'rm -rf "$dir"' EXIT
+dir=$(mktemp -d); trap 'chmod -R u+w "$dir"; rm -rf "$dir"' EXIT
 cat > "$dir/conformance"; chmod +x "$dir/conformance"
 TMPDIR=$dir "$dir/conformance" --include-ignored --exact "$0" </dev/null"#;
 

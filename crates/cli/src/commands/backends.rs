@@ -7,6 +7,7 @@ use nixoci_core::backend::{How, Offer, Readiness};
 use nixoci_engine::BackendStatus;
 use schemars::JsonSchema;
 use serde::Serialize;
+use serde_json::Value;
 
 use crate::app::App;
 use crate::args::{BackendsArgs, BackendsCommand};
@@ -29,7 +30,7 @@ pub(crate) struct BackendReport {
     /// What it could build, and why it could not.
     backend: Option<BackendStatus>,
     /// The JSON Schema of its table in nixoci.toml.
-    settings: serde_json::Value,
+    settings: Value,
 }
 
 pub(crate) async fn run(app: &App, args: &BackendsArgs) -> Result<u8> {
@@ -107,16 +108,38 @@ fn remedies(text: &mut String, error: &nixoci_core::Error) {
 }
 
 /// The settings of a backend, from its schema: what `[backend.<name>]` takes.
-fn settings_help(name: &str, schema: &serde_json::Value) -> String {
+fn settings_help(name: &str, schema: &Value) -> String {
     let mut text = format!("\n[backend.{name}]\n");
-    let properties = schema.get("properties").and_then(|properties| properties.as_object());
+    settings(&mut text, "", schema);
+    text
+}
+
+/// The keys of a table; those of a table inside it with their dots.
+fn settings(text: &mut String, prefix: &str, schema: &Value) {
+    let properties = schema.get("properties").and_then(Value::as_object);
     for (key, property) in properties.into_iter().flatten() {
-        let about = property.get("description").and_then(|about| about.as_str()).unwrap_or_default();
-        let default = property.get("default").map(|value| format!(" = {value}")).unwrap_or_default();
+        if property.get("properties").is_some() {
+            settings(text, &format!("{prefix}{key}."), property);
+            continue;
+        }
+        let about = property.get("description").and_then(Value::as_str).unwrap_or_default();
         for line in textwrap::wrap(about, 90) {
             let _ = writeln!(text, "# {line}");
         }
-        let _ = writeln!(text, "{key}{default}");
+        let choices: Vec<&Value> =
+            property.get("oneOf").and_then(Value::as_array).into_iter().flatten().collect();
+        for choice in &choices {
+            let about = choice.get("description").and_then(Value::as_str).unwrap_or_default();
+            let word = choice.get("const").map(Value::to_string).unwrap_or_default();
+            let choice = format!("{word}: {about}");
+            for line in textwrap::wrap(&choice, textwrap::Options::new(88).subsequent_indent("  ")) {
+                let _ = writeln!(text, "#   {line}");
+            }
+        }
+        // An absent value is nothing one could write.
+        let default = property.get("default").filter(|value| !value.is_null());
+        let first = choices.first().and_then(|choice| choice.get("const"));
+        let value = default.or(first).map(|value| format!(" = {value}")).unwrap_or_default();
+        let _ = writeln!(text, "{prefix}{key}{value}");
     }
-    text
 }

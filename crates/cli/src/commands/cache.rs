@@ -7,6 +7,7 @@ use std::time::SystemTime;
 use nixoci_core::Result;
 use nixoci_core::text::{ago, bytes, count};
 use nixoci_image::{Cache, CacheEntry, Collected};
+use nixoci_nix::private_store;
 use schemars::JsonSchema;
 use serde::Serialize;
 
@@ -27,6 +28,8 @@ pub(crate) struct CacheReport {
     limit: u64,
     /// The images, the last used first.
     images: Vec<CachedReport>,
+    /// Bytes of the store that remote machines build into.
+    store_size: u64,
 }
 
 /// An image in the cache.
@@ -61,15 +64,17 @@ pub(crate) struct GcReport {
     freed_bytes: u64,
     /// Images that stay beyond the limit, because a link keeps them or a nixoci works with them.
     held: usize,
-    /// Bytes of all that stays.
+    /// Bytes of all images that stay.
     left_bytes: u64,
+    /// Bytes that were freed in the store that remote machines build into; with `--all` only.
+    store_freed_bytes: u64,
 }
 
-pub(crate) fn run(app: &App, args: &CacheArgs) -> Result<u8> {
+pub(crate) async fn run(app: &App, args: &CacheArgs) -> Result<u8> {
     let cache = app.cache()?;
     match &args.command {
         CacheCommand::Show => show(app, &cache)?,
-        CacheCommand::Gc(args) => gc(app, &cache, args)?,
+        CacheCommand::Gc(args) => gc(app, &cache, args).await?,
     }
     Ok(0)
 }
@@ -86,8 +91,19 @@ fn show(app: &App, cache: &Cache) -> Result<()> {
         cache.dir().display(),
         bytes(limit)
     );
+    let store_size = private_store::size(&app.dirs.cache);
+    if store_size > 0 {
+        let dir = private_store::dir(&app.dirs.cache);
+        let _ = writeln!(
+            text,
+            "{} of store paths in {}, which remote machines build into; nixoci cache gc --all empties it",
+            bytes(store_size),
+            dir.display()
+        );
+    }
     let images = entries.into_iter().map(CachedReport::from).collect();
-    let report = CacheReport { version: 1, directory: cache.dir().to_owned(), size, limit, images };
+    let report =
+        CacheReport { version: 1, directory: cache.dir().to_owned(), size, limit, images, store_size };
     app.ui.finish();
     app.printer.result(&report, &text)
 }
@@ -142,16 +158,21 @@ fn row(entry: &CacheEntry, cwd: &Path) -> [String; 5] {
     [name, platform, bytes(entry.size), used, kept.join(", ")]
 }
 
-fn gc(app: &App, cache: &Cache, args: &GcArgs) -> Result<()> {
+async fn gc(app: &App, cache: &Cache, args: &GcArgs) -> Result<()> {
     let limit = if args.all { 0 } else { args.max_size.unwrap_or(cache.limit()) };
     let Collected { removed, freed, held, left } = cache.collect(limit)?;
     let mut text =
         format!("{} deleted, {} freed, {} left\n", count(removed, "image"), bytes(freed), bytes(left));
+    let store_freed_bytes = if args.all { private_store::collect(&app.cx()).await? } else { 0 };
+    if store_freed_bytes > 0 {
+        let _ = writeln!(text, "{} of store paths of remote builds deleted", bytes(store_freed_bytes));
+    }
     if held > 0 {
         let _ = writeln!(text, "{} kept by a link, or in use: nixoci cache show", count(held, "image"));
     }
     app.ui.finish();
-    let report = GcReport { version: 1, removed, freed_bytes: freed, held, left_bytes: left };
+    let report =
+        GcReport { version: 1, removed, freed_bytes: freed, held, left_bytes: left, store_freed_bytes };
     app.printer.result(&report, &text)
 }
 

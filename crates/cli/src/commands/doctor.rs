@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use nixoci_core::backend::{Check, CheckVerdict};
 use nixoci_core::config::LoadTarget;
 use nixoci_core::{ErrorKind, Result};
-use nixoci_engine::Doctor;
+use nixoci_engine::{Doctor, Examination};
 
 use crate::app::App;
 use crate::args::DoctorArgs;
@@ -13,9 +13,8 @@ use crate::resolve;
 
 pub(crate) async fn run(app: &App, args: DoctorArgs) -> Result<u8> {
     let settings = resolve::settings(app, None)?;
-    let doctor =
-        nixoci_engine::doctor(&app.cx(), &app.registry, &settings.backend_tables, args.docker.docker_host)
-            .await?;
+    let how = Examination { docker_host: args.docker.docker_host, build: args.build };
+    let doctor = nixoci_engine::doctor(&app.cx(), &app.registry, &settings.backend_tables, &how).await?;
     app.ui.finish();
     app.printer.result(&doctor, &human(&doctor))?;
     Ok(if doctor.ready { 0 } else { ErrorKind::NoBackend.exit_code() })
@@ -48,6 +47,9 @@ fn good_for(runtime: &str) -> &'static str {
 }
 
 fn section(text: &mut String, title: &str, checks: &[Check]) {
+    if checks.is_empty() {
+        return;
+    }
     let _ = writeln!(text, "{title}");
     for check in checks {
         let mark = match check.verdict {

@@ -14,6 +14,7 @@ pub(crate) mod init;
 pub(crate) mod load;
 pub(crate) mod man;
 pub(crate) mod plan;
+pub(crate) mod provision;
 pub(crate) mod run;
 pub(crate) mod schema;
 pub(crate) mod shell;
@@ -32,6 +33,7 @@ pub(crate) async fn dispatch(app: &App, command: Command) -> Result<u8> {
         Command::Run(args) => run::run(app, args).await,
         Command::Plan(args) => plan::run(app, &args).await,
         Command::Shell(args) => shell::run(app, args).await,
+        Command::Provision(args) => provision::run(app, args).await,
         Command::Backends(args) => backends::run(app, &args).await,
         Command::Doctor(args) => doctor::run(app, args).await,
         Command::Convert(args) => convert::convert(app, &args).await,
@@ -40,7 +42,7 @@ pub(crate) async fn dispatch(app: &App, command: Command) -> Result<u8> {
         Command::Init(args) => init::run(app, &args).await,
         Command::Inspect(args) => image::inspect(app, &args).await,
         Command::Validate(args) => image::validate(app, &args).await,
-        Command::Cache(args) => cache::run(app, &args),
+        Command::Cache(args) => cache::run(app, &args).await,
         Command::Config(args) => config::run(app, &args),
         Command::Completions(_)
         | Command::Man(_)

@@ -5,13 +5,13 @@ use std::fmt::Write as _;
 use nixoci_core::Result;
 use nixoci_core::artifact::StorePath;
 use nixoci_core::backend::How;
-use nixoci_core::plan::StepState;
 use nixoci_core::request::Installable;
 use nixoci_core::text::{bytes, count};
 use nixoci_engine::{PlanReport, PlatformPlan};
 
 use crate::app::App;
 use crate::args::BuildArgs;
+use crate::output::steps;
 use crate::resolve;
 
 /// More derivations than this are counted, not listed, unless asked for with -v.
@@ -59,20 +59,7 @@ fn of_platform(text: &mut String, whole: &PlanReport, plan: &PlatformPlan, limit
     for rejection in &plan.rejected {
         let _ = writeln!(text, "          not {}: {}", rejection.backend, rejection.error);
     }
-    for step in &plan.provision.steps {
-        let state = match &step.state {
-            StepState::Satisfied => "done".to_owned(),
-            StepState::Pending => "to do".to_owned(),
-            StepState::Unknown { would_need } => format!("unknown without {would_need}"),
-            StepState::Blocked { error } => format!("not possible: {error}"),
-            _ => "unknown".to_owned(),
-        };
-        let root = if step.needs_root { " (needs root)" } else { "" };
-        let _ = writeln!(text, "provision {}{root}: {state}", step.title);
-        for command in &step.commands {
-            let _ = writeln!(text, "            $ {command}");
-        }
-    }
+    text.push_str(&steps::list(&plan.provision));
     work(text, plan, limit);
 }
 

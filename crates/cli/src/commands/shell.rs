@@ -11,7 +11,7 @@ use super::foreground;
 use crate::app::App;
 use crate::args::{Format, ShellArgs};
 use crate::codes::USAGE;
-use crate::resolve::parse_platform;
+use crate::resolve::{agreed, parse_platform};
 
 /// The shell that was started, for whoever watches.
 #[derive(Debug, Serialize, JsonSchema)]
@@ -56,7 +56,7 @@ fn job(app: &App, args: ShellArgs) -> Result<ShellJob> {
         system,
         backends: settings.backends.value,
         backend_tables: settings.backend_tables,
-        may_provision: !args.no_provision,
+        agreed: agreed(&args.consent, args.no_provision),
         command: args.command,
     })
 }

@@ -3,9 +3,12 @@
 mod files;
 mod printer;
 mod progress;
+mod question;
+pub(crate) mod steps;
 mod stream;
 
 pub(crate) use files::SideFiles;
 pub(crate) use printer::{Printer, Verbosity};
 pub(crate) use progress::Ui;
+pub(crate) use question::Terminal;
 pub(crate) use stream::Stream;

@@ -37,6 +37,13 @@ pub(crate) struct Ui {
 enum Note {
     Event(Event),
     Suspend(Sender<()>),
+    Pause(Sender<()>, Receiver<()>),
+}
+
+/// While it lives, nobody writes to the terminal but who has it.
+#[must_use]
+pub(crate) struct Pause {
+    _go_on: Sender<()>,
 }
 
 impl Ui {
@@ -52,6 +59,15 @@ impl Ui {
         let (done, wait) = channel();
         self.send(Note::Suspend(done));
         let _ = wait.recv();
+    }
+
+    /// Takes the bars off the screen, and writes nothing until the answer is dropped; what happens meanwhile is told then.
+    pub(crate) fn pause(&self) -> Pause {
+        let (done, wait) = channel();
+        let (_go_on, going_on) = channel();
+        self.send(Note::Pause(done, going_on));
+        let _ = wait.recv();
+        Pause { _go_on }
     }
 
     /// Writes what is left and ends the thread.
@@ -138,6 +154,13 @@ impl Writer {
                     // The result was told: nothing comes after it.
                     self.printer.stream = None;
                     let _ = done.send(());
+                }
+                Ok(Note::Pause(done, go_on)) => {
+                    self.clear();
+                    let _ = done.send(());
+                    // It ends when the other side is dropped.
+                    let _ = go_on.recv();
+                    self.last_word = Instant::now();
                 }
                 Err(RecvTimeoutError::Timeout) => self.tick(),
                 Err(RecvTimeoutError::Disconnected) => break,

@@ -9,6 +9,7 @@ mod conforms;
 mod init;
 mod memory;
 mod progress;
+mod provision;
 mod schemas;
 
 use std::path::Path;

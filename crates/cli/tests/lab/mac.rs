@@ -2,7 +2,7 @@
 
 use super::*;
 
-const NONE: &[&str] = &["--as", "mac", "--user", "alice"];
+pub(crate) const NONE: &[&str] = &["--as", "mac", "--user", "alice"];
 const LINUX: &[&str] = &["--as", "mac", "--user", "alice", "--with", "linux-builder"];
 pub(crate) const ROSETTA: &[&str] = &["--as", "mac", "--user", "alice", "--with", "rosetta-builder"];
 /// A list of builders with one where nobody listens.
@@ -50,7 +50,12 @@ fn a_mac_without_a_builder_is_told_the_steps() {
     let run = NEW.with(NONE).sh(build).fails(75, "nixoci::darwin_builder::none");
     run.err("nix run nixpkgs#darwin.linux-builder").err("| sudo tee -a /etc/nix/machines");
     // nix-darwin's builder has one CPU.
-    NEW.with(LINUX).sh(build).fails(20, "nixoci::backend::none").err("linux-builder builds for x86_64-linux");
+    let run = NEW.with(LINUX).sh(build).fails(75, "nixoci::rosetta::none");
+    run.err("linux-builder builds for x86_64-linux").err("nixpkgs#darwin.linux-builder-vz");
+    NEW.with(LINUX)
+        .sh(&build.replace("build ", "build --backend darwin-builder "))
+        .fails(20, "nixoci::mac::system")
+        .err("linux-builder builds for x86_64-linux");
 }
 
 #[test]
@@ -58,9 +63,131 @@ fn a_mac_without_a_builder_is_told_the_steps() {
 fn a_builder_that_is_down_is_found_out_and_named() {
     let refused = "127.0.0.1:9: Connection refused";
     let host = NEW.with(DOWN);
-    host.sh("nixoci build --platform linux/amd64 ./examples/cowsay#container --no-link")
-        .fails(20, "nixoci::backend::none")
-        .err(refused);
+    let build = "nixoci build --platform linux/amd64 ./examples/cowsay#container --no-link";
+    host.sh(build).code(75).err(refused);
+    host.sh(&format!("{build} --backend darwin-builder")).fails(20, "nixoci::ssh::refused").err(refused);
     host.sh("nixoci doctor").out(refused);
     NEW.with(LINUX).sh("nixoci doctor").code(0).out("nix-darwin's linux-builder: x86_64-linux, 2 jobs");
+}
+
+/// As root, who may read the builder's key, and whose settings of Nix the daemon takes.
+const ROOT: &[&str] = &["--as", "mac", "--with", "linux-builder", "--with", "trouble"];
+
+/// A small image through one transport of darwin-builder.
+fn through(transport: &str, more: &str) -> String {
+    format!(
+        "mkdir -p $XDG_CACHE_HOME; cd $XDG_CACHE_HOME; printf '[backend.darwin-builder]\ntransport = \"{transport}\"' > nixoci.toml; \
+         here={root}; nixoci plan --backend darwin-builder --platform linux/amd64 $here/examples/hello#container >&2; \
+         nixoci build --backend darwin-builder --platform linux/amd64 $here/examples/hello#container -o archive:a.tar {more}",
+        root = concat!(env!("CARGO_MANIFEST_DIR"), "/../..")
+    )
+}
+
+#[test]
+#[ignore = "needs the lab: cargo xtask test"]
+fn every_transport_builds_for_who_may_use_it() {
+    for host in [OLD, NEW] {
+        let root = host.with(ROOT);
+        for transport in ["daemon", "store", "builders"] {
+            root.sh(&through(transport, "")).code(0).err(&format!("(transport {transport})"));
+        }
+        // Whoever may read the key needs no daemon to carry things to and fro.
+        root.sh(&through("auto", "")).code(0).err("(transport store)");
+        let alice = host.with(LINUX);
+        alice.sh(&through("auto", "")).code(0).err("(transport daemon)");
+        for transport in ["store", "builders"] {
+            let run = alice.sh(&through(transport, "")).fails(22, "nixoci::ssh::key_unreadable");
+            run.err("/etc/nix/builder_ed25519 may not be read by your user").err("transport = \"daemon\"");
+        }
+    }
+}
+
+#[test]
+#[ignore = "needs the lab: cargo xtask test"]
+fn this_machine_s_own_binary_caches_are_not_lost() {
+    // A cache that the builder does not know: with `store`, nobody would look into it.
+    let script =
+        "mkdir -p $XDG_CACHE_HOME/cache; export NIX_CONFIG=\"substituters = file://$XDG_CACHE_HOME/cache\"; ";
+    NEW.with(ROOT).sh(&format!("{script}{}", through("auto", ""))).code(0).err("(transport daemon)");
+}
+
+/// A derivation of its own for every run.
+const TINY: &str = r#"{ system, n, features ? [ ] }: derivation { name = "t-${n}"; inherit system; builder = "/bin/sh"; args = [ "-c" "echo hi > $out" ]; requiredSystemFeatures = features; }"#;
+
+/// Nix says no more than that it could not connect.
+#[test]
+#[ignore = "needs the lab: cargo xtask test"]
+fn why_the_daemon_cannot_use_a_builder_is_found_out() {
+    let builders = |line: &str| {
+        format!(
+            "key=$(awk '{{ print $8 }}' /etc/nix/machines); export NIX_CONFIG=\"builders = {line}\"; cd $(mktemp -d); printf '%s' '{TINY}' > t.nix; \
+             printf '[backend.darwin-builder]\ntransport = \"daemon\"' > nixoci.toml; \
+             nixoci build --backend darwin-builder --platform linux/amd64 --no-link -f t.nix --argstr n $RANDOM"
+        )
+    };
+    let other_key = "c3NoLWVkMjU1MTkgQUFBQUMzTnphQzFsWkRJMU5URTVBQUFBSUpCV2N4Yi9CbGFxdDFhdU90RStGOFFVV3JVb3RpQzVxQkorVXVFV2RWQ2I=";
+    for host in [OLD, NEW] {
+        let root = host.with(ROOT);
+        let swapped = format!(
+            "ssh-ng://builder@linux-builder x86_64-linux /etc/nix/builder_ed25519 1 1 - - {other_key}"
+        );
+        root.sh(&builders(&swapped))
+            .fails(20, "nixoci::ssh::host_key_changed")
+            .err("sudo launchctl kickstart -k system/org.nixos.linux-builder");
+        let unknown = "ssh-ng://builder@linux-builder x86_64-linux /etc/nix/builder_ed25519";
+        root.sh(&builders(unknown)).fails(20, "nixoci::ssh::host_key_unknown");
+    }
+    // Without ssh's configuration of linux-builder, which names the right key besides.
+    let stranger = "ssh-ng://builder@127.0.0.1:31022 x86_64-linux /root/.ssh/other_ed25519 1 1 - - $key";
+    NEW.with(ROOT)
+        .sh(&builders(stranger))
+        .fails(22, "nixoci::ssh::key_refused")
+        .err("it does not know the key");
+}
+
+#[test]
+#[ignore = "needs the lab: cargo xtask test"]
+fn what_the_builder_lacks_is_named_through_the_daemon_too() {
+    let script = format!(
+        "cd $(mktemp -d); printf '%s' '{TINY}' > t.nix; \
+         nixoci build --platform linux/amd64 --no-link -f t.nix --argstr n $RANDOM --arg features '[ \"warp\" ]'"
+    );
+    for host in [OLD, NEW] {
+        host.with(LINUX)
+            .sh(&script)
+            .fails(20, "nixoci::nix::system_features")
+            .err("no machine for x86_64-linux offers what building t-")
+            .err("one offers ");
+    }
+}
+
+/// A program that builds in Nix's place, as Determinate's native Linux builder does: Nix tells it in JSON what to run.
+const EXTERNAL: &str = r#"#!/usr/bin/python3
+import json, os, sys
+build = json.load(open(sys.argv[-1]))
+sys.stderr.write("\2\n")
+sys.stderr.flush()
+os.chdir(build["tmpDir"])
+os.execve(build["builder"], [build["builder"]] + build["args"], build["env"])
+"#;
+
+#[test]
+#[ignore = "needs the lab: cargo xtask test"]
+fn a_program_that_builds_in_nix_s_place_is_a_builder_too() {
+    let script = format!(
+        r#"dir=$(mktemp -d); cd $dir; printf '%s' '{TINY}' > t.nix; printf '%s' '{EXTERNAL}' > vm; chmod 755 vm .
+           export NIX_CONFIG='extra-experimental-features = external-builders
+           external-builders = [{{"systems":["aarch64-linux","x86_64-linux"],"program":"'$dir/vm'","args":[]}}]'
+           nixoci backends; nixoci doctor --build
+           nixoci plan --platform linux/amd64 {}/examples/hello#container
+           nixoci build --platform linux/amd64 --no-link -f t.nix --argstr n $RANDOM"#,
+        concat!(env!("CARGO_MANIFEST_DIR"), "/../..")
+    );
+    NEW.with(&["--as", "mac"])
+        .sh(&script)
+        .fails(42, "nixoci::image::not_an_image")
+        .out("yes  linux/amd64     ready, emulated, on external-builders")
+        .out("ok    external builder: aarch64-linux, x86_64-linux, by /tmp/")
+        .out("ok    x86_64-linux: built and read back")
+        .out("(external-builders): done");
 }

@@ -4,6 +4,7 @@
 
 #[path = "../shared/conforms.rs"]
 mod conforms;
+mod doctor;
 mod errors;
 mod formats;
 mod images;
@@ -12,6 +13,9 @@ mod mac;
 mod machine;
 mod memory;
 mod platforms;
+mod provision;
+mod remote;
+mod rosetta;
 mod runtimes;
 mod schemas;
 mod sparse;
@@ -51,7 +55,7 @@ impl Host {
         let lab = std::env::var_os("NIXOCI_LAB")
             .expect("NIXOCI_LAB names the lab's program: run `cargo xtask test`");
         let script = format!(
-            "set -u; export XDG_CACHE_HOME=$(mktemp -d); trap 'rm -rf $XDG_CACHE_HOME' EXIT\n{script}"
+            "set -u; export XDG_CACHE_HOME=$(mktemp -d); trap 'chmod -R u+w $XDG_CACHE_HOME; rm -rf $XDG_CACHE_HOME' EXIT\n{script}"
         );
         let output = Command::new(lab)
             .args(["lab", "exec", "--nix", self.nix, "--docker", self.docker])

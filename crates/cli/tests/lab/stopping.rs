@@ -5,7 +5,7 @@ use crate::{NEW, OLD};
 
 /// A build that says when it has begun, and then takes longer than any test. `$mark` names it among processes.
 /// `left` says what is still there; what has ended and only waits to be reaped by the lab's init has ended.
-const SLOW: &str = "cd $(mktemp -d); mark=$RANDOM$RANDOM; cat > default.nix <<END
+pub(crate) const SLOW: &str = "cd $(mktemp -d); mark=$RANDOM$RANDOM; cat > default.nix <<END
 { system }: (import <nixpkgs> { inherit system; }).runCommand \"slow-$mark\" { } \"echo begun; while true; do sleep 0.$mark; done\"
 END
 nixoci build -L -f default.nix -o archive:$PWD/out.tar >/dev/null 2>log & pid=$!
@@ -41,7 +41,7 @@ END
 
 /// `hit PATTERN` builds it and kills nixoci as soon as there is a file of that pattern; `left` names what of nixoci's
 /// is still there.
-const HIT: &str = r#"hit() {
+pub(crate) const HIT: &str = r#"hit() {
   nixoci build -f default.nix -o archive:$PWD/out.tar >/dev/null 2>log & pid=$!
   until compgen -G "$1" >/dev/null; do kill -0 $pid 2>/dev/null || return 1; done
   dog=$(pgrep -P $pid -f __watchdog); kill -9 $pid; wait $pid 2>/dev/null; test $? = 137 && test -n "$dog"

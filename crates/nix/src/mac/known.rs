@@ -5,6 +5,8 @@
 
 use nixoci_core::{Error, Remedy};
 
+use crate::ssh::codes;
+
 /// What is known about a builder of this name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Known {
@@ -14,57 +16,32 @@ pub struct Known {
     pub title: &'static str,
     /// What launchd calls it, if it is one of the system's services.
     pub label: Option<&'static str>,
-    /// The public half of the key that logs in, which everybody may read, if there is one.
-    pub public_key: Option<&'static str>,
     /// A connection may start its virtual machine: whoever only asks must not connect.
     pub wakes: bool,
 }
-
-const NIX_DARWIN_KEY: Option<&str> = Some("/etc/nix/builder_ed25519.pub");
 
 const ALL: &[Known] = &[
     Known {
         host: "linux-builder",
         title: "nix-darwin's linux-builder",
         label: Some("org.nixos.linux-builder"),
-        public_key: NIX_DARWIN_KEY,
         wakes: false,
     },
     Known {
         host: "nixos-vm-based-linux-builder",
         title: "Determinate's NixOS VM",
         label: Some("org.nixos.nixos-vm-based-linux-builder"),
-        public_key: NIX_DARWIN_KEY,
         wakes: false,
     },
     Known {
         host: "rosetta-builder",
         title: "nix-rosetta-builder",
         label: Some("org.nixos.rosetta-builderd"),
-        public_key: None,
         wakes: true,
     },
-    Known {
-        host: "virby-vm",
-        title: "virby",
-        label: Some("org.nixos.virbyd"),
-        public_key: None,
-        wakes: true,
-    },
-    Known {
-        host: "nix-builder-aarch64",
-        title: "nix-apple-container",
-        label: None,
-        public_key: None,
-        wakes: false,
-    },
-    Known {
-        host: "nix-builder-amd64",
-        title: "nix-apple-container",
-        label: None,
-        public_key: None,
-        wakes: false,
-    },
+    Known { host: "virby-vm", title: "virby", label: Some("org.nixos.virbyd"), wakes: true },
+    Known { host: "nix-builder-aarch64", title: "nix-apple-container", label: None, wakes: false },
+    Known { host: "nix-builder-amd64", title: "nix-apple-container", label: None, wakes: false },
 ];
 
 impl Known {
@@ -81,6 +58,10 @@ impl Known {
     /// Adds what helps with a builder of launchd's: the error says that it cannot be used.
     pub(crate) fn help(&self, error: Error) -> Error {
         let Some(label) = self.label else { return error };
+        // No restart makes a key known or readable.
+        if error.is(&codes::HOST_KEY_UNKNOWN) || error.is(&codes::KEY_UNREADABLE) {
+            return error;
+        }
         let look = Remedy::command("see what launchd says", format!("launchctl print system/{label}"));
         let restart = Remedy::command("restart it", format!("sudo launchctl kickstart -k system/{label}"));
         error.remedy_first(restart).remedy(look)

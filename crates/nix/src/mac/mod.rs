@@ -4,13 +4,14 @@ pub mod codes;
 
 mod known;
 mod offers;
+mod probe;
 mod reach;
 mod set_up;
 
 use std::ffi::OsString;
 
 use nixoci_core::artifact::{Artifact, ArtifactId, PathInfo, StorePath};
-use nixoci_core::backend::{Cx, Depth, Forecast, Offer};
+use nixoci_core::backend::{Check, Cx, Depth, Forecast, Offer};
 use nixoci_core::host::Host;
 use nixoci_core::platform::NixSystem;
 use nixoci_core::request::BuildRequest;
@@ -21,20 +22,25 @@ use tokio::sync::OnceCell;
 
 pub use known::Known;
 pub use offers::wrong_system;
+pub use probe::checks;
 pub use reach::{explain, refusal};
 pub use set_up::{Manager, SetUp, Vm, customised, set_up};
 
 use crate::build_store::HostStore;
 use crate::fleet::{Fleet, Over};
 use crate::machines::Machine;
+use crate::proof;
+use crate::settings::ExternalBuilder;
 use crate::ssh::SshHost;
 use crate::transport::{Transport, Way};
+use crate::version::Implementation;
 
 /// Some of the builders that this Mac's Nix knows.
 #[derive(Debug)]
 pub struct MacBuilders {
     transport: Transport,
     takes: fn(&Machine) -> bool,
+    external: bool,
     store: HostStore,
     fleet: OnceCell<Fleet>,
 }
@@ -51,9 +57,9 @@ pub fn require_mac(host: &Host) -> Result<()> {
 }
 
 impl MacBuilders {
-    /// Those of the Mac's builders that `takes` takes.
-    pub fn new(transport: Transport, takes: fn(&Machine) -> bool) -> Self {
-        MacBuilders { transport, takes, store: HostStore::default(), fleet: OnceCell::new() }
+    /// Those of the Mac's builders that `takes` takes; with `external`, programs that build in Nix's place as well.
+    pub fn new(transport: Transport, takes: fn(&Machine) -> bool, external: bool) -> Self {
+        MacBuilders { transport, takes, external, store: HostStore::default(), fleet: OnceCell::new() }
     }
 
     /// This host's store.
@@ -81,6 +87,18 @@ impl MacBuilders {
         Ok(self.fleet(cx).await?.machines())
     }
 
+    /// Programs that build in Nix's place, if those are taken at all.
+    ///
+    /// # Errors
+    /// As [`crate::Nix::settings`].
+    pub async fn external(&self, cx: &Cx<'_>) -> Result<&[ExternalBuilder]> {
+        const FEATURE: &str = "external-builders";
+        let settings = self.store.settings(cx).await?;
+        let on = settings.experimental_features.iter().any(|feature| feature == FEATURE)
+            || self.store.nix(cx).await?.version().implementation == Implementation::Determinate;
+        Ok(if on && self.external { &settings.external_builders } else { &[] })
+    }
+
     /// What they could build. `missing` is the answer for a system that none of them has.
     ///
     /// # Errors
@@ -91,7 +109,7 @@ impl MacBuilders {
         want: Option<&NixSystem>,
         missing: impl Fn(&[Machine], NixSystem) -> Offer,
     ) -> Result<Vec<Offer>> {
-        Ok(offers::offers(cx, self.machines(cx).await?, want, missing).await)
+        Ok(offers::offers(cx, self.machines(cx).await?, self.external(cx).await?, want, missing).await)
     }
 
     /// How a build for this system is done.
@@ -100,7 +118,12 @@ impl MacBuilders {
     /// [`crate::codes::TRANSPORT`] and [`crate::ssh::codes::KEY_UNREADABLE`] for a transport that was asked for and cannot be.
     pub async fn way(&self, cx: &Cx<'_>, system: &NixSystem) -> Result<Way> {
         let fleet = self.fleet(cx).await?;
-        self.transport.way(cx, &able(fleet, system), self.store.settings(cx).await?)
+        let able = able(fleet, system);
+        if able.is_empty() {
+            // Nix itself has it built.
+            return Ok(Way::Daemon);
+        }
+        self.transport.way(cx, &able, self.store.settings(cx).await?)
     }
 
     /// What a build would do.
@@ -128,20 +151,26 @@ impl MacBuilders {
     /// As [`crate::BuildStore::build`]; [`codes::ASLEEP`]; the codes of [`crate::ssh`], where Nix hides them.
     pub async fn build(&self, cx: &Cx<'_>, request: &BuildRequest, forecast: &Forecast) -> Result<Artifact> {
         let fleet = self.fleet(cx).await?;
-        let able = able(fleet, &request.system);
-        let wakes = |machine: &&&Machine| Known::named(machine.host()).is_some_and(|known| known.wakes);
-        let sleeper = able.iter().find(wakes).filter(|_| able.iter().all(|machine| wakes(&machine)));
-        if let Some(machine) = sleeper {
-            reach::wake(cx, machine).await?;
-        }
+        let woken = self.wake(cx, &able(fleet, &request.system)).await?;
         let built = self.build_once(cx, fleet, request, forecast).await;
         match built {
             // A builder that has just come up may refuse its first connection.
-            Err(error) if sleeper.is_some() && error.is(&crate::codes::BUILDER) => {
+            Err(error) if woken && error.is(&crate::codes::BUILDER) => {
                 cx.observer.debug(format!("{error}: trying once more"));
                 self.build_once(cx, fleet, request, forecast).await
             }
             built => built,
+        }
+    }
+
+    /// Wakes a machine up, if nobody is awake.
+    async fn wake(&self, cx: &Cx<'_>, able: &[&Machine]) -> Result<bool> {
+        let wakes = |machine: &Machine| Known::named(machine.host()).is_some_and(|known| known.wakes);
+        match able.first() {
+            Some(machine) if able.iter().all(|machine| wakes(machine)) => {
+                reach::wake(cx, machine).await.map(|()| true)
+            }
+            _ => Ok(false),
         }
     }
 
@@ -158,8 +187,37 @@ impl MacBuilders {
                 Err(error) => Err(reach::explain(cx, &able(fleet, &request.system), error).await),
                 built => built,
             },
-            Way::User(over) => fleet.build(cx, store.nix(), request, forecast, over).await,
+            Way::User(over) => match fleet.build(cx, store.nix(), request, forecast, over).await {
+                Err(error) if error.code().starts_with("nixoci::ssh::") => {
+                    let known = able(fleet, &request.system)
+                        .into_iter()
+                        .find_map(|machine| Known::named(machine.host()));
+                    Err(known.map_or(error.clone(), |known| known.help(error)))
+                }
+                built => built,
+            },
         }
+    }
+
+    /// Builds something tiny for each system, as a build of that system would be done.
+    ///
+    /// # Errors
+    /// As [`MacBuilders::machines`]; those of a transport that cannot be.
+    pub async fn prove(&self, cx: &Cx<'_>, want: &[NixSystem]) -> Result<Vec<Check>> {
+        let fleet = self.fleet(cx).await?;
+        let nix = self.store.nix(cx).await?;
+        let mut checks = Vec::new();
+        for system in want {
+            let one = std::slice::from_ref(system);
+            checks.extend(match self.way(cx, system).await? {
+                Way::Daemon => {
+                    self.wake(cx, &able(fleet, system)).await?;
+                    proof::checks(cx, nix, one).await?
+                }
+                Way::User(_) => fleet.prove(cx, nix, one).await?,
+            });
+        }
+        Ok(checks)
     }
 
     /// What the store that built them knows about paths.

@@ -9,6 +9,7 @@ use nixoci_core::{Error, Remedy};
 use super::codes::WRONG_SYSTEM;
 use super::{Known, reach};
 use crate::machines::Machine;
+use crate::settings::ExternalBuilder;
 
 /// The systems that people ask for: each gets an answer, so that a refusal can say what would change it.
 const COMMON: &[&str] = &["x86_64-linux", "aarch64-linux"];
@@ -18,12 +19,14 @@ const COMMON: &[&str] = &["x86_64-linux", "aarch64-linux"];
 pub(super) async fn offers(
     cx: &Cx<'_>,
     machines: &[Machine],
+    external: &[ExternalBuilder],
     want: Option<&NixSystem>,
     missing: impl Fn(&[Machine], NixSystem) -> Offer,
 ) -> Vec<Offer> {
     // At once: each may take as long as somebody is willing to wait for all.
     let asked = machines.iter().map(|machine| of_machine(cx, machine, want));
     let mut offers: Vec<Offer> = join_all(asked).await.into_iter().flatten().collect();
+    offers.extend(external.iter().flat_map(|builder| of_program(cx.host, builder)));
     let asked = COMMON.iter().filter_map(|name| name.parse().ok()).chain(want.cloned());
     for system in asked {
         if system.is_linux() && !offers.iter().any(|offer| offer.system == system) {
@@ -47,6 +50,16 @@ async fn of_machine(cx: &Cx<'_>, machine: &Machine, want: Option<&NixSystem>) ->
         builder: BuilderId(machine.host().to_owned()),
     };
     systems.into_iter().map(offer).collect()
+}
+
+/// Nix runs the program when it builds: nobody can be asked before.
+fn of_program(host: &Host, builder: &ExternalBuilder) -> impl Iterator<Item = Offer> {
+    builder.systems.iter().filter(|system| system.is_linux()).map(|system| Offer {
+        system: system.clone(),
+        how: if system.cpu() == host.system.cpu() { How::Native } else { How::Translated },
+        readiness: Readiness::Ready,
+        builder: BuilderId("external-builders".to_owned()),
+    })
 }
 
 async fn readiness(cx: &Cx<'_>, machine: &Machine) -> Readiness {

@@ -1,6 +1,5 @@
 //! Whether a Mac's builder can be used, and waking those that sleep.
 
-use std::path::Path;
 use std::time::Duration;
 
 use nixoci_core::backend::Cx;
@@ -19,15 +18,34 @@ const PAUSE: Duration = Duration::from_millis(500);
 
 /// Why a builder does not answer; nothing if it does, or if asking would start it.
 pub async fn refusal(cx: &Cx<'_>, machine: &Machine) -> Option<Error> {
-    let known = Known::named(machine.host());
-    if known.is_some_and(|known| known.wakes) {
+    if sleeps(machine) {
         return None;
     }
-    let error = SshHost::from(machine).refusal(cx).await?;
-    Some(match known {
+    Some(help(machine, SshHost::from(machine).refusal(cx).await?))
+}
+
+/// As [`refusal`], and whether its host key is the one in Nix's list.
+pub(super) async fn trouble(cx: &Cx<'_>, machine: &Machine) -> Option<Error> {
+    if sleeps(machine) {
+        return None;
+    }
+    let host = SshHost::from(machine);
+    let error = match host.refusal(cx).await {
+        Some(error) => error,
+        None => host.other_key(cx).await?,
+    };
+    Some(help(machine, error))
+}
+
+fn sleeps(machine: &Machine) -> bool {
+    Known::named(machine.host()).is_some_and(|known| known.wakes)
+}
+
+fn help(machine: &Machine, error: Error) -> Error {
+    match Known::named(machine.host()) {
         Some(known) => known.help(error),
         None => by_root(machine, error),
-    })
+    }
 }
 
 /// Root is who connects, with root's keys and configuration.
@@ -68,19 +86,37 @@ pub(super) async fn wake(cx: &Cx<'_>, machine: &Machine) -> Result<()> {
 
 /// Nix says that it could not connect to machines, and hides why: we look, as far as one can see from outside.
 pub async fn explain(cx: &Cx<'_>, able: &[&Machine], error: Error) -> Error {
+    if error.is(&crate::codes::BUILDER_LOST) {
+        let lost = able.iter().filter_map(|machine| Known::named(machine.host()));
+        return lost.fold(error, |error, known| known.help(error));
+    }
+    if error.is(&crate::codes::DISK_FULL) {
+        return disk_full(able, error);
+    }
     if !error.is(&crate::codes::BUILDER) {
         return error;
     }
     for machine in able {
-        let known = Known::named(machine.host());
-        let key = known.and_then(|known| known.public_key).map(Path::new);
-        if let Some(cause) = SshHost::from(*machine).cause(cx, key).await {
+        if let Some(cause) = SshHost::from(*machine).cause(cx).await {
             let cause = error.report().causes.iter().fold(cause, Error::because);
-            return match known {
-                Some(known) => known.help(cause),
-                None => by_root(machine, cause),
-            };
+            return help(machine, cause);
         }
     }
     error
+}
+
+/// Nix does not say whose disk it is.
+fn disk_full(able: &[&Machine], error: Error) -> Error {
+    let vm = able.iter().find(|machine| Known::named(machine.host()).is_some());
+    let Some(machine) = vm else { return error };
+    let ssh = SshHost::from(*machine).by_hand();
+    error
+        .remedy(Remedy::command("if it is the builder's: see how full it is", format!("sudo {ssh} df -h /nix /tmp")))
+        .remedy(Remedy::command("empty its store", format!("sudo {ssh} nix-collect-garbage -d")))
+        .remedy(Remedy::command(
+            "or give it a bigger disk, in MiB, in your nix-darwin configuration (a disk that is there does not grow: remove it, and \
+             restart the builder)",
+            "nix.linux-builder.config.virtualisation.darwin-builder.diskSize = 61440;\n\
+             # sudo darwin-rebuild switch; sudo rm /var/lib/linux-builder/nixos.qcow2",
+        ))
 }

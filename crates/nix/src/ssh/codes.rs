@@ -34,7 +34,7 @@ nixoci_core::codes! {
         "Either somebody is in between, or the machine was set up anew and has a new key, as a virtual machine does whose \
          disk was removed. Compare before you accept it.");
     /// The key that should open the door.
-    KEY_UNREADABLE = ("nixoci::ssh::key_unreadable", Permission, "the private key may not be read",
+    KEY_UNREADABLE = ("nixoci::ssh::key_unreadable", Permission, "the private key cannot be read",
         "The key that logs in to the machine belongs to somebody else: nix-darwin's /etc/nix/builder_ed25519 is root's. The \
          transport `daemon` needs no key: there the Nix daemon, which is root, connects.");
     /// The door stays closed.

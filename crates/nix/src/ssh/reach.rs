@@ -4,7 +4,7 @@
 //! listens there, and whether an ssh server speaks. (QEMU accepts connections before the guest's server is up.)
 
 use std::io::ErrorKind;
-use std::path::Path;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use nixoci_core::Error;
@@ -51,16 +51,69 @@ impl SshHost {
         Some(failure(self, code, &said))
     }
 
+    /// Whether the server has another host key than the expected one, where one is. No login is tried.
+    pub async fn other_key(&self, cx: &Cx<'_>) -> Option<Error> {
+        let expected = self.host_key.as_deref()?;
+        let kind = match expected.split(' ').next()?.trim_start_matches("ssh-") {
+            curve if curve.starts_with("ecdsa") => "ecdsa",
+            kind => kind,
+        };
+        let (host, port) = self.address(cx).await?;
+        // ssh-keyscan does not go on to a name's next address when nobody listens at the first.
+        let there = timeout(PATIENCE, TcpStream::connect((host.as_str(), port))).await.ok()?.ok()?;
+        let host = there.peer_addr().ok()?.ip().to_string();
+        let scan = Command::new("ssh-keyscan").args([
+            "-T",
+            "2",
+            "-p",
+            &port.to_string(),
+            "-t",
+            kind.trim_start_matches("ssh-"),
+            &host,
+        ]);
+        let answer = output(cx.runner, &scan, cx.cancel).await.ok()?;
+        let text = answer.stdout_text();
+        // `HOST TYPE KEY`, after comments.
+        let mut keys = text
+            .lines()
+            .filter(|line| !line.starts_with('#'))
+            .filter_map(|line| line.split_once(' '))
+            .map(|(_, key)| key);
+        let found = keys.next()?;
+        let same = |key: &str| key.split(' ').take(2).eq(expected.split(' ').take(2));
+        if same(found) || keys.any(same) {
+            return None;
+        }
+        Some(failure(
+            self,
+            &codes::HOST_KEY_CHANGED,
+            &format!("{host}:{port} shows {found}, and {expected} is expected"),
+        ))
+    }
+
     /// Why somebody else could not connect who has what we may not read: looks from outside whether the server answers, has
-    /// the expected host key, and would let the owner of the key with this public half in. Nothing if all is well as far as
-    /// can be seen.
-    pub async fn cause(&self, cx: &Cx<'_>, public_key: Option<&Path>) -> Option<Error> {
+    /// the expected host key, and would let the owner of the key in whose public half lies beside it. Nothing if all is well
+    /// as far as can be seen.
+    pub async fn cause(&self, cx: &Cx<'_>) -> Option<Error> {
         if let Some(error) = self.refusal(cx).await {
             return Some(error);
         }
+        if let Some(error) = self.other_key(cx).await {
+            return Some(error);
+        }
+        if let Some(key) = &self.key
+            && cx.host.read(key, 1).is_err_and(|error| error.kind() == ErrorKind::NotFound)
+        {
+            return Some(failure(self, &codes::KEY_UNREADABLE, &format!("{} does not exist", key.display())));
+        }
+        let public_key = self.key.as_ref().map(|key| {
+            let mut name = key.clone().into_os_string();
+            name.push(".pub");
+            PathBuf::from(name)
+        });
         let public_key = public_key.filter(|key| cx.host.read(key, 1).is_ok());
-        // A key that nobody has: what matters is how far ssh comes.
-        let expected = SshHost { key: public_key.map(Path::to_owned), ..self.clone() };
+        // ssh asks whether a key would do before it signs with it: the public half is enough to see the answer.
+        let expected = SshHost { key: public_key.clone(), ..self.clone() };
         let session = SshSession::new(cx, vec![expected]).ok()?;
         let command = session.ssh().args([
             "-v",

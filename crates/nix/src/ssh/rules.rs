@@ -96,6 +96,10 @@ fn remedies(host: &SshHost, code: &'static Code) -> Vec<Remedy> {
                 format!("ssh-keyscan -t ed25519 {}", host.name),
             ),
         ],
+        id if id == c::HOST_KEY_CHANGED.id && host.host_key.is_some() => vec![Remedy::advice(
+            "if the machine was set up anew, and the key it shows is its own: write that where the old one is (`host-key` in \
+             nixoci.toml, or field 8 in /etc/nix/machines, in base64)",
+        )],
         id if id == c::HOST_KEY_CHANGED.id => vec![Remedy::command(
             "if the machine was set up anew: forget the old key, then log in and compare the new one",
             format!("ssh-keygen -R {}", host.name),

@@ -1,0 +1,180 @@
+//! Questions before something changes this machine, on the terminal.
+
+use std::io::IsTerminal;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use nixoci_core::codes::CANCELLED;
+use nixoci_core::event::Observer;
+use nixoci_core::plan::ProvisionPlan;
+use nixoci_core::text::count;
+use nixoci_core::{Error, Result};
+use nixoci_engine::{Change, Consent};
+use tokio_util::sync::CancellationToken;
+
+use super::printer::Printer;
+use super::progress::Ui;
+use super::steps;
+use crate::args::Format;
+use crate::codes::NO_ANSWER;
+
+/// The person at the terminal, if one is there.
+pub(crate) struct Terminal {
+    printer: Printer,
+    ui: Arc<Ui>,
+    cancel: CancellationToken,
+}
+
+/// What was answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Answer {
+    Yes,
+    No,
+    Print,
+}
+
+impl Terminal {
+    pub(crate) fn new(printer: Printer, ui: Arc<Ui>, cancel: CancellationToken) -> Self {
+        Terminal { printer, ui, cancel }
+    }
+
+    /// A question needs an answer from where it is asked; a program that reads JSON gives none.
+    fn is_there(&self) -> bool {
+        self.printer.format == Format::Human
+            && std::io::stdin().is_terminal()
+            && std::io::stderr().is_terminal()
+    }
+
+    /// A line from the terminal. Ctrl-C ends the waiting, not the reading: the thread that reads ends with nixoci.
+    async fn line(&self) -> Result<String> {
+        let read = tokio::task::spawn_blocking(|| {
+            let mut line = String::new();
+            std::io::stdin().read_line(&mut line).map(|_| line)
+        });
+        tokio::select! {
+            line = read => match line {
+                Ok(Ok(line)) => Ok(line),
+                Ok(Err(error)) => Err(no_answer(&error)),
+                Err(error) => Err(no_answer(&error)),
+            },
+            () = self.cancel.cancelled() => {
+                // What comes next does not belong on the line of the question.
+                self.printer.err("\n");
+                Err(Error::new(&CANCELLED, "stopped at a question"))
+            }
+        }
+    }
+}
+
+fn no_answer(error: &(dyn std::error::Error + 'static)) -> Error {
+    Error::new(&NO_ANSWER, "the answer could not be read").caused_by(error)
+}
+
+#[async_trait]
+impl Consent for Terminal {
+    fn show(&self, change: Change<'_>) {
+        let observer: &dyn Observer = self.ui.as_ref();
+        observer.info(shown(change).trim_end());
+    }
+
+    async fn ask(&self, change: Change<'_>) -> Result<Option<bool>> {
+        if !self.is_there() {
+            return Ok(None);
+        }
+        let _pause = self.ui.pause();
+        self.printer.err(&shown(change));
+        loop {
+            self.printer.err(&question(change));
+            match (answer(&self.line().await?), change) {
+                (Answer::Yes, _) => return Ok(Some(true)),
+                (Answer::Print, Change::Provision { backend, plan }) => {
+                    self.printer.text(&steps::script(backend, plan))?;
+                }
+                _ => return Ok(Some(false)),
+            }
+        }
+    }
+}
+
+/// What is about to be done.
+fn shown(change: Change<'_>) -> String {
+    match change {
+        Change::Provision { plan, .. } => steps::list(plan),
+        Change::Remove { backend } => {
+            format!(
+                "whatever nixoci has set up for {backend} is removed, with everything that was built in it\n"
+            )
+        }
+    }
+}
+
+fn question(change: Change<'_>) -> String {
+    match change {
+        Change::Provision { plan, .. } => {
+            let them = if plan.pending().count() == 1 { "it" } else { "them" };
+            format!("{} Run {them}? [y/N/p=print] ", root(plan))
+        }
+        Change::Remove { .. } => "Remove it? [y/N] ".to_owned(),
+    }
+}
+
+/// `1 of 2 steps needs root: tell ssh.`
+fn root(plan: &ProvisionPlan) -> String {
+    let all = plan.pending().count();
+    let root: Vec<&str> =
+        plan.pending().filter(|step| step.needs_root).map(|step| step.title.as_str()).collect();
+    match (root.len(), all) {
+        (0, 1) => "1 step, which needs no root.".to_owned(),
+        (0, _) => format!("{}, none of which needs root.", count(all, "step")),
+        (_, 1) => format!("1 step, which needs root: {}.", root.join(", ")),
+        (some, _) => {
+            let need = if some == 1 { "needs" } else { "need" };
+            format!("{some} of {all} steps {need} root: {}.", root.join(", "))
+        }
+    }
+}
+
+/// Anything but a clear yes is a no; so is the end of the input.
+fn answer(line: &str) -> Answer {
+    match line.trim().to_lowercase().as_str() {
+        "y" | "yes" => Answer::Yes,
+        "p" | "print" => Answer::Print,
+        _ => Answer::No,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_question_says_which_steps_need_root() {
+        let mut plan = super::steps::tests::plan();
+        let ask = |plan: &ProvisionPlan| question(Change::Provision { backend: "vm", plan });
+        assert_eq!(ask(&plan), "1 of 2 steps needs root: tell ssh. Run them? [y/N/p=print] ");
+        plan.steps[1].needs_root = true;
+        assert_eq!(ask(&plan), "2 of 2 steps need root: start the VM, tell ssh. Run them? [y/N/p=print] ");
+        plan.steps.iter_mut().for_each(|step| step.needs_root = false);
+        assert_eq!(ask(&plan), "2 steps, none of which needs root. Run them? [y/N/p=print] ");
+        plan.steps.pop();
+        assert_eq!(ask(&plan), "1 step, which needs no root. Run it? [y/N/p=print] ");
+        plan.steps[1].needs_root = true;
+        assert_eq!(ask(&plan), "1 step, which needs root: start the VM. Run it? [y/N/p=print] ");
+        assert_eq!(question(Change::Remove { backend: "vm" }), "Remove it? [y/N] ");
+    }
+
+    #[test]
+    fn only_a_clear_yes_is_one() {
+        for (line, wanted) in [
+            ("y\n", Answer::Yes),
+            (" YES \n", Answer::Yes),
+            ("p\n", Answer::Print),
+            ("\n", Answer::No),
+            ("", Answer::No),
+            ("n\n", Answer::No),
+            ("yep\n", Answer::No),
+        ] {
+            assert_eq!(answer(line), wanted, "{line:?}");
+        }
+    }
+}

@@ -1,0 +1,178 @@
+//! Consent: nothing changes this machine before somebody has seen what it is and agreed.
+//!
+//! What was agreed to on the command line comes with the job ([`Agreed`]); for the rest somebody is asked ([`Consent`]). Who
+//! that is, and whether anybody is there, is the caller's affair: this crate neither prints nor reads a terminal.
+
+use async_trait::async_trait;
+use nixoci_core::codes::PENDING;
+use nixoci_core::plan::{ProvisionPlan, Step};
+use nixoci_core::platform::NixSystem;
+use nixoci_core::{Error, Remedy, Result};
+
+use crate::Engine;
+use crate::choose::Choice;
+use crate::codes::NOT_REMOVED;
+
+/// What was agreed to beforehand.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Agreed {
+    /// Nothing is to be made ready, whatever else was agreed to (`--no-provision`).
+    pub never: bool,
+    /// What needs no root (`--yes`).
+    pub yes: bool,
+    /// Steps that need root (`--allow-root`).
+    pub root: bool,
+}
+
+/// What is about to be done to this machine.
+#[derive(Clone, Copy, Debug)]
+pub enum Change<'a> {
+    /// The steps that are to be done.
+    Provision {
+        /// Of which backend.
+        backend: &'a str,
+        /// All of its steps, those that are done already among them.
+        plan: &'a ProvisionPlan,
+    },
+    /// What provisioning did is undone.
+    Remove {
+        /// Of which backend.
+        backend: &'a str,
+    },
+}
+
+/// Whoever agrees to changes.
+#[async_trait]
+pub trait Consent: Send + Sync {
+    /// Shows what is about to be done; it was agreed to beforehand.
+    fn show(&self, change: Change<'_>);
+
+    /// Shows what is about to be done, and asks whether to. `None` where nobody can answer.
+    ///
+    /// # Errors
+    /// [`nixoci_core::codes::CANCELLED`]; whatever keeps the answer from being read.
+    async fn ask(&self, change: Change<'_>) -> Result<Option<bool>>;
+}
+
+/// Nobody is there to be asked.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Nobody;
+
+#[async_trait]
+impl Consent for Nobody {
+    fn show(&self, _: Change<'_>) {}
+
+    async fn ask(&self, _: Change<'_>) -> Result<Option<bool>> {
+        Ok(None)
+    }
+}
+
+impl Agreed {
+    /// Whether nobody has to be asked. Leave for root is no leave for the rest, and the other way round: they are different
+    /// things to agree to.
+    fn covers(self, change: Change<'_>) -> bool {
+        match change {
+            Change::Provision { plan, .. } => {
+                plan.pending().all(|step| if step.needs_root { self.root } else { self.yes })
+            }
+            Change::Remove { .. } => self.yes,
+        }
+    }
+}
+
+/// Why something may not be done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Refusal {
+    Forbidden,
+    Declined,
+    NobodyAsked,
+}
+
+impl Refusal {
+    fn reason(self) -> &'static str {
+        match self {
+            Refusal::Forbidden => "--no-provision forbids it",
+            Refusal::Declined => "the answer was no",
+            Refusal::NobodyAsked => "nobody agreed to that, and nobody can be asked here",
+        }
+    }
+}
+
+async fn refusal(engine: &Engine<'_>, change: Change<'_>, agreed: Agreed) -> Result<Option<Refusal>> {
+    if agreed.never {
+        return Ok(Some(Refusal::Forbidden));
+    }
+    if agreed.covers(change) {
+        engine.consent.show(change);
+        return Ok(None);
+    }
+    Ok(match engine.consent.ask(change).await? {
+        Some(true) => None,
+        Some(false) => Some(Refusal::Declined),
+        None => Some(Refusal::NobodyAsked),
+    })
+}
+
+/// Has somebody agree to a plan's steps.
+///
+/// # Errors
+/// [`PENDING`] with the steps, and the command that agrees to them.
+pub(crate) async fn to_provision(
+    engine: &Engine<'_>,
+    choice: &Choice,
+    plan: &ProvisionPlan,
+    want: &[NixSystem],
+    agreed: Agreed,
+) -> Result<()> {
+    let backend = choice.name.as_str();
+    let Some(refusal) = refusal(engine, Change::Provision { backend, plan }, agreed).await? else {
+        return Ok(());
+    };
+    let titles: Vec<&str> = plan.pending().map(|step| step.title.as_str()).collect();
+    let error = Error::new(&PENDING, format!("{backend} must be made ready first"))
+        .because(format!("to do: {}", titles.join(", ")))
+        .because(refusal.reason());
+    // There is nothing to agree to where nixoci would do nothing.
+    let agree = choice.backend.carries_out();
+    let agree = agree.then(|| Remedy::command("agree to that", command(backend, plan, want)));
+    let steps = plan.pending().enumerate().map(|(place, step)| by_hand(place + 1, step));
+    Err(agree.into_iter().chain(steps).fold(error, Error::remedy))
+}
+
+/// The command that agrees to all of a plan.
+fn command(backend: &str, plan: &ProvisionPlan, want: &[NixSystem]) -> String {
+    let platform = |system: &NixSystem| system.to_oci().map_or(system.to_string(), |oci| oci.to_string());
+    let platforms: Vec<String> = want.iter().map(platform).collect();
+    let mut command = format!("nixoci provision --backend {backend} --platform {}", platforms.join(","));
+    if plan.pending().any(|step| !step.needs_root) {
+        command.push_str(" --yes");
+    }
+    if plan.pending().any(|step| step.needs_root) {
+        command.push_str(" --allow-root");
+    }
+    command
+}
+
+fn by_hand(number: usize, step: &Step) -> Remedy {
+    let root = if step.needs_root { " (needs root)" } else { "" };
+    let text = format!("by hand, step {number}: {}{root}", step.title);
+    if step.commands.is_empty() {
+        Remedy::advice(text)
+    } else {
+        Remedy::command(text, step.commands.join("\n"))
+    }
+}
+
+/// Has somebody agree that what provisioning did is undone.
+///
+/// # Errors
+/// [`NOT_REMOVED`] with the command that agrees to it.
+pub(crate) async fn to_remove(engine: &Engine<'_>, backend: &str, agreed: Agreed) -> Result<()> {
+    let Some(refusal) = refusal(engine, Change::Remove { backend }, agreed).await? else {
+        return Ok(());
+    };
+    let command = format!("nixoci provision --backend {backend} --remove --yes");
+    Err(Error::new(&NOT_REMOVED, format!("nothing of {backend} was removed"))
+        .because(refusal.reason())
+        .remedy(Remedy::command("agree to that", command)))
+}
