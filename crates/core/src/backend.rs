@@ -84,7 +84,7 @@ pub trait Backend: Send + Sync + fmt::Debug {
     async fn prove(&self, cx: &Cx<'_>, want: &[NixSystem]) -> Result<Vec<Check>>;
 
     /// What a build would do. [`Depth::Verdict`] may skip the evaluation where the backend never declines;
-    /// [`Depth::Full`] always evaluates.
+    /// [`Depth::Full`] always evaluates. What is found out here need not be found out by `build` again.
     async fn forecast(&self, cx: &Cx<'_>, request: &BuildRequest, depth: Depth) -> Result<Forecast>;
 
     /// Builds. The artifact stays in the backend's store, held by a garbage collector root, until released.
@@ -286,6 +286,10 @@ pub struct Forecast {
     pub will_fetch: Vec<StorePath>,
     /// Download size in bytes, when known.
     pub download_bytes: Option<u64>,
+    /// What the same derivation was built to before, on the same machine, as far as that is known without asking it. It is a
+    /// hint, for finding the image in the cache by its hash: whoever does not find it builds.
+    #[serde(skip)]
+    pub known: Option<PathInfo>,
     /// Whether the backend takes the build.
     pub verdict: Verdict,
 }
@@ -300,6 +304,7 @@ impl Forecast {
             will_build: Vec::new(),
             will_fetch: Vec::new(),
             download_bytes: None,
+            known: None,
             verdict: Verdict::Unknown,
         }
     }

@@ -107,6 +107,26 @@ pub(crate) fn eval(nix: &Nix, target: &Target, flags: &NixFlags, apply: &str) ->
     with_target(with_flags(command, flags, target), target)
 }
 
+/// `nix eval` of the path of a target's derivation, which is written to this host's store by that. Nothing for a store path.
+pub(crate) fn derivation_path(nix: &Nix, target: &Target, flags: &NixFlags) -> Option<Command> {
+    let within = |attribute: &str| format!("{attribute}.drvPath");
+    let target = match target.clone() {
+        Target::Flake { reference, attribute } => Target::Flake { reference, attribute: within(&attribute) },
+        Target::File { file, attribute, args, system } => {
+            let attribute = attribute.map_or_else(|| "drvPath".to_owned(), |attribute| within(&attribute));
+            Target::File { file, attribute: Some(attribute), args, system }
+        }
+        Target::Store(_) => return None,
+    };
+    // What an evaluation builds has to be built in the store that the result is for: then the build evaluates.
+    let command = logged(self::nix(nix, &["eval", "--raw"])).args([
+        "--option",
+        "allow-import-from-derivation",
+        "false",
+    ]);
+    Some(with_target(with_flags(command, flags, &target), &target))
+}
+
 /// The same command with its log in a form that [`crate::log`] reads.
 pub(crate) fn logged(command: Command) -> Command {
     command.args(["--log-format", "internal-json"])

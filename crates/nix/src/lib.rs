@@ -35,6 +35,7 @@ mod log;
 mod log_file;
 mod lookup;
 mod machines;
+mod memory;
 mod pattern;
 mod place;
 mod plan;

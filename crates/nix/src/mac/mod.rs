@@ -27,7 +27,7 @@ pub use reach::{explain, refusal};
 pub use set_up::{Manager, SetUp, Vm, customised, set_up};
 
 use crate::build_store::HostStore;
-use crate::fleet::Fleet;
+use crate::fleet::{Fleet, Over};
 use crate::machines::Machine;
 use crate::proof;
 use crate::settings::ExternalBuilder;
@@ -131,21 +131,17 @@ impl MacBuilders {
     /// # Errors
     /// As [`crate::Nix::forecast`].
     pub async fn forecast(&self, cx: &Cx<'_>, request: &BuildRequest, depth: Depth) -> Result<Forecast> {
-        match depth {
+        let (fleet, nix) = (self.fleet(cx).await?, self.store.nix(cx).await?);
+        let asleep = able(fleet, &request.system)
+            .iter()
+            .any(|machine| Known::named(machine.host()).is_some_and(|known| known.wakes));
+        match (depth, self.way(cx, &request.system).await?) {
+            (Depth::Verdict, Way::User(Over::Store)) => fleet.foresee(cx, nix, request).await,
             // The build evaluates anyway: asking first would do it twice.
-            Depth::Verdict => Ok(Forecast::unknown()),
-            Depth::Full => {
-                let fleet = self.fleet(cx).await?;
-                let nix = self.store.nix(cx).await?;
-                let asleep = able(fleet, &request.system)
-                    .iter()
-                    .any(|machine| Known::named(machine.host()).is_some_and(|known| known.wakes));
-                match self.way(cx, &request.system).await? {
-                    Way::User(over) if !asleep => fleet.forecast(cx, nix, request, over).await,
-                    // A builder that sleeps is not woken by a plan.
-                    _ => nix.forecast(cx, request).await,
-                }
-            }
+            (Depth::Verdict, _) => Ok(Forecast::unknown()),
+            (Depth::Full, Way::User(over)) if !asleep => fleet.forecast(cx, nix, request, over).await,
+            // A builder that sleeps is not woken by a plan.
+            (Depth::Full, _) => nix.forecast(cx, request).await,
         }
     }
 
