@@ -78,11 +78,9 @@ pub(crate) fn build(nix: &Nix, target: &Target, flags: &NixFlags, mode: &Mode<'_
         Place::Machine(_) => command.args(["--eval-store", "auto"]),
         Place::Private(private) => command
             .args(["--builders", &private.builders, "--max-jobs", "0"])
-            .args(["--option", "builders-use-substitutes", "true"])
-            // What this machine has already need not be fetched or built again.
-            .args(["--option", "extra-substituters", "auto?trusted=true"])
-            // Nobody else looks after this store: what no root holds goes when the disk gets full.
-            .args(["--option", "min-free", "5000000000", "--option", "max-free", "20000000000"]),
+            // No `min-free`: a collection of garbage in the middle of a build takes what machines have just sent back, which
+            // nothing holds in a store without a daemon.
+            .args(["--option", "builders-use-substitutes", "true"]),
     };
     let command = match (mode, nix.place()) {
         (Mode::DryRun, _) => command.args(["--dry-run", "--no-link"]),

@@ -62,8 +62,11 @@ fn a_builder_that_answers_and_cannot_be_used_is_found_out() {
         "NIX_CONFIG=builders = ssh-ng://builder@linux-builder aarch64-linux /etc/nix/builder_ed25519",
     ];
     let run = NEW.with(options).sh("nixoci doctor; nixoci doctor --build");
-    let failed = "bad   aarch64-linux: a tiny build for aarch64-linux failed: no build could be sent to builder@linux-builder";
-    run.code(20).out("nixoci can build here.").out(failed).out("sudo ssh builder@linux-builder true");
+    let failed = "bad   linux-builder: aarch64-linux: linux-builder: the machine's host key is not known";
+    run.code(20)
+        .out("nixoci can build here.")
+        .out(failed)
+        .out("ssh -i /etc/nix/builder_ed25519 builder@linux-builder");
 }
 
 #[test]
