@@ -27,7 +27,7 @@ pub(crate) async fn plan(
         }
         steps.push(step);
     }
-    Ok(ProvisionPlan { steps })
+    Ok(ProvisionPlan { steps, instead: Vec::new() })
 }
 
 async fn step(cx: &Cx<'_>, machines: &[Machine], system: &NixSystem, vm: &Vm) -> Step {

@@ -8,9 +8,17 @@ use nixoci_nix::{Machine, Nix};
 
 use crate::error;
 
-pub(crate) async fn checks(cx: &Cx<'_>, nix: &Nix, machines: &[Machine]) -> Result<Vec<Check>> {
+/// `own` is how things stand with a builder of nixoci's own, where there may be one.
+pub(crate) async fn checks(
+    cx: &Cx<'_>,
+    nix: &Nix,
+    machines: &[Machine],
+    own: Option<Check>,
+) -> Result<Vec<Check>> {
     let mut checks = vec![check("version", nix.version().to_string(), CheckVerdict::Good, Vec::new())];
-    if machines.is_empty() {
+    if let Some(own) = own {
+        checks.push(own);
+    } else if machines.is_empty() {
         let remedies = vec![Remedy::command("see how to set one up", "nixoci plan --backend darwin-builder")];
         checks.push(check("Linux builder", error::NO_BUILDER.title.to_owned(), CheckVerdict::Bad, remedies));
     }

@@ -87,6 +87,7 @@ impl Builder {
             features: self.features.clone(),
             mandatory: Vec::new(),
             host_key: self.host_key.clone(),
+            address: None,
         })
     }
 }

@@ -6,7 +6,7 @@ use nixoci_core::registry::Registry;
 pub(crate) fn registry() -> Registry {
     Registry::new(vec![
         Box::new(nixoci_backend_local::Factory),
-        Box::new(nixoci_backend_darwin_builder::Factory),
+        Box::new(nixoci_backend_darwin_builder::Factory::kept_by(std::env::current_exe().ok())),
         Box::new(nixoci_backend_rosetta::Factory),
         Box::new(nixoci_backend_remote::Factory),
     ])

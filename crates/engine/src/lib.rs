@@ -26,7 +26,7 @@ mod shell;
 pub use build::build;
 pub use choose::{BackendStatus, Choice, survey};
 pub use codes::CODES;
-pub use consent::{Agreed, Change, Consent, Nobody};
+pub use consent::{Agreed, Change, Consent, Nobody, to_write};
 pub use deliver::Runtimes;
 pub use doctor::{Doctor, Examination, doctor};
 pub use job::{Job, Link, LoadSink, Sinks};

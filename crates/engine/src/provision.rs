@@ -171,7 +171,7 @@ async fn carry_out(
         return Ok(plan);
     }
     // What the backend leaves to the administrator anyway is no question.
-    if choice.backend.carries_out() || agreed.never {
+    if agreed.never || plan.pending().any(|step| choice.backend.carries_out(step)) {
         consent::to_provision(engine, choice, &plan, want, agreed).await?;
         let text = format!("making {} ready", choice.name);
         engine.cx.observer.observe(Event::Stage { stage: Stage::Provision, system: None, text });
@@ -192,9 +192,12 @@ async fn carry_out(
 pub async fn put_away(engine: &Engine<'_>, job: &ProvisionJob, how: PutAway) -> Result<PutAwayReport> {
     let mut backends = Vec::new();
     for (name, backend) in to_put_away(engine, job).await? {
-        // Where nixoci sets nothing up there is nothing to undo, and the backend says so.
-        if how == PutAway::Remove && backend.carries_out() {
-            consent::to_remove(engine, &name, job.agreed).await?;
+        if how == PutAway::Remove {
+            // Where nixoci has set nothing up there is nothing to undo, and the backend says so.
+            let what = backend.removable(&engine.cx).await;
+            if !what.is_empty() {
+                consent::to_remove(engine, &name, &what, job.agreed).await?;
+            }
         }
         let release = match how {
             PutAway::Stop => Release::Stop,

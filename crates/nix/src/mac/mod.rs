@@ -22,7 +22,7 @@ use tokio::sync::OnceCell;
 pub use known::Known;
 pub use offers::wrong_system;
 pub use reach::{explain, refusal};
-pub use set_up::{Manager, SetUp, Vm, customised, set_up};
+pub use set_up::{Manager, SetUp, Vm, configuration, customised, set_up};
 
 use crate::build_store::HostStore;
 use crate::fleet::Fleet;
