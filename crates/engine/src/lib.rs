@@ -32,7 +32,7 @@ pub use doctor::{Doctor, Examination, doctor};
 pub use job::{Job, Link, LoadSink, Sinks};
 pub use plan::{PlanReport, PlatformPlan, plan};
 pub use provision::{
-    ProvisionJob, ProvisionReport, Provisioned, PutAway, PutAwayReport, provision, put_away,
+    ProvisionJob, ProvisionReport, Provisioned, PutAway, PutAwayReport, configuration, provision, put_away,
 };
 pub use report::{
     BuildReport, ImageReport, LayerReport, LoadOutcome, OutputLayer, OutputPlatform, OutputReport,

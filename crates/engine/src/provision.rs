@@ -7,7 +7,7 @@ use nixoci_core::backend::{Backend, Check, CheckVerdict, Readiness, Release};
 use nixoci_core::codes::{BUG, PENDING};
 use nixoci_core::config::BackendTable;
 use nixoci_core::event::{Event, Stage};
-use nixoci_core::plan::ProvisionPlan;
+use nixoci_core::plan::{Configuration, ProvisionPlan};
 use nixoci_core::platform::{NixSystem, OciPlatform};
 use nixoci_core::{Error, Remedy, Result};
 use schemars::JsonSchema;
@@ -15,7 +15,7 @@ use serde::Serialize;
 
 use crate::Engine;
 use crate::choose::{Choice, choose_among, made};
-use crate::codes::NOT_PROVEN;
+use crate::codes::{NOT_PROVEN, NOTHING_TO_WRITE};
 use crate::consent::{self, Agreed};
 use crate::job::system_of;
 
@@ -216,4 +216,24 @@ async fn to_put_away(engine: &Engine<'_>, job: &ProvisionJob) -> Result<Vec<(Str
     }
     let chosen = chosen(engine, job).await?;
     Ok(chosen.into_iter().map(|(choice, _)| (choice.name, choice.backend)).collect())
+}
+
+/// What a person adds to their machine's configuration to have a builder: of the first backend that has something to say, and
+/// its name.
+///
+/// # Errors
+/// [`NOTHING_TO_WRITE`]; those of the backends' settings.
+pub async fn configuration(engine: &Engine<'_>, job: &ProvisionJob) -> Result<(String, Configuration)> {
+    let all = || engine.registry.iter().map(|factory| factory.descriptor().name.into_owned()).collect();
+    let names = if job.named { job.backends.clone() } else { all() };
+    let mut why = Vec::new();
+    for made in made(engine.registry, &names, &job.backend_tables)? {
+        match made.backend.configuration(&engine.cx).await {
+            Ok(Some(configuration)) => return Ok((made.descriptor.name.into_owned(), configuration)),
+            Ok(None) => {}
+            Err(error) => why.push(format!("{}: {error}", made.descriptor.name)),
+        }
+    }
+    let error = Error::new(&NOTHING_TO_WRITE, NOTHING_TO_WRITE.title);
+    Err(why.into_iter().fold(error, Error::because))
 }

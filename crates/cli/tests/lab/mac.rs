@@ -56,10 +56,7 @@ fn a_mac_without_a_builder_is_told_the_steps() {
         .err("nixoci explain nixoci::darwin_builder::none");
     // nix-darwin's builder has one CPU.
     let build = format!("{build} --backend darwin-builder");
-    NEW.with(LINUX)
-        .sh(&build)
-        .fails(20, "nixoci::backend::none")
-        .err("linux-builder builds for x86_64-linux");
+    NEW.with(LINUX).sh(&build).fails(20, "nixoci::mac::system").err("linux-builder builds for x86_64-linux");
 }
 
 #[test]
@@ -67,9 +64,11 @@ fn a_mac_without_a_builder_is_told_the_steps() {
 fn a_builder_that_is_down_is_found_out_and_named() {
     let refused = "127.0.0.1:9: Connection refused";
     let host = NEW.with(DOWN);
-    host.sh("nixoci build --platform linux/amd64 ./examples/cowsay#container --no-link")
-        .fails(20, "nixoci::backend::none")
-        .err(refused);
+    host.sh(
+        "nixoci build --backend darwin-builder --platform linux/amd64 ./examples/cowsay#container --no-link",
+    )
+    .fails(20, "nixoci::ssh::refused")
+    .err(refused);
     host.sh("nixoci doctor").out(refused);
     NEW.with(LINUX).sh("nixoci doctor").code(0).out("nix-darwin's linux-builder: x86_64-linux, 2 jobs");
 }

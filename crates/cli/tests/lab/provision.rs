@@ -238,6 +238,103 @@ fn what_keeps_a_builder_of_one_s_own_from_starting_is_told() {
         .err("nixpkgs gave no Linux builder");
 }
 
+const NO_ROSETTA: [&str; 8] =
+    ["--as", "mac", "--with", "rosetta-builder", "--without", "rosetta", "--env", "LAB_MAC_LOG=/dev/null"];
+const NO_ROSETTA_ALICE: &[&str] =
+    &["--as", "mac", "--with", "rosetta-builder", "--without", "rosetta", "--user", "alice"];
+
+#[test]
+#[ignore = "needs the lab: cargo xtask test"]
+fn rosetta_is_installed_by_root_when_somebody_agrees() {
+    let script = "provision='nixoci provision --backend rosetta --platform linux/amd64'
+        $provision; echo nobody agreed $?
+        $provision --yes; echo that is something else $?
+        $provision --allow-root || exit 1
+        ls /Library/Apple/usr/libexec/oah
+        $provision";
+    for host in [OLD, NEW] {
+        let run = host.with(&NO_ROSETTA).sh(script).code(0);
+        run.out("nobody agreed 75\nthat is something else 75\nrosetta: made ready\n")
+            .out("x86_64-linux: built and read back")
+            .out("libRosettaRuntime\nrosetta: nothing to do, it is ready\n")
+            .err("sudo softwareupdate --install-rosetta --agree-to-license")
+            .err("nixoci provision --backend rosetta --platform linux/amd64 --allow-root");
+    }
+}
+
+#[test]
+#[ignore = "needs the lab: cargo xtask test"]
+fn a_password_that_nobody_can_type_is_not_asked_for() {
+    NEW.with(NO_ROSETTA_ALICE)
+        .sh("nixoci provision --backend rosetta --platform linux/amd64 --allow-root")
+        .fails(22, "nixoci::sudo::password")
+        .err("a password is required")
+        .err("      sudo softwareupdate --install-rosetta --agree-to-license\n");
+    // On a terminal sudo itself asks, and nothing is drawn over it.
+    let run = NEW.with(NO_ROSETTA_ALICE).sh(
+        "(sleep 2; echo wrong; sleep 3; echo wrong; sleep 3; echo wrong; sleep 3) | \
+         script -qec 'nixoci provision --backend rosetta --platform linux/amd64 --allow-root; echo ended $?' /dev/null",
+    );
+    run.code(0).out("assword").out("ended 30").out("`softwareupdate` failed as root");
+}
+
+const NIX_DARWIN: &[&str] = &["--as", "mac", "--user", "alice", "--own-network", "--with", "nix-darwin"];
+const DETERMINATE: &[&str] =
+    &["--as", "mac", "--user", "alice", "--own-network", "--with", "nix-darwin", "--with", "determinate"];
+
+#[test]
+#[ignore = "needs the lab: cargo xtask test"]
+fn a_nix_darwin_configuration_gets_the_line_after_somebody_has_seen_it() {
+    let script = "cd $(mktemp -d); git init -q . ; mkdir hosts
+        printf '{ outputs = _: { }; }\\n' > flake.nix; git add flake.nix
+        printf '{ pkgs, ... }:\\n{\\n  system.stateVersion = 6;\\n}\\n' > hosts/mac.nix; chmod 640 hosts/mac.nix
+        ln -s hosts/mac.nix link.nix
+        nixoci provision --write link.nix; echo not agreed $?; grep -c linux-builder hosts/mac.nix
+        nixoci provision --write link.nix --yes; echo agreed $?
+        cat hosts/mac.nix; stat -c %a hosts/mac.nix; ls; ls -A hosts
+        nix-instantiate --parse hosts/mac.nix > /dev/null || echo it is no Nix any more
+        git add hosts; nixoci provision --write hosts/mac.nix --format json
+        nixoci provision --write flake.nix --yes; echo a flake $?";
+    for host in [OLD, NEW] {
+        let run = host.with(NIX_DARWIN).sh(script).code(0);
+        run.out("not agreed 75\n0\n")
+            .out("hosts add mac.nix\n")
+            .out("  sudo darwin-rebuild switch --flake /tmp/")
+            .out("{\n  system.stateVersion = 6;\n  nix.linux-builder.enable = true;\n}\n640\nflake.nix\nhosts\nlink.nix\nmac.nix\n")
+            .out("\"changed\": false")
+            .out("a flake 10\n")
+            .err("+  nix.linux-builder.enable = true;")
+            .err("nixoci explain nixoci::provision::not_placed");
+    }
+    let determinate = "cd $(mktemp -d); echo '{ }' > x.nix; nixoci provision --write x.nix -y; cat x.nix";
+    NEW.with(DETERMINATE)
+        .sh(determinate)
+        .code(0)
+        .out("{\n  determinateNix.nixosVmBasedLinuxBuilder.enable = true;\n}\n");
+}
+
+#[test]
+#[ignore = "needs the lab: cargo xtask test"]
+fn the_article_s_configuration_is_corrected() {
+    let script = "cd $(mktemp -d); cat > darwin-configuration.nix <<'END'
+{
+    nix.linux_builder.enable = true;
+    nix.settings.trusted-users = [\"@admin\"];
+}
+END
+        nixoci provision --backend rosetta --write darwin-configuration.nix --yes --format json; cat darwin-configuration.nix
+        nixoci provision --backend rosetta --write darwin-configuration.nix
+        nixoci provision --write /etc/hostname --yes; echo no module $?
+        nixoci provision --write nowhere.nix --yes; echo nowhere $?";
+    let run = NEW.with(NIX_DARWIN).sh(script).code(0);
+    let document = &run.out[..run.out.find("\n}\n").unwrap() + 3];
+    conforms("provision-write", &serde_json::from_str(document).unwrap());
+    run.out("{\n    nix.linux-builder.enable = true;\n    nix.settings.trusted-users = [\"@admin\"];\n}\n")
+        .out("sets nix.linux-builder already: nothing was changed\n  nix.linux-builder.enable = true;\n")
+        .out("package = pkgs.darwin.linux-builder-vz;")
+        .out("no module 10\nnowhere 22\n");
+}
+
 #[test]
 #[ignore = "needs the lab: cargo xtask test"]
 fn where_a_backend_is_ready_there_is_nothing_to_do() {

@@ -4,6 +4,7 @@ pub mod codes;
 
 mod known;
 mod offers;
+mod place_in;
 mod reach;
 mod set_up;
 
@@ -21,6 +22,7 @@ use tokio::sync::OnceCell;
 
 pub use known::Known;
 pub use offers::wrong_system;
+pub use place_in::{Placed, place};
 pub use reach::{explain, refusal};
 pub use set_up::{Manager, SetUp, Vm, configuration, customised, set_up};
 
