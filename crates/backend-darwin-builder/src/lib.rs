@@ -35,7 +35,6 @@ use tokio::io::AsyncWrite;
 
 pub use error::CODES;
 pub use settings::{Idle, Settings};
-pub use transient::{KEEPER, keeper_main};
 
 use transient::Transient;
 
@@ -46,7 +45,8 @@ pub struct Factory {
 }
 
 impl Factory {
-    /// With a program that runs [`keeper_main`] when its first argument is [`KEEPER`]: nixoci itself. Without one, no builder
+    /// With a program that runs [`keeper_main`](nixoci_nix::keeper::keeper_main) when its first argument is
+    /// [`KEEPER`](nixoci_nix::keeper::KEEPER): nixoci itself. Without one, no builder
     /// of nixoci's own is offered.
     pub fn kept_by(nixoci: Option<PathBuf>) -> Self {
         Factory { nixoci }

@@ -117,7 +117,7 @@ pub(crate) async fn install(cx: &Cx<'_>) -> Result<()> {
     let text = "installing Rosetta".to_owned();
     cx.observer.observe(Event::Stage { stage: Stage::Provision, system: None, text });
     let command = Command::new("softwareupdate").args(["--install-rosetta", "--agree-to-license"]);
-    sudo(cx, &command).await.map_err(|error| error.context("Rosetta was not installed"))?;
+    sudo::run(cx, &command).await.map_err(|error| error.context("Rosetta was not installed"))?;
     if is_installed(cx.host) { Ok(()) } else { Err(missing()) }
 }
 

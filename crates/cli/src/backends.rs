@@ -19,6 +19,7 @@ pub(crate) fn codes() -> impl Iterator<Item = &'static nixoci_core::Code> {
         nixoci_nix::codes::CODES,
         nixoci_nix::ssh::codes::CODES,
         nixoci_nix::mac::codes::CODES,
+        nixoci_nix::sudo::CODES,
         nixoci_image::codes::CODES,
         nixoci_engine::CODES,
         nixoci_backend_local::CODES,

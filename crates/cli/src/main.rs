@@ -30,8 +30,8 @@ fn main() -> ExitCode {
         nixoci_nix::watchdog_main(std::io::stdin());
         return ExitCode::SUCCESS;
     }
-    if std::env::args_os().nth(1).is_some_and(|arg| arg == nixoci_backend_darwin_builder::KEEPER) {
-        return nixoci_backend_darwin_builder::keeper_main(std::env::args_os().skip(2));
+    if std::env::args_os().nth(1).is_some_and(|arg| arg == nixoci_nix::keeper::KEEPER) {
+        return nixoci_nix::keeper::keeper_main(std::env::args_os().skip(2));
     }
     match args::Cli::try_parse() {
         Ok(cli) => frame::run(cli),

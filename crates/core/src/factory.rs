@@ -7,6 +7,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use schemars::JsonSchema;
+use schemars::generate::SchemaSettings;
 use serde::de::DeserializeOwned;
 
 use crate::backend::{Backend, Descriptor};
@@ -47,7 +48,9 @@ impl<F: TypedFactory> Factory for F {
     }
 
     fn schema(&self) -> serde_json::Value {
-        schemars::schema_for!(F::Settings).to_value()
+        // It becomes a part of another schema, in which a reference would lead nowhere.
+        let settings = SchemaSettings::default().with(|settings| settings.inline_subschemas = true);
+        settings.into_generator().into_root_schema_for::<F::Settings>().to_value()
     }
 
     fn check(&self, table: &BackendTable) -> Result<()> {

@@ -229,12 +229,4 @@ nixoci_core::codes! {
         "`nixoci doctor --build`, and `nixoci provision` at its end, build something tiny, a file with a random word, and \
          read it back. Either that could not be prepared in nixoci's cache directory, or nothing came back for five minutes, \
          or another thing did: whoever built it does not do what it is told.");
-    /// sudo wants a password, and nobody can type it.
-    SUDO_PASSWORD = ("nixoci::sudo::password", Permission, "sudo asks for a password, and nobody can type it",
-        "A step that somebody agreed to with --allow-root needs root. Off a terminal sudo is not let ask for a password \
-         (`sudo -n`), and it wants one here. Run the command yourself, or nixoci on a terminal, or as root.");
-    /// A step as root failed.
-    SUDO_FAILED = ("nixoci::sudo::failed", Provision, "a step failed as root",
-        "A step that somebody agreed to was run by sudo, and failed: either sudo let nobody be root, or the command itself had a \
-         reason, which is in its own words.");
 }

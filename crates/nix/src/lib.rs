@@ -1,6 +1,7 @@
 //! Everything about running Nix: its processes, its command line, what it says, and what it stores.
 //!
 //! - [`process`] and [`watch`] run programs so that nothing is left behind, whatever happens to nixoci;
+//! - [`keeper`] keeps a program running that is meant to be left behind, until nobody uses it;
 //! - [`version`] knows what each Nix can do, `cli` builds every argument list;
 //! - [`Nix`] asks, forecasts, builds and reads, through a [`Runner`](nixoci_core::runner::Runner), wherever
 //!   that runs;
@@ -13,11 +14,13 @@
 //! before anybody sees it.
 
 pub mod codes;
+pub mod keeper;
 pub mod mac;
 pub mod nar;
 pub mod process;
 pub mod proof;
 pub mod ssh;
+pub mod sudo;
 pub mod version;
 pub mod watch;
 
@@ -45,7 +48,6 @@ mod rules;
 mod settings;
 mod source;
 mod store;
-mod sudo;
 mod transfer;
 mod transport;
 mod version_cache;
@@ -62,6 +64,5 @@ pub use place::{Place, PrivateStore, RemoteMachine, distinct};
 pub use process::HostRunner;
 pub use reference::canonical_reference;
 pub use settings::{NixSettings, StoreInfo};
-pub use sudo::sudo;
 pub use transport::{Transport, Way};
 pub use watch::{FileGuard, Watchdog, watchdog_main};

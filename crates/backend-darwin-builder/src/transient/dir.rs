@@ -8,13 +8,13 @@
 
 use std::fs::{DirBuilder, File, TryLockError};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use nixoci_core::backend::Cx;
 use nixoci_core::{Error, Result, ResultExt, codes as core_codes};
-use serde::{Deserialize, Serialize};
+use nixoci_nix::keeper::{Keeper, lock_file};
 
 /// How often a lock is tried that somebody else holds.
 const PAUSE: Duration = Duration::from_millis(100);
@@ -24,18 +24,8 @@ const TELL: u32 = 10;
 const NAME: &str = "linux-builder";
 
 /// Where everything is.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(transparent)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Dir(PathBuf);
-
-/// What the keeper says of itself.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Keeper {
-    /// Its process.
-    pub(crate) pid: i32,
-    /// The process group of the virtual machine.
-    pub(crate) vm: i32,
-}
 
 impl Dir {
     pub(crate) fn of(cx: &Cx<'_>) -> Dir {
@@ -132,53 +122,26 @@ impl Dir {
     /// Whether somebody builds.
     pub(crate) fn is_used(&self) -> bool {
         // The keeper looks, too, for a moment at a time.
-        let locked =
-            || open(&self.used()).is_ok_and(|file| matches!(file.try_lock(), Err(TryLockError::WouldBlock)));
+        let locked = || {
+            lock_file(&self.used()).is_ok_and(|file| matches!(file.try_lock(), Err(TryLockError::WouldBlock)))
+        };
         locked() && {
             std::thread::sleep(PAUSE / 2);
             locked()
         }
     }
 
-    /// Keeps everybody from building, if nobody does.
-    pub(crate) fn unused(&self) -> Option<File> {
-        let file = open(&self.used()).ok()?;
-        file.try_lock().ok().map(|()| file)
-    }
-
-    fn used(&self) -> PathBuf {
+    pub(crate) fn used(&self) -> PathBuf {
         self.0.join("use")
     }
 
-    fn keeper_file(&self) -> PathBuf {
+    pub(crate) fn keeper_lock(&self) -> PathBuf {
         self.0.join("keeper")
     }
 
-    /// The keeper, if one is there. (A keeper that is just beginning has not written its number yet.)
+    /// The keeper, if one is there.
     pub(crate) fn keeper(&self) -> Option<Option<Keeper>> {
-        let mut file = File::open(self.keeper_file()).ok()?;
-        match file.try_lock_shared() {
-            Err(TryLockError::WouldBlock) => {
-                let mut text = String::new();
-                let _ = io::Read::read_to_string(&mut file, &mut text);
-                Some(serde_json::from_str(&text).ok())
-            }
-            _ => None,
-        }
-    }
-
-    /// Becomes the keeper, unless there is one.
-    pub(crate) fn become_keeper(&self) -> io::Result<Option<File>> {
-        // Somebody may be looking at this moment.
-        for _ in 0..20 {
-            let file = open(&self.keeper_file())?;
-            match file.try_lock() {
-                Ok(()) => return Ok(Some(file)),
-                Err(TryLockError::WouldBlock) => std::thread::sleep(PAUSE),
-                Err(TryLockError::Error(error)) => return Err(error),
-            }
-        }
-        Ok(None)
+        Keeper::of(&self.keeper_lock())
     }
 
     /// What of it is there, in words, for whoever removes it.
@@ -219,10 +182,6 @@ impl Dir {
     }
 }
 
-fn open(path: &Path) -> io::Result<File> {
-    File::options().create(true).truncate(false).read(true).write(true).mode(0o600).open(path)
-}
-
 /// Tries a lock until it is there, or until the work is to stop.
 async fn patiently(
     cx: &Cx<'_>,
@@ -234,7 +193,7 @@ async fn patiently(
     for tries in 0u32.. {
         // Somebody may remove it while we wait.
         dir.make()?;
-        let file = open(path).or_error(&core_codes::PROCESS, failed)?;
+        let file = lock_file(path).or_error(&core_codes::PROCESS, failed)?;
         match lock(&file) {
             Ok(()) => return Ok(file),
             Err(TryLockError::WouldBlock) => {}
@@ -273,9 +232,10 @@ mod tests {
         let first = dir.in_use(&world.cx()).await.unwrap();
         let second = dir.in_use(&world.cx()).await.unwrap();
         drop(first);
-        assert!(dir.is_used() && dir.unused().is_none());
+        assert!(dir.is_used());
         drop(second);
-        let stopping = dir.unused().unwrap();
+        let stopping = lock_file(&dir.used()).unwrap();
+        stopping.try_lock().unwrap();
         let cx = world.cx();
         let waiting = dir.in_use(&cx);
         let freed = async {
@@ -284,20 +244,6 @@ mod tests {
         };
         let (used, ()) = tokio::join!(waiting, freed);
         assert!(used.is_ok() && dir.is_used());
-    }
-
-    #[test]
-    fn the_keeper_is_who_holds_the_lock() {
-        let (_world, dir) = world();
-        assert_eq!(dir.keeper(), None);
-        let file = dir.become_keeper().unwrap().unwrap();
-        assert_eq!(dir.keeper(), Some(None));
-        let keeper = Keeper { pid: 12, vm: 13 };
-        io::Write::write_all(&mut &file, serde_json::to_string(&keeper).unwrap().as_bytes()).unwrap();
-        assert_eq!(dir.keeper(), Some(Some(keeper)));
-        drop(file);
-        // What a killed one has written counts no more.
-        assert_eq!(dir.keeper(), None);
     }
 
     #[tokio::test]

@@ -1,20 +1,19 @@
 //! A Linux builder of nixoci's own, for a Mac whose Nix knows none: nixpkgs' `darwin.linux-builder`, as a virtual machine of
 //! the user's, without root.
 //!
-//! Nothing of the machine's is changed: the key pair is nixoci's, and builds go over ssh into the guest's own store. A keeper
-//! ([`keeper`]) runs the virtual machine and stops it when nobody has used it for a while.
+//! Nothing of the machine's is changed: the key pair is nixoci's, and builds go over ssh into the guest's own store. A
+//! [keeper](nixoci_nix::keeper) runs the virtual machine and stops it when nobody has used it for a while.
 //!
 //! Source: nixpkgs, `nixos/modules/profiles/nix-builder.nix`, `nix-builder-vm.nix` and `virtualisation/qemu-vm.nix`.
 
 mod dir;
-mod keeper;
 mod start;
 mod steps;
 
 use std::ffi::OsString;
 use std::fs::File;
 use std::path::PathBuf;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use nixoci_core::artifact::Artifact;
@@ -26,13 +25,11 @@ use nixoci_core::{Error, Remedy, Result, codes as core_codes};
 use nixoci_nix::mac::Vm;
 use nixoci_nix::ssh::SshHost;
 use nixoci_nix::{Fleet, Machine, Nix, Over, Transport};
-use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 use tokio::net::TcpStream;
 use tokio::sync::OnceCell;
 use tokio::time::{Instant, sleep, timeout};
 
-use self::dir::{Dir, Keeper};
-pub use self::keeper::{KEEPER, keeper_main};
+use self::dir::Dir;
 pub(crate) use self::steps::IDS;
 use crate::error::STOPPED;
 
@@ -182,10 +179,13 @@ impl Transient {
         Check { title: "Linux builder".to_owned(), detail, verdict, remedies: remedy.into_iter().collect() }
     }
 
+    fn held(&self) -> MutexGuard<'_, Option<File>> {
+        self.using.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Keeps it running for as long as this backend is there.
     async fn hold(&self, cx: &Cx<'_>) -> Result<()> {
-        let held = || self.using.lock().unwrap_or_else(PoisonError::into_inner);
-        if held().is_some() {
+        if self.held().is_some() {
             return Ok(());
         }
         let dir = Dir::of(cx);
@@ -194,7 +194,7 @@ impl Transient {
             return Err(Error::new(&STOPPED, STOPPED.title)
                 .remedy(Remedy::command("start it again", "nixoci provision --backend darwin-builder")));
         }
-        *held() = used;
+        *self.held() = used;
         Ok(())
     }
 
@@ -223,7 +223,7 @@ impl Transient {
     pub(crate) async fn shell(&self, cx: &Cx<'_>, command: &[OsString]) -> Result<Command> {
         self.hold(cx).await?;
         // The shell runs longer than this backend lives: until nixoci ends, which waits for it.
-        std::mem::forget(self.using.lock().unwrap_or_else(PoisonError::into_inner).take());
+        std::mem::forget(self.held().take());
         let mut words = ssh_words(&Dir::of(cx)).into_iter();
         let ssh = Command::new(words.next().unwrap_or_default()).args(words);
         let ssh = if command.is_empty() { ssh.arg("-t") } else { ssh };
@@ -258,10 +258,13 @@ impl Transient {
             last = keeper.or(last);
             if let (false, Some(keeper)) = (asked, last) {
                 asked = true;
-                signal(keeper.pid, Signal::TERM);
+                keeper.stop();
             }
             if start.elapsed() > STOPPING {
-                kill(last);
+                // Whoever does not stop is stopped.
+                if let Some(keeper) = last {
+                    keeper.kill();
+                }
                 break;
             }
             tokio::select! {
@@ -301,23 +304,6 @@ impl Transient {
         self.stop_locked(cx, &dir).await?;
         dir.remove()?;
         Ok(true)
-    }
-}
-
-/// Whoever does not stop is stopped.
-fn kill(keeper: Option<Keeper>) {
-    if let Some(keeper) = keeper {
-        if let Some(group) = Pid::from_raw(keeper.vm) {
-            let _ = kill_process_group(group, Signal::KILL);
-        }
-        signal(keeper.pid, Signal::KILL);
-    }
-}
-
-/// The lock says that the number is the keeper's.
-fn signal(pid: i32, signal: Signal) {
-    if let Some(pid) = Pid::from_raw(pid) {
-        let _ = kill_process(pid, signal);
     }
 }
 

@@ -1,6 +1,8 @@
 //! Carrying the steps out.
 
+use std::ffi::OsString;
 use std::os::unix::fs::DirBuilderExt;
+use std::path::Path;
 use std::time::Duration;
 
 use nixoci_core::backend::{Cx, Forecast};
@@ -10,13 +12,13 @@ use nixoci_core::request::{Attribute, BuildRequest, Installable, NixFlags};
 use nixoci_core::runner::{Command, output};
 use nixoci_core::{Error, Remedy, Result, ResultExt, codes as core_codes};
 use nixoci_nix::Nix;
+use nixoci_nix::keeper::{KEEPER, Orders};
 use nixoci_nix::ssh::SshHost;
 use tokio::time::{Instant, sleep};
 
 use super::dir::Dir;
-use super::keeper::{KEEPER, Orders};
 use super::steps::ATTRIBUTE;
-use super::{HOST_KEY, NAME, Transient};
+use super::{HOST_KEY, NAME, Transient, ssh_words};
 use crate::error::{NO_KEYS, NO_PROGRAM, NO_START};
 
 /// The first boot makes the disk; without hardware's help (a Mac that is a virtual machine itself) it is slow.
@@ -60,6 +62,9 @@ impl Transient {
     }
 
     async fn start(&self, cx: &Cx<'_>, nix: &Nix, dir: &Dir) -> Result<()> {
+        // A keeper that is stopping has it alone: then it is gone when we have it. Booting is no idleness.
+        let used = dir.in_use(cx).await?;
+        *self.held() = Some(used);
         if dir.keeper().is_none() {
             authorize(dir)?;
             nix.add_public(cx, &dir.authorized(), &dir.keys()).await?;
@@ -70,14 +75,45 @@ impl Transient {
     }
 
     async fn start_keeper(&self, cx: &Cx<'_>, dir: &Dir) -> Result<()> {
-        let orders = Orders { dir: dir.clone(), idle: self.idle.as_secs(), qemu: self.qemu(cx) };
-        let orders = serde_json::to_string(&orders).unwrap_or_default();
+        let orders = serde_json::to_string(&self.orders(cx, dir)?)
+            .or_error(&NO_START, || format!("{} cannot be told to another process", dir.path().display()))?;
         let command = Command::new(&self.nixoci).args([KEEPER, "start", &orders]);
         let answer = output(cx.runner, &command, cx.cancel).await?;
         if answer.exit.success() {
             return Ok(());
         }
         Err(Error::new(&NO_START, NO_START.title).because(answer.stderr_text().trim()))
+    }
+
+    /// What the keeper is told.
+    fn orders(&self, cx: &Cx<'_>, dir: &Dir) -> Result<Orders> {
+        let keys = std::fs::read_link(dir.keys())
+            .or_error(&core_codes::PROCESS, || format!("{} cannot be read", dir.keys().display()))?;
+        let text = |path: &Path| Some(path.to_string_lossy().into_owned());
+        // macOS empties its own directory for temporary files every three days, and guests lose their certificates.
+        let fresh = dir.vm().join("tmp");
+        let env = [
+            ("KEYS", text(&keys)),
+            ("NIX_DISK_IMAGE", text(&dir.disk())),
+            ("TMPDIR", text(&fresh)),
+            ("USE_TMPDIR", Some("1".to_owned())),
+            ("QEMU_OPTS", Some(self.qemu(cx))),
+            ("QEMU_KERNEL_PARAMS", None),
+            ("QEMU_NET_OPTS", None),
+        ];
+        // The guest lets its user do that.
+        let ask = ssh_words(dir).into_iter().chain(["systemctl", "poweroff"].map(Into::into));
+        Ok(Orders {
+            program: dir.run(),
+            env: env.map(|(name, value)| (name.to_owned(), value)).to_vec(),
+            cwd: dir.vm(),
+            fresh,
+            log: dir.log(),
+            lock: dir.keeper_lock(),
+            used: dir.used(),
+            ask: ask.map(|word: OsString| word.to_string_lossy().into_owned()).collect(),
+            idle: self.idle.as_secs(),
+        })
     }
 
     /// Until its ssh server answers, is who it should be, and lets us in.

@@ -22,7 +22,12 @@ impl Transient {
     /// The steps, in order.
     pub(crate) async fn steps(&self, cx: &Cx<'_>) -> Vec<Step> {
         let dir = Dir::of(cx);
-        vec![keys(&dir), program(&dir), self.start_step(cx, &dir).await]
+        let mut steps = vec![keys(&dir), program(&dir), self.start_step(cx, &dir).await];
+        for step in steps.iter_mut().filter(|step| matches!(step.state, StepState::Satisfied)) {
+            step.effects.clear();
+            step.commands.clear();
+        }
+        steps
     }
 
     /// What else leads to a builder: the administrator's ways.
