@@ -185,9 +185,13 @@ impl Backend for DarwinBuilder {
     async fn prove(&self, cx: &Cx<'_>, want: &[NixSystem]) -> Result<Vec<Check>> {
         match self.own(cx).await? {
             Some(own) => {
-                let want: Vec<NixSystem> =
-                    want.iter().filter(|system| is_own_cpu(cx.host, system)).cloned().collect();
-                own.prove(cx, self.builders.store().nix(cx).await?, &want).await
+                let (ours, others): (Vec<NixSystem>, Vec<NixSystem>) =
+                    want.iter().cloned().partition(|system| is_own_cpu(cx.host, system));
+                let mut checks = own.prove(cx, self.builders.store().nix(cx).await?, &ours).await?;
+                let nobody =
+                    |system: &NixSystem| Check::failed(system.as_str(), &wrong_system(cx.host, &[], system));
+                checks.extend(others.iter().map(nobody));
+                Ok(checks)
             }
             None => self.builders.prove(cx, want).await,
         }

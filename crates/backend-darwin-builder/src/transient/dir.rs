@@ -84,6 +84,12 @@ impl Dir {
         self.0.join("known_hosts")
     }
 
+    /// How much its disk takes, in words, if there is one. An image has holes: its length says nothing.
+    pub(crate) fn disk_size(&self) -> Option<String> {
+        let disk = std::fs::metadata(self.disk()).ok()?;
+        Some(nixoci_core::text::bytes(disk.blocks() * 512))
+    }
+
     pub(crate) fn exists(&self) -> bool {
         self.0.is_dir()
     }
@@ -147,9 +153,7 @@ impl Dir {
     /// What of it is there, in words, for whoever removes it.
     pub(crate) fn contents(&self) -> Vec<String> {
         let mut words = Vec::new();
-        if let Ok(disk) = std::fs::metadata(self.disk()) {
-            // An image has holes: what counts is what it takes.
-            let size = nixoci_core::text::bytes(disk.blocks() * 512);
+        if let Some(size) = self.disk_size() {
             words.push(format!(
                 "the disk of nixoci's Linux builder, with what was built there: {} ({size})",
                 self.disk().display()

@@ -152,12 +152,14 @@ impl Transient {
     /// For `doctor`.
     pub(crate) async fn check(&self, cx: &Cx<'_>) -> Check {
         let idle = humantime::format_duration(self.idle);
+        let size = Dir::of(cx).disk_size();
+        let disk = size.map(|size| format!("; its disk takes {size}")).unwrap_or_default();
         let (detail, verdict, remedy) = match self.state(cx).await {
             State::Answers => {
                 let keeper = Dir::of(cx).keeper().flatten();
                 let pid = keeper.map(|keeper| format!(", process {}", keeper.pid)).unwrap_or_default();
                 let detail = format!(
-                    "nixoci's own runs: {}{pid}; stops when unused for {idle}",
+                    "nixoci's own runs: {}{pid}; stops when unused for {idle}{disk}",
                     cx.host.system.to_linux()
                 );
                 (detail, CheckVerdict::Good, None)
@@ -165,8 +167,9 @@ impl Transient {
             State::Starting => ("nixoci's own is starting".to_owned(), CheckVerdict::Warning, None),
             State::Stopped => {
                 let remedy = Remedy::command("start it", "nixoci provision --backend darwin-builder");
-                let detail = "this Mac's Nix knows none; nixoci can start one of its own, without root";
-                (detail.to_owned(), CheckVerdict::Warning, Some(remedy))
+                let detail =
+                    format!("this Mac's Nix knows none; nixoci can start one of its own, without root{disk}");
+                (detail, CheckVerdict::Warning, Some(remedy))
             }
             State::PortTaken => {
                 let remedy = Remedy::command("see who is there", steps::WHO);

@@ -139,7 +139,8 @@ impl Transient {
             tokio::select! {
                 () = sleep(PAUSE) => {}
                 () = cx.cancel.cancelled() => {
-                    return Err(Error::new(&core_codes::CANCELLED, "waiting for the builder was stopped"));
+                    return Err(Error::new(&core_codes::CANCELLED, "waiting for the builder was stopped, and it goes on starting")
+                        .remedy(Remedy::command("stop it", "nixoci provision --backend darwin-builder --stop")));
                 }
             }
         }

@@ -33,7 +33,8 @@ impl Transient {
     /// What else leads to a builder: the administrator's ways.
     pub(crate) async fn instead(&self, cx: &Cx<'_>) -> Vec<Remedy> {
         let own = cx.host.system.to_linux();
-        let steps = set_up(Manager::of(cx).await, &own, false, &self.vm).commands;
+        let manager = Manager::of(cx).await;
+        let steps = set_up(manager, &own, false, &self.vm).commands;
         let number = steps.len();
         let step = |(place, command): (usize, String)| {
             let text = format!(
@@ -44,7 +45,11 @@ impl Transient {
         };
         let explain =
             Remedy::command("why a Mac needs a builder", format!("nixoci explain {}", NO_BUILDER.id));
-        steps.into_iter().enumerate().map(step).chain([explain]).collect()
+        let write = (manager != Manager::Nobody).then(|| {
+            let text = "or have the first of these lines added to your configuration, after you have seen the change";
+            Remedy::command(text, "nixoci provision --write FILE")
+        });
+        steps.into_iter().enumerate().map(step).chain(write).chain([explain]).collect()
     }
 
     async fn start_step(&self, cx: &Cx<'_>, dir: &Dir) -> Step {

@@ -161,6 +161,11 @@ mod tests {
         assert_eq!(ask(&plan), "1 step, which needs no root. Run it? [y/N/p=print] ");
         plan.steps[1].needs_root = true;
         assert_eq!(ask(&plan), "1 step, which needs root: start the VM. Run it? [y/N/p=print] ");
+        let write = Change::Write { file: std::path::Path::new("/a/mac.nix"), diff: "+x\n" };
+        assert_eq!((question(write).as_str(), shown(write).as_str()), ("Change /a/mac.nix? [y/N] ", "+x\n"));
+        let gone = [String::from("its disk")];
+        let remove = Change::Remove { backend: "vm", what: &gone };
+        assert_eq!(shown(remove), "this is removed (vm):\n  its disk\n");
         assert_eq!(question(Change::Remove { backend: "vm", what: &[] }), "Remove it? [y/N] ");
     }
 
