@@ -169,7 +169,7 @@ impl Backend for Remote {
         for system in want {
             steps.push(self.step(cx, system).await?);
         }
-        Ok(ProvisionPlan { steps })
+        Ok(ProvisionPlan { steps, instead: Vec::new() })
     }
 
     async fn provision(&self, _: &Cx<'_>, plan: &ProvisionPlan) -> Result<()> {
@@ -177,8 +177,12 @@ impl Backend for Remote {
         plan.blocked().map_or(Ok(()), |(_, error)| Err(error.clone()))
     }
 
-    fn carries_out(&self) -> bool {
+    fn carries_out(&self, _: &Step) -> bool {
         false
+    }
+
+    async fn removable(&self, _: &Cx<'_>) -> Vec<String> {
+        Vec::new()
     }
 
     async fn prove(&self, cx: &Cx<'_>, want: &[NixSystem]) -> Result<Vec<Check>> {

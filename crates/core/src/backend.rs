@@ -15,7 +15,7 @@ use crate::artifact::{Artifact, ArtifactId, PathInfo, StorePath};
 use crate::error::{Error, Remedy, Result};
 use crate::event::Observer;
 use crate::host::{Dirs, Host};
-use crate::plan::ProvisionPlan;
+use crate::plan::{Configuration, ProvisionPlan, Step};
 use crate::platform::NixSystem;
 use crate::request::BuildRequest;
 use crate::runner::{Command, Runner};
@@ -73,10 +73,22 @@ pub trait Backend: Send + Sync + fmt::Debug {
     /// Carries out a plan. Idempotent; a satisfied plan is a no-op.
     async fn provision(&self, cx: &Cx<'_>, plan: &ProvisionPlan) -> Result<()>;
 
-    /// Whether [`Backend::provision`] carries its steps out. Where they are for the administrator to do it says no: then
-    /// nobody is asked beforehand, and `provision` answers with the steps as remedies.
-    fn carries_out(&self) -> bool {
+    /// Whether [`Backend::provision`] carries this step of its plan out. Where it is for the administrator to do, it says no:
+    /// then nobody is asked beforehand, and `provision` answers with the step as a remedy.
+    fn carries_out(&self, _step: &Step) -> bool {
         true
+    }
+
+    /// What [`Release::Remove`] would undo, in words, for whoever is asked beforehand; nothing where nothing was set up: then
+    /// nobody is asked. Read-only.
+    async fn removable(&self, _cx: &Cx<'_>) -> Vec<String> {
+        vec!["whatever nixoci has set up for it, with everything that was built in it".to_owned()]
+    }
+
+    /// What a person adds to the configuration of the whole machine to have a builder, where somebody's module sets one up.
+    /// Read-only.
+    async fn configuration(&self, _cx: &Cx<'_>) -> Result<Option<Configuration>> {
+        Ok(None)
     }
 
     /// Builds something tiny for each system on each builder and reads it back: a finding of each, whose title is the system,

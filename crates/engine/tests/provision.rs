@@ -32,7 +32,8 @@ impl Somebody {
                 let steps: Vec<&str> = plan.pending().map(|step| step.id.as_str()).collect();
                 format!("{how} {backend}: {}", steps.join(", "))
             }
-            Change::Remove { backend } => format!("{how} {backend} removed"),
+            Change::Remove { backend, .. } => format!("{how} {backend} removed"),
+            Change::Write { file, .. } => format!("{how} {} written", file.display()),
         };
         self.heard.lock().unwrap().push(what);
     }

@@ -224,6 +224,16 @@ pub(crate) fn collect(nix: &Nix, root: &Path) -> Command {
     self::nix(nix, &["store", "gc"]).arg("--store").arg(root)
 }
 
+/// `nix-store --add`: the one form that every version and Lix have. What comes in is public.
+pub(crate) fn add(path: &Path) -> Command {
+    Command::new("nix-store").arg("--add").arg(path)
+}
+
+/// Makes a symlink that keeps a store path from the garbage collector.
+pub(crate) fn add_root(path: &StorePath, root: &Path) -> Command {
+    Command::new("nix-store").args(["--realise", path.as_str(), "--add-root"]).arg(root)
+}
+
 /// `nix config show`.
 pub(crate) fn settings(nix: &Nix) -> Command {
     self::nix(nix, &["config", "show", "--json"])

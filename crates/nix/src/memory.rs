@@ -101,6 +101,7 @@ mod tests {
             features: Vec::new(),
             mandatory: Vec::new(),
             host_key: host_key.map(str::to_owned),
+            address: None,
         }
     }
 

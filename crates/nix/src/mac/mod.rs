@@ -4,6 +4,7 @@ pub mod codes;
 
 mod known;
 mod offers;
+mod place_in;
 mod probe;
 mod reach;
 mod set_up;
@@ -22,9 +23,10 @@ use tokio::sync::OnceCell;
 
 pub use known::Known;
 pub use offers::wrong_system;
+pub use place_in::{Placed, place};
 pub use probe::checks;
 pub use reach::{explain, refusal};
-pub use set_up::{Manager, SetUp, Vm, customised, set_up};
+pub use set_up::{Manager, SetUp, Vm, configuration, customised, set_up};
 
 use crate::build_store::HostStore;
 use crate::fleet::{Fleet, Over};
