@@ -5,7 +5,7 @@
 //! back. It is root, so it may read root's key; the user needs neither root nor trust. A user who may read the key builds in
 //! the builder's own store (transport `store`).
 //!
-//! Where Nix knows no builder at all, nixoci runs one of its own for the user, for the Mac's own CPU ([`transient`]).
+//! Where Nix knows no builder at all, nixoci runs one of its own for the user, for the Mac's own CPU (module `transient`).
 
 mod error;
 mod plan;

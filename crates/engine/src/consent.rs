@@ -200,7 +200,7 @@ pub(crate) async fn to_remove(
 /// Has somebody agree that a file of theirs is changed.
 ///
 /// # Errors
-/// [`NOT_WRITTEN`] with the command that agrees to it.
+/// `nixoci::provision::not_written` with the command that agrees to it.
 pub async fn to_write(engine: &Engine<'_>, file: &Path, diff: &str, agreed: Agreed) -> Result<()> {
     let Some(refusal) = refusal(engine, Change::Write { file, diff }, agreed).await? else {
         return Ok(());

@@ -86,7 +86,7 @@ pub struct PutAwayReport {
 /// Chooses a backend for each platform as a build does, makes it ready if somebody agrees, and has it prove that it builds.
 ///
 /// # Errors
-/// Those of selection; [`PENDING`]; the backend's own; [`NOT_PROVEN`].
+/// Those of selection; [`PENDING`]; the backend's own; `nixoci::provision::not_proven`.
 pub async fn provision(engine: &Engine<'_>, job: &ProvisionJob) -> Result<ProvisionReport> {
     let mut backends = Vec::new();
     for (choice, systems) in chosen(engine, job).await? {
@@ -222,7 +222,7 @@ async fn to_put_away(engine: &Engine<'_>, job: &ProvisionJob) -> Result<Vec<(Str
 /// its name.
 ///
 /// # Errors
-/// [`NOTHING_TO_WRITE`]; those of the backends' settings.
+/// `nixoci::provision::nothing_to_write`; those of the backends' settings.
 pub async fn configuration(engine: &Engine<'_>, job: &ProvisionJob) -> Result<(String, Configuration)> {
     let all = || engine.registry.iter().map(|factory| factory.descriptor().name.into_owned()).collect();
     let names = if job.named { job.backends.clone() } else { all() };
