@@ -1,0 +1,79 @@
+//! Running commands in a guest: a virtual machine that is entered by some program, which only starts a command there.
+//!
+//! Such programs lose what matters: they report a command's exit code among their own, and when they are killed, the
+//! command in the guest runs on. So a command goes through a small shell script there, which ends it when its own standard input
+//! ends (that is, when nixoci ends, however it does) and says its exit code on standard error, in a line that nobody else
+//! writes.
+
+mod process;
+mod script;
+
+use std::ffi::OsString;
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use nixoci_core::runner::{Command, Process, Runner};
+use nixoci_core::{Error, Result};
+
+use process::GuestProcess;
+
+/// The way into a guest.
+pub trait Door: Send + Sync + fmt::Debug {
+    /// The command on this host that runs `argv` in the guest, exactly, with standard input and both outputs connected.
+    fn open(&self, argv: Vec<OsString>) -> Command;
+
+    /// The command that opens a terminal on `argv` in the guest.
+    fn terminal(&self, argv: Vec<OsString>) -> Command;
+
+    /// What the guest is called.
+    fn name(&self) -> &str;
+
+    /// What it means when a command has left no exit code: what the program that should have run it wrote to standard error.
+    fn lost(&self, said: &str) -> Error;
+}
+
+/// Starts processes in a guest.
+#[derive(Clone)]
+pub struct GuestRunner<'a> {
+    host: &'a dyn Runner,
+    door: Arc<dyn Door>,
+}
+
+impl fmt::Debug for GuestRunner<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("GuestRunner").field("door", &self.door).finish_non_exhaustive()
+    }
+}
+
+impl<'a> GuestRunner<'a> {
+    /// A runner that goes through this door, on a host where `host` starts processes.
+    pub fn new(host: &'a dyn Runner, door: Arc<dyn Door>) -> Self {
+        GuestRunner { host, door }
+    }
+}
+
+#[async_trait]
+impl Runner for GuestRunner<'_> {
+    async fn spawn(&self, command: &Command) -> Result<Box<dyn Process>> {
+        let argv = script::argv(command);
+        if command.interactive {
+            return self.host.spawn(&self.door.terminal(argv).interactive()).await;
+        }
+        let inner = self.host.spawn(&self.door.open(argv).with_stdin()).await?;
+        Ok(Box::new(GuestProcess::new(inner, Arc::clone(&self.door), command.stdin)))
+    }
+
+    async fn find(&self, program: &str) -> Option<PathBuf> {
+        // A shell's own look-up, as the guest's PATH is not ours.
+        let look = Command::new("sh").args(["-c", "command -v -- \"$1\"", "sh", program]);
+        let never = tokio_util::sync::CancellationToken::new();
+        let answer = nixoci_core::runner::output(self, &look, &never).await.ok()?;
+        let path = answer.stdout_text();
+        (answer.exit.success() && path.starts_with('/')).then(|| PathBuf::from(path.trim_end()))
+    }
+}
+
+#[cfg(test)]
+mod tests;

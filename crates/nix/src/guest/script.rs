@@ -1,0 +1,73 @@
+//! The shell script that a command in a guest is started by.
+
+use std::ffi::OsString;
+
+use nixoci_core::runner::Command;
+
+/// What begins the line with the exit code.
+pub(super) const MARK: &str = "@nixoci rc=";
+
+/// Runs the rest of the arguments in the directory `$1` (unless it is empty), as a group of its own. `$2` says whether the
+/// command reads: then its input is ours, and its end is the command's own affair. Otherwise the end of our input ends the group:
+/// SIGTERM first, by which Nix ends its builds in order (a shell has its background ignore SIGINT), then SIGKILL.
+///
+/// The line with the exit code begins with a line end of its own, because what the command wrote last may lack one.
+///
+/// Descriptor 3 is our input: in a list that runs in the background a shell replaces standard input by /dev/null.
+const SCRIPT: &str = r#"d=$1 reads=$2; shift 2
+if [ -n "$d" ]; then cd "$d" || { echo "@nixoci rc=126" >&2; exit 1; }; fi
+if [ "$reads" = yes ]; then
+  "$@"; r=$?
+else
+  exec 3<&0
+  setsid "$@" </dev/null 3<&- & p=$!
+  { cat <&3 >/dev/null; kill -TERM -$p; sleep 2; kill -KILL -$p; } >/dev/null 2>&1 & w=$!
+  exec 3<&-
+  wait $p; r=$?
+  kill $w 2>/dev/null
+fi
+printf '\n@nixoci rc=%s\n' $r >&2
+[ $r -eq 0 ]"#;
+
+/// The arguments for a door.
+pub(super) fn argv(command: &Command) -> Vec<OsString> {
+    let mut argv: Vec<OsString> = Vec::new();
+    if command.interactive {
+        argv.extend(environment(command));
+        argv.push(command.program.clone());
+        argv.extend(command.args.iter().cloned());
+        return argv;
+    }
+    argv.extend(["sh", "-c", SCRIPT, "nixoci"].map(OsString::from));
+    argv.push(command.cwd.clone().unwrap_or_default().into_os_string());
+    argv.push(if command.stdin { "yes" } else { "no" }.into());
+    argv.extend(environment(command));
+    argv.push(command.program.clone());
+    argv.extend(command.args.iter().cloned());
+    argv
+}
+
+/// No variable crosses by itself.
+fn environment(command: &Command) -> Vec<OsString> {
+    if command.env.is_empty() {
+        return Vec::new();
+    }
+    let mut words = vec![OsString::from("env")];
+    for (name, _) in command.env.iter().filter(|(_, value)| value.is_none()) {
+        words.extend(["-u".into(), name.clone()]);
+    }
+    for (name, value) in &command.env {
+        if let Some(value) = value {
+            let mut word = name.clone();
+            word.push("=");
+            word.push(value);
+            words.push(word);
+        }
+    }
+    words
+}
+
+/// Takes the exit code out of a line of standard error.
+pub(super) fn exit_code(line: &str) -> Option<i32> {
+    line.trim_end().strip_prefix(MARK)?.parse().ok()
+}

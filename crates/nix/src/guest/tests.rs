@@ -1,0 +1,157 @@
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+use nixoci_core::runner::{Exit, output, output_with_input};
+use tokio_util::sync::CancellationToken;
+
+use super::*;
+use crate::HostRunner;
+
+/// A guest that is this machine: what crosses is what a door lets through.
+#[derive(Debug)]
+struct Here;
+
+const LOST: nixoci_core::Code =
+    nixoci_core::Code { id: "test::lost", kind: nixoci_core::ErrorKind::Transfer, title: "lost", help: "" };
+
+impl Door for Here {
+    fn open(&self, argv: Vec<OsString>) -> Command {
+        // Whoever ends the process here does not reach what it has started there.
+        Command::new("setsid").arg("--wait").args(argv)
+    }
+
+    fn terminal(&self, argv: Vec<OsString>) -> Command {
+        self.open(argv)
+    }
+
+    fn name(&self) -> &str {
+        "here"
+    }
+
+    fn lost(&self, said: &str) -> Error {
+        Error::new(&LOST, "the guest is gone").because(said)
+    }
+}
+
+/// A door that leads nowhere, as when the guest does not answer.
+#[derive(Debug)]
+struct Shut;
+
+impl Door for Shut {
+    fn open(&self, _: Vec<OsString>) -> Command {
+        Command::new("sh").args(["-c", "echo no route to host >&2; exit 2"])
+    }
+
+    fn terminal(&self, argv: Vec<OsString>) -> Command {
+        self.open(argv)
+    }
+
+    fn name(&self) -> &str {
+        "shut"
+    }
+
+    fn lost(&self, said: &str) -> Error {
+        Here.lost(said)
+    }
+}
+
+fn sh(script: &str) -> Command {
+    Command::new("sh").args(["-c", script])
+}
+
+#[tokio::test]
+async fn exit_codes_and_both_outputs_come_back_as_they_were() {
+    let (host, never) = (HostRunner::default(), CancellationToken::new());
+    let guest = GuestRunner::new(&host, Arc::new(Here));
+    for code in [0, 1, 2, 4, 5, 126, 255] {
+        let answer =
+            output(&guest, &sh(&format!("echo out; echo err >&2; exit {code}")), &never).await.unwrap();
+        assert_eq!(answer.exit, Exit::Code(code));
+        assert_eq!((answer.stdout_text().as_str(), answer.stderr_text().as_str()), ("out\n", "err\n"));
+    }
+    let answer = output(&guest, &sh("kill -9 $$"), &never).await.unwrap();
+    assert_eq!(answer.exit, Exit::Signal(9));
+}
+
+#[tokio::test]
+async fn arguments_variables_and_directory_cross_exactly() {
+    let (host, never) = (HostRunner::default(), CancellationToken::new());
+    let guest = GuestRunner::new(&host, Arc::new(Here));
+    let words = ["a b", "it's", "\"x\"", "$HOME", "line\nline", "", "*", "-n"];
+    let command = Command::new("printf").arg("<%s>").args(words);
+    let answer = output(&guest, &command, &never).await.unwrap();
+    assert_eq!(answer.stdout_text(), words.map(|word| format!("<{word}>")).concat());
+    let dir = tempfile::tempdir().unwrap();
+    let command = sh("pwd; echo $X; echo ${Y-none}").cwd(dir.path()).env("X", "1 2");
+    let command = Command { env: [command.env, vec![("Y".into(), None)]].concat(), ..command };
+    let answer = output(&guest, &command, &never).await.unwrap();
+    let wanted = format!("{}\n1 2\nnone\n", dir.path().canonicalize().unwrap().display());
+    assert_eq!(answer.stdout_text(), wanted);
+    assert_eq!(output(&guest, &sh("true").cwd("/no/such"), &never).await.unwrap().exit, Exit::Code(126));
+}
+
+#[tokio::test]
+async fn a_command_that_reads_reads_to_the_end() {
+    let (host, never) = (HostRunner::default(), CancellationToken::new());
+    let guest = GuestRunner::new(&host, Arc::new(Here));
+    let input = vec![7; 1 << 20];
+    let answer = output_with_input(&guest, &Command::new("cat").with_stdin(), &input, &never).await.unwrap();
+    assert_eq!((answer.exit, answer.stdout), (Exit::Code(0), input));
+    // The others see the end of file at once.
+    let answer = output(&guest, &Command::new("cat"), &never).await.unwrap();
+    assert_eq!((answer.exit, answer.stdout.len()), (Exit::Code(0), 0));
+}
+
+#[tokio::test]
+async fn what_nobody_reads_does_not_stop_a_command() {
+    let host = HostRunner::default();
+    let guest = GuestRunner::new(&host, Arc::new(Here));
+    let mut process = guest.spawn(&sh("head -c 300000 /dev/zero | tr '\\0' 'x' >&2; exit 3")).await.unwrap();
+    drop(process.take_stdout());
+    let exit = tokio::time::timeout(Duration::from_secs(20), process.wait()).await.unwrap().unwrap();
+    assert_eq!(exit, Exit::Code(3));
+}
+
+/// Whether a process with this word among its arguments runs.
+fn runs(word: &str) -> bool {
+    let found = std::process::Command::new("pgrep").args(["-f", word]).stdout(Stdio::null()).status();
+    found.unwrap().success()
+}
+
+fn wait_until(what: impl Fn() -> bool) {
+    let begin = Instant::now();
+    while !what() {
+        assert!(begin.elapsed() < Duration::from_secs(10));
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_command_ends_with_whoever_started_it() {
+    let host = HostRunner::default();
+    let guest = GuestRunner::new(&host, Arc::new(Here));
+    for stopped in [true, false] {
+        let word = format!("3{}.{}", u8::from(stopped), std::process::id());
+        let mut process = guest.spawn(&sh(&format!("sleep {word}; true"))).await.unwrap();
+        let pattern = format!("^sleep {word}");
+        wait_until(|| runs(&pattern));
+        if stopped {
+            process.stop(Duration::from_secs(5)).await.unwrap();
+        }
+        // Dropped, as a killed nixoci drops it: the guest notices by the end of its input.
+        drop(process);
+        wait_until(|| !runs(&pattern));
+    }
+}
+
+#[tokio::test]
+async fn without_an_exit_code_the_guest_is_lost() {
+    let (host, never) = (HostRunner::default(), CancellationToken::new());
+    let guest = GuestRunner::new(&host, Arc::new(Shut));
+    let error = output(&guest, &sh("true"), &never).await.unwrap_err();
+    assert!(error.is(&LOST), "{error:?}");
+    assert_eq!(error.report().causes, ["no route to host\n"]);
+    assert_eq!(guest.find("sh").await, None);
+    let guest = GuestRunner::new(&host, Arc::new(Here));
+    assert!(guest.find("sh").await.is_some() && guest.find("no-such-program").await.is_none());
+}
