@@ -1,0 +1,276 @@
+//! The program `multipass`, typed: what is asked of it, and what its answers mean.
+//!
+//! Rules that the program's quirks ask for: standard output of whatever changes something is noise (it animates also where
+//! nobody looks); exit codes tell little, texts and a second look decide; `exec` is always called with `-n`, because it would
+//! guess a directory, and with `--`; `purge` is never called, because it purges everybody's.
+
+mod json;
+mod texts;
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use nixoci_core::backend::Cx;
+use nixoci_core::runner::{Command, output_with_input};
+use nixoci_core::{Error, Remedy, Result};
+use nixoci_nix::guest::Door;
+use semver::Version;
+
+pub use json::{Info, Instance, State};
+
+use crate::error::{MISSING, TOO_OLD, UNEXPECTED};
+
+/// Older ones print other JSON.
+const OLDEST: Version = Version::new(1, 13, 0);
+
+/// An installed Multipass.
+#[derive(Clone, Debug)]
+pub struct Multipass {
+    program: PathBuf,
+}
+
+/// What a new virtual machine gets.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Launch {
+    /// Ubuntu's release, such as `24.04`.
+    pub image: String,
+    /// CPUs.
+    pub cpus: u32,
+    /// Memory, as Multipass writes sizes: `8G`.
+    pub memory: String,
+    /// The disk's size.
+    pub disk: String,
+    /// How long the first boot may take, in seconds.
+    pub timeout: u64,
+    /// The first boot's orders, a YAML mapping.
+    pub cloud_init: String,
+}
+
+impl Multipass {
+    /// Finds Multipass, and whether its daemon answers.
+    ///
+    /// # Errors
+    /// [`MISSING`], [`TOO_OLD`], [`crate::error::DAEMON_DOWN`] and the other reasons why the daemon does not serve this user.
+    pub async fn find(cx: &Cx<'_>) -> Result<Multipass> {
+        let program = cx.runner.find("multipass").await.ok_or_else(missing)?;
+        let multipass = Multipass { program };
+        let (client, daemon) = multipass.versions(cx).await?;
+        if parse(&client).is_some_and(|version| version < OLDEST) {
+            return Err(Error::new(
+                &TOO_OLD,
+                format!("Multipass {client} is too old: nixoci needs {OLDEST} or newer"),
+            )
+            .remedy(Remedy::command("upgrade it", "brew upgrade --cask multipass")));
+        }
+        match daemon {
+            Some(_) => Ok(multipass),
+            // It says nothing of the daemon, and ends well: who asks for the machines is told why.
+            None => match multipass.list(cx).await {
+                Ok(_) => Ok(multipass),
+                Err(error) => Err(error),
+            },
+        }
+    }
+
+    /// The versions of the client and of the daemon, which is absent when it does not answer.
+    ///
+    /// # Errors
+    /// [`UNEXPECTED`].
+    pub async fn versions(&self, cx: &Cx<'_>) -> Result<(String, Option<String>)> {
+        let text = self.ask(cx, "", &["version", "--format", "json"]).await?;
+        json::versions(&text).map_err(|why| unexpected("version", &why))
+    }
+
+    /// Every virtual machine. Asks none of them.
+    ///
+    /// # Errors
+    /// Why the daemon does not serve this user; [`UNEXPECTED`].
+    pub async fn list(&self, cx: &Cx<'_>) -> Result<Vec<Instance>> {
+        let text = self.ask(cx, "", &["list", "--format", "json", "--no-ipv4"]).await?;
+        json::list(&text).map_err(|why| unexpected("list", &why))
+    }
+
+    /// How a virtual machine stands; nothing if there is none of that name.
+    ///
+    /// # Errors
+    /// As [`Multipass::list`].
+    pub async fn state(&self, cx: &Cx<'_>, name: &str) -> Result<Option<State>> {
+        let all = self.list(cx).await?;
+        Ok(all.into_iter().find(|instance| instance.name == name).map(|instance| instance.state))
+    }
+
+    /// What is known of a virtual machine. Logs in to it if it runs, and fails if that fails.
+    ///
+    /// # Errors
+    /// [`crate::error::ABSENT`] and others.
+    pub async fn info(&self, cx: &Cx<'_>, name: &str) -> Result<Info> {
+        let text = self.ask(cx, name, &["info", "--format", "json", name]).await?;
+        json::info(&text, name).map_err(|why| unexpected("info", &why))
+    }
+
+    /// Makes a virtual machine. A failure does not mean that there is none now: [`Multipass::state`] tells.
+    ///
+    /// # Errors
+    /// [`crate::error::SLOW`], [`crate::error::BAD_SIZE`] and others.
+    pub async fn launch(&self, cx: &Cx<'_>, name: &str, launch: &Launch) -> Result<()> {
+        let (cpus, timeout) = (launch.cpus.to_string(), launch.timeout.to_string());
+        let words = [
+            "launch",
+            &launch.image,
+            "--name",
+            name,
+            "--cpus",
+            &cpus,
+            "--memory",
+            &launch.memory,
+            "--disk",
+            &launch.disk,
+            "--timeout",
+            &timeout,
+            "--cloud-init",
+            "-",
+        ];
+        self.change(cx, name, &words, launch.cloud_init.as_bytes()).await
+    }
+
+    /// Starts a virtual machine. One that runs is fine.
+    ///
+    /// # Errors
+    /// [`crate::error::SLOW`], [`crate::error::DELETED`], [`crate::error::UNKNOWN_STATE`] and others.
+    pub async fn start(&self, cx: &Cx<'_>, name: &str) -> Result<()> {
+        self.change(cx, name, &["start", name], &[]).await
+    }
+
+    /// Stops a virtual machine; with `force`, as if its plug were pulled.
+    ///
+    /// # Errors
+    /// Multipass's own.
+    pub async fn stop(&self, cx: &Cx<'_>, name: &str, force: bool) -> Result<()> {
+        let words: &[&str] = if force { &["stop", "--force", name] } else { &["stop", name] };
+        self.change(cx, name, words, &[]).await
+    }
+
+    /// Brings a deleted virtual machine back.
+    ///
+    /// # Errors
+    /// Multipass's own.
+    pub async fn recover(&self, cx: &Cx<'_>, name: &str) -> Result<()> {
+        self.change(cx, name, &["recover", name], &[]).await
+    }
+
+    /// Deletes this one virtual machine for good.
+    ///
+    /// # Errors
+    /// Multipass's own.
+    pub async fn delete(&self, cx: &Cx<'_>, name: &str) -> Result<()> {
+        self.change(cx, name, &["delete", "-p", name], &[]).await
+    }
+
+    /// Changes a size of a virtual machine that is off: `cpus`, `memory` or `disk`.
+    ///
+    /// # Errors
+    /// [`crate::error::BAD_SIZE`] and others.
+    pub async fn set(&self, cx: &Cx<'_>, name: &str, key: &str, value: &str) -> Result<()> {
+        self.change(cx, name, &["set", &format!("local.{name}.{key}={value}")], &[]).await
+    }
+
+    /// The way into a virtual machine.
+    pub fn door(&self, name: &str) -> Arc<dyn Door> {
+        Arc::new(Exec { multipass: self.clone(), name: name.to_owned() })
+    }
+
+    fn command(&self, words: &[&str]) -> Command {
+        Command::new(&self.program).args(words.iter().copied())
+    }
+
+    /// A command that answers on standard output and changes nothing.
+    async fn ask(&self, cx: &Cx<'_>, name: &str, words: &[&str]) -> Result<String> {
+        let answer = nixoci_core::runner::output(cx.runner, &self.command(words), cx.cancel).await?;
+        if answer.exit.success() {
+            Ok(answer.stdout_text())
+        } else {
+            Err(texts::diagnose(name, &answer.stderr_text()))
+        }
+    }
+
+    /// A command that changes something: what it prints is decoration.
+    async fn change(&self, cx: &Cx<'_>, name: &str, words: &[&str], input: &[u8]) -> Result<()> {
+        let command = self.command(words);
+        let command = if input.is_empty() { command } else { command.with_stdin() };
+        let answer = output_with_input(cx.runner, &command, input, cx.cancel).await?;
+        if answer.exit.success() { Ok(()) } else { Err(texts::diagnose(name, &answer.stderr_text())) }
+    }
+}
+
+/// Through `multipass exec`.
+#[derive(Debug)]
+struct Exec {
+    multipass: Multipass,
+    name: String,
+}
+
+impl Exec {
+    fn command(&self, argv: Vec<OsString>) -> Command {
+        self.multipass.command(&["exec", "-n", &self.name, "--"]).args(argv)
+    }
+}
+
+impl Door for Exec {
+    fn open(&self, argv: Vec<OsString>) -> Command {
+        self.command(argv)
+    }
+
+    fn terminal(&self, argv: Vec<OsString>) -> Command {
+        self.command(argv)
+    }
+
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn lost(&self, said: &str) -> Error {
+        texts::diagnose(&self.name, said)
+    }
+}
+
+/// `1.16.3+mac`, `1.17.0-dev.134+g…`.
+fn parse(text: &str) -> Option<Version> {
+    let end = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
+    Version::parse(&text[..end]).ok()
+}
+
+fn missing() -> Error {
+    Error::new(&MISSING, MISSING.title)
+        .because("no program called `multipass` is on PATH")
+        .remedy(Remedy::command("install it, on a Mac", "brew install --cask multipass"))
+        .remedy(Remedy::advice("or by its package, from multipass.run"))
+}
+
+fn unexpected(verb: &str, why: &str) -> Error {
+    Error::new(&UNEXPECTED, format!("`multipass {verb}` answered in an unknown form")).because(why)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions_have_suffixes() {
+        for (text, version) in [
+            ("1.16.3+mac", Version::new(1, 16, 3)),
+            ("1.17.0-dev.134+g9b0af2ec3", Version::new(1, 17, 0)),
+            ("1.13.1", Version::new(1, 13, 1)),
+        ] {
+            assert_eq!(parse(text), Some(version));
+        }
+        assert_eq!(parse("odd"), None);
+    }
+
+    #[test]
+    fn a_command_in_the_guest_is_never_given_a_directory_and_never_taken_for_options() {
+        let multipass = Multipass { program: "multipass".into() };
+        let command = multipass.door("vm").open(vec!["sh".into(), "-c".into(), "true".into()]);
+        assert_eq!(command.to_string(), "multipass exec -n vm -- sh -c true");
+    }
+}

@@ -1,0 +1,187 @@
+//! What Multipass says, and what nixoci makes of it: one table. Exit codes tell little (a daemon that is down and a virtual
+//! machine that does not exist are both 2), so the texts decide.
+//!
+//! Sources: Multipass 1.16.3 and 1.17-dev, `include/multipass/cli/dispatch_rpc.h`, `src/daemon/daemon.cpp`,
+//! `src/client/cli/cmd/*.cpp`.
+
+use nixoci_core::error::Code;
+use nixoci_core::{Error, Remedy};
+
+use crate::error as c;
+
+struct Text {
+    code: &'static Code,
+    /// Any of these.
+    says: &'static [&'static str],
+    /// Sentence and command; `{name}` is the virtual machine.
+    remedies: &'static [(&'static str, &'static str)],
+}
+
+const TEXTS: &[Text] = &[
+    Text {
+        code: &c::DAEMON_DOWN,
+        says: &["cannot connect to the multipass socket"],
+        remedies: &[
+            ("start it", "sudo launchctl kickstart -k system/com.canonical.multipassd"),
+            ("see why it ended", "sudo tail -50 /Library/Logs/Multipass/multipassd.log"),
+        ],
+    },
+    Text {
+        code: &c::SOCKET_DENIED,
+        says: &["multipass socket access denied"],
+        remedies: &[("authenticate once, as an administrator", "sudo multipass authenticate")],
+    },
+    Text {
+        code: &c::UNAUTHENTICATED,
+        says: &["is not authenticated with the Multipass service"],
+        remedies: &[("authenticate", "multipass authenticate")],
+    },
+    Text {
+        code: &c::NO_ROUTE,
+        says: &["ssh connection failed", "No route to host", "Timeout connecting to"],
+        remedies: &[
+            (
+                "allow your terminal to reach the local network: System Settings, Privacy & Security, Local Network; then open it anew",
+                "open 'x-apple.systempreferences:com.apple.preference.security?Privacy_LocalNetwork'",
+            ),
+            (
+                "see whether it is the permission: as root none is needed",
+                "sudo multipass exec -n {name} -- true",
+            ),
+        ],
+    },
+    Text {
+        code: &c::DELETED,
+        says: &["is deleted. Use 'recover'"],
+        remedies: &[
+            ("recover it", "multipass recover {name}"),
+            ("or let go of its name for good", "multipass delete -p {name}"),
+        ],
+    },
+    Text {
+        code: &c::UNKNOWN_STATE,
+        says: &["in an unknown state", "credentials in unknown state"],
+        remedies: &[(
+            "stop it by force, and start it",
+            "multipass stop --force {name} && multipass start {name}",
+        )],
+    },
+    Text {
+        code: &c::SLOW,
+        says: &[
+            "timed out waiting for response",
+            "timed out waiting for initialization to complete",
+            "Timed out waiting for instance",
+        ],
+        remedies: &[("see how it stands", "multipass info {name}")],
+    },
+    Text { code: &c::BAD_NAME, says: &["Invalid instance name supplied"], remedies: &[] },
+    Text {
+        code: &c::BAD_SIZE,
+        says: &[
+            "Invalid memory size value supplied",
+            "Invalid disk size value supplied",
+            "below minimum for this image",
+            "Disk can only be expanded",
+            "Memory can't be less than",
+        ],
+        remedies: &[],
+    },
+    Text {
+        code: &c::NO_IMAGE,
+        says: &["Unable to find an image matching", "failed to download from"],
+        remedies: &[("see which there are", "multipass find")],
+    },
+    Text {
+        code: &c::NO_MOUNTS,
+        says: &["Mounts are disabled on this installation"],
+        remedies: &[("switch them on", "multipass set local.privileged-mounts=true")],
+    },
+    Text {
+        code: &c::ABSENT,
+        says: &["does not exist", "instance(s) missing"],
+        remedies: &[("make one", "nixoci provision --backend multipass")],
+    },
+];
+
+/// The error for a command of Multipass's about the virtual machine `name` that failed with these words.
+pub(crate) fn diagnose(name: &str, said: &str) -> Error {
+    let found = TEXTS.iter().find(|text| text.says.iter().any(|words| said.contains(words)));
+    let code = found.map_or(&c::FAILED, |text| text.code);
+    let words = words(said);
+    let message = if name.is_empty() { code.title.to_owned() } else { format!("{name}: {}", code.title) };
+    let error = Error::new(code, message);
+    let error = if words.is_empty() { error } else { error.because(words) };
+    found.into_iter().flat_map(|text| text.remedies).fold(error, |error, (text, command)| {
+        error.remedy(Remedy::command(*text, command.replace("{name}", name)))
+    })
+}
+
+/// Its words in one line, without the frame it puts around them.
+fn words(said: &str) -> String {
+    const FRAME: &str = "The following errors occurred:";
+    let lines = said.lines().map(str::trim).filter(|line| !line.is_empty() && *line != FRAME);
+    let lines: Vec<&str> = lines
+        .map(|line| {
+            line.split_once(" failed: ")
+                .filter(|(verb, _)| !verb.contains(' '))
+                .map_or(line, |(_, rest)| rest)
+        })
+        .filter(|line| !line.is_empty() && *line != FRAME)
+        .collect();
+    lines.join("; ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_text_leads_to_its_code() {
+        for (said, code) in [
+            (
+                "list failed: cannot connect to the multipass socket\nPlease ensure that multipassd is running and '/var/run/multipass_socket' is accessible\n",
+                &c::DAEMON_DOWN,
+            ),
+            ("list failed: multipass socket access denied\n", &c::SOCKET_DENIED),
+            (
+                "list failed: The client is not authenticated with the Multipass service.\n",
+                &c::UNAUTHENTICATED,
+            ),
+            ("list failed: The user is not authenticated with the Multipass service.\n", &c::UNAUTHENTICATED),
+            ("exec failed: ssh connection failed: 'Failed to connect: No route to host'\n", &c::NO_ROUTE),
+            ("info failed: The following errors occurred:\ninstance \"vm\" does not exist\n", &c::ABSENT),
+            ("start failed: instance(s) missing\nInstance 'vm' does not exist.\n", &c::ABSENT),
+            (
+                "start failed: The following errors occurred:\nInstance 'vm' is deleted. Use 'recover' to recover it or 'purge' to permanently delete it.\n",
+                &c::DELETED,
+            ),
+            (
+                "start failed: Instance 'vm' is already running, but in an unknown state.\nTry to stop it first.\n",
+                &c::UNKNOWN_STATE,
+            ),
+            ("launch failed: The following errors occurred:\nvm: timed out waiting for response\n", &c::SLOW),
+            (
+                "launch failed: Invalid arguments supplied\nInvalid instance name supplied: a_b\n",
+                &c::BAD_NAME,
+            ),
+            (
+                "launch failed: Invalid arguments supplied\nInvalid memory size value supplied: 100M.\n",
+                &c::BAD_SIZE,
+            ),
+            ("launch failed: Unable to find an image matching \"x\" in remote \"\".\n", &c::NO_IMAGE),
+            ("mount failed: Mounts are disabled on this installation of Multipass.\n", &c::NO_MOUNTS),
+            ("odd\n", &c::FAILED),
+        ] {
+            let error = diagnose("vm", said);
+            assert!(error.is(code), "{said}: {}", error.code());
+        }
+    }
+
+    #[test]
+    fn its_words_are_kept_without_their_frame() {
+        let said = "start failed: The following errors occurred:\nvm: timed out waiting for response\n";
+        assert_eq!(words(said), "vm: timed out waiting for response");
+        assert_eq!(words("exec failed: ssh connection failed: 'x'\n"), "ssh connection failed: 'x'");
+    }
+}

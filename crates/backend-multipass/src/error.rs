@@ -1,0 +1,58 @@
+//! What can be wrong with Multipass and its virtual machines.
+
+nixoci_core::codes! {
+    /// The program is not there.
+    MISSING = ("nixoci::multipass::missing", ToolMissing, "Multipass is not installed",
+        "The backend multipass builds in a virtual machine that Multipass runs, and the program `multipass` was not found on \
+         PATH. On a Mac it is installed by its package from multipass.run, or by Homebrew.");
+    /// It is older than what is understood.
+    TOO_OLD = ("nixoci::multipass::too_old", ToolMissing, "Multipass is too old",
+        "nixoci needs Multipass 1.13 or newer; 1.16.3 or newer is better on recent Macs.");
+    /// The daemon does not answer.
+    DAEMON_DOWN = ("nixoci::multipass::daemon_down", NoBackend, "the Multipass daemon does not answer",
+        "`multipass` is a client; multipassd, which runs as root, does the work, and its socket does not answer. It may have \
+         crashed, or not be started yet. Its log on a Mac is /Library/Logs/Multipass/multipassd.log.");
+    /// Its socket is closed to the user.
+    SOCKET_DENIED = ("nixoci::multipass::socket_denied", Permission, "the Multipass daemon may not be used",
+        "Until a first user was accepted, the daemon's socket is open to administrators only.");
+    /// The client is not known to it.
+    UNAUTHENTICATED = ("nixoci::multipass::unauthenticated", Permission, "Multipass does not know this user",
+        "The daemon asks for a passphrase before it serves a new user. The client's certificate is in the home directory: \
+         another HOME (sudo, a CI user) is another user to it.");
+    /// The virtual machine cannot be reached, though the daemon knows it.
+    NO_ROUTE = ("nixoci::multipass::no_route", NoBackend, "the virtual machine cannot be reached from this program",
+        "`multipass list` works, because the daemon answers; `exec` connects to the virtual machine itself, by ssh. On macOS 15 and \
+         newer the terminal needs the permission Local Network for that; a VPN that owns 192.168 is another reason.");
+    /// No such virtual machine.
+    ABSENT = ("nixoci::multipass::absent", NoBackend, "the virtual machine does not exist",
+        "Multipass has no instance of that name.");
+    /// Deleted, but its name is taken.
+    DELETED = ("nixoci::multipass::deleted", NoBackend, "the virtual machine is deleted",
+        "A deleted instance keeps its name until it is purged, and can be recovered until then.");
+    /// Its state is unknown.
+    UNKNOWN_STATE = ("nixoci::multipass::unknown_state", NoBackend, "the virtual machine is in an unknown state",
+        "It runs, but does not answer: after the host has slept, or when it got no address. Stopping it by force and starting it \
+         again helps.");
+    /// It did not answer in time.
+    SLOW = ("nixoci::multipass::timed_out", Provision, "the virtual machine did not answer in time",
+        "It was started, but its ssh server did not answer, or its first boot did not end, within the time limit. It exists, and \
+         goes on starting.");
+    /// A name that cannot be.
+    BAD_NAME = ("nixoci::multipass::name", Config, "not a name for a virtual machine",
+        "Names are letters, digits and dashes, and begin with a letter.");
+    /// A size that cannot be.
+    BAD_SIZE = ("nixoci::multipass::size", Config, "not a size for a virtual machine",
+        "Sizes are numbers with K, M or G; memory is at least 512M and the disk at least 1G, and a disk does not shrink.");
+    /// The image cannot be had.
+    NO_IMAGE = ("nixoci::multipass::image", Provision, "the image of the virtual machine cannot be fetched",
+        "Multipass downloads Ubuntu's cloud images. There is none of that name, or there is no way to the server.");
+    /// Mounts are switched off.
+    NO_MOUNTS = ("nixoci::multipass::mounts", NoBackend, "Multipass does not mount directories here",
+        "Mounts are switched off in this installation. Without them, nixoci sends the sources itself, which is the default.");
+    /// Something else.
+    FAILED = ("nixoci::multipass::failed", Provision, "Multipass failed",
+        "Multipass reported an error that nixoci does not know. Its own words are below the message.");
+    /// An answer that is not understood.
+    UNEXPECTED = ("nixoci::multipass::unexpected", Unexpected, "Multipass answered in an unknown form",
+        "A command succeeded, but its output is not what 1.16 and 1.17 print. Most likely this Multipass is newer than this nixoci.");
+}
