@@ -31,6 +31,9 @@ const TRIXIE: Suite = Suite { root: "trixie", name: "trixie", build_uid: 31_000 
 const FORKY: Suite = Suite { root: "forky", name: "forky", build_uid: 32_000 };
 const BOOKWORM: Suite = Suite { root: "bookworm", name: "bookworm", build_uid: 33_000 };
 
+/// What runs in the guests of the double of multipass.
+const GUEST: Suite = Suite { root: "guest", name: "trixie", build_uid: 35_000 };
+
 const RUST: Suite = Suite { root: "rust", name: "forky", build_uid: 34_000 };
 
 /// How long an entry of another recipe is kept: people go back and forth between branches.
@@ -47,6 +50,9 @@ pub(crate) struct Parts {
     pub(crate) seed_trixie: PathBuf,
     pub(crate) seed_forky: PathBuf,
     pub(crate) qemu: PathBuf,
+    /// The root of multipass' guests, and where their apt gets Nix from.
+    pub(crate) guest: PathBuf,
+    pub(crate) repository: PathBuf,
 }
 
 impl Parts {
@@ -57,12 +63,25 @@ impl Parts {
         let nixpkgs = nixpkgs(cache, &sources)?;
         let qemu = sources.join("qemu-aarch64-static");
         let (seed_trixie, seed_forky) = seeds(cache, &sources, &nixpkgs, &qemu, &trixie, &forky)?;
-        let parts = Self { trixie, forky, bookworm, sources, nixpkgs, seed_trixie, seed_forky, qemu };
+        let guest = alone(cache, GUEST)?;
+        let repository = repository(cache, &guest)?;
+        let parts = Self {
+            trixie,
+            forky,
+            bookworm,
+            sources,
+            nixpkgs,
+            seed_trixie,
+            seed_forky,
+            qemu,
+            guest,
+            repository,
+        };
         prune(cache, &parts)?;
         Ok(parts)
     }
 
-    fn all(&self) -> [&Path; 7] {
+    fn all(&self) -> [&Path; 9] {
         [
             &self.trixie,
             &self.forky,
@@ -71,6 +90,8 @@ impl Parts {
             &self.nixpkgs,
             &self.seed_trixie,
             &self.seed_forky,
+            &self.guest,
+            &self.repository,
         ]
     }
 }
@@ -132,6 +153,21 @@ fn sources(cache: &Cache, trixie: &Path) -> Result<PathBuf> {
             make.args(["sh", "/lab/make-sources.sh", "/lab/debs.list", "/lab/out"]);
             sh::logged(&mut make, &cache.path("logs/sources.log"))?;
             super::cache::remove_all(&cache.path("unfinished/sources-scratch"))
+        })
+    })
+}
+
+/// An apt repository with Nix for guests, which are born without it.
+fn repository(cache: &Cache, guest: &Path) -> Result<PathBuf> {
+    let script = workspace().join("lab/multipass/make-repository.sh");
+    let hash = recipe(&[&fs::read(&script)?, name_of(guest)]);
+    cache.entry(&format!("repositories/{hash}"), |dir| {
+        sh::step("fetching Nix for guests of multipass", || {
+            let work = cache.path("unfinished/repository-scratch");
+            let mut make = scratch(guest, &work, &[(&script, "/lab/make-repository.sh"), (dir, "/lab/out")])?;
+            make.args(["sh", "/lab/make-repository.sh", "/lab/out"]);
+            sh::logged(&mut make, &cache.path("logs/repository.log"))?;
+            super::cache::remove_all(&work)
         })
     })
 }
@@ -256,7 +292,7 @@ fn prune(cache: &Cache, parts: &Parts) -> Result<()> {
         fs::File::open(part)?.set_modified(now)?;
     }
     let Some(_alone) = cache.try_lock("locks/in-use", false)? else { return Ok(()) };
-    for kind in ["roots", "sources", "nixpkgs", "seeds", "produced"] {
+    for kind in ["roots", "sources", "nixpkgs", "seeds", "repositories", "produced"] {
         let Ok(entries) = fs::read_dir(cache.path(kind)) else { continue };
         for entry in entries {
             let path = entry?.path();
