@@ -3,7 +3,7 @@
 use std::fs;
 use std::io::{BufRead, Write};
 use std::net::Ipv4Addr;
-use std::os::unix::fs::{PermissionsExt, chown, symlink};
+use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
@@ -16,6 +16,7 @@ use rustix::process::{Pid, Signal, WaitOptions, kill_process, wait};
 use serde::{Deserialize, Serialize};
 
 use super::super::mounts::Root;
+use super::super::nixconf::REGISTRY;
 use super::super::state::State;
 use super::{dir, files, net};
 use crate::sh;
@@ -40,6 +41,10 @@ const USER_ID: u32 = 1000;
 const PROGRAMS: [&str; 3] = ["systemctl", "journalctl", "cloud-init"];
 /// Written when the first boot has made the guest what it is.
 const MADE: &str = "/var/lib/lab-guest";
+/// Where Nix in a guest learns that there is no network.
+const NIX_CONF: &str = "/etc/lab/nix.conf";
+const ENVIRONMENT: &str = "PATH=\"/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:/usr/games:/usr/local/games:/snap/bin\"\n\
+     NIX_USER_CONF_FILES=\"/etc/lab/nix.conf\"\n";
 const SSHD: &str = "/usr/sbin/sshd";
 
 /// Where an instance's plan lies.
@@ -100,17 +105,13 @@ fn make(root: &Root, plan: &Plan) -> Result<()> {
     root.write("/etc/os-release", &release, 0o644)?;
     root.write("/etc/hostname", &format!("{}\n", plan.name), 0o644)?;
     root.write("/etc/hosts", &format!("127.0.0.1 localhost\n127.0.1.1 {}\n", plan.name), 0o644)?;
-    root.write(
-        "/etc/environment",
-        "PATH=\"/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:/usr/games:/usr/local/games:/snap/bin\"\n",
-        0o644,
-    )?;
+    root.write("/etc/environment", ENVIRONMENT, 0o644)?;
+    root.write(NIX_CONF, NIX_SETTINGS, 0o644)?;
     root.write("/etc/apt/sources.list", "deb [trusted=yes] file:/lab/apt ./\n", 0o644)?;
     let lists = root.outside("/var/lib/apt/lists");
     fs::remove_dir_all(&lists)?;
     fs::create_dir_all(&lists)?;
-    root.write("/etc/nix/registry.json", super::super::nixconf::REGISTRY, 0o644)?;
-    symlink("/lab/nixpkgs", root.directory("/nix/var/nix/profiles/per-user/root/channels")?.join("nixpkgs"))?;
+    root.write("/etc/lab/flake-registry.json", REGISTRY, 0o644)?;
     root.write("/var/lib/cloud/seed/nocloud/user-data", &plan.user_data, 0o600)?;
     // Penalties would turn one test's refusals into another's.
     root.write(
@@ -121,6 +122,14 @@ fn make(root: &Root, plan: &Plan) -> Result<()> {
     root.write("/usr/sbin/policy-rc.d", "#!/bin/sh\nexit 0\n", 0o755)?;
     root.write(MADE, "", 0o644)
 }
+
+/// That there is no network, in Nix's words: what a guest's own settings say of it comes before this, and counts for all else.
+///
+/// As on hosts (see `nixconf`), the registry is not looked at unless flakes come first.
+const NIX_SETTINGS: &str = "extra-experimental-features = flakes\n\
+                            substituters =\n\
+                            flake-registry = /etc/lab/flake-registry.json\n\
+                            nix-path = nixpkgs=/lab/nixpkgs\n";
 
 /// The guest's user in place of the lab's.
 fn users(root: &Root) -> Result<()> {
@@ -185,20 +194,22 @@ fn boot(plan: &Plan) -> Result<()> {
         .or_else(|_| fs::write("/proc/sys/kernel/hostname", &plan.name).map(|()| String::new()))?;
     net::configure(plan.address, plan.cut_off)?;
     sh::quiet(Command::new("/usr/bin/ssh-keygen").arg("-A").env_clear())?;
+    // Sockets are there before anybody can log in; what user data asks for may take its time.
+    sh::quiet(&mut program("/usr/bin/systemctl", &["lab-boot"]))?;
     start(SSHD, &["-D", "-e"])?;
-    start("/bin/sh", &["-c", "cloud-init lab-boot; systemctl lab-boot"])?;
+    start("/usr/bin/cloud-init", &["lab-boot"])?;
     Ok(())
 }
 
-fn start(program: &str, args: &[&str]) -> Result<Child> {
-    Command::new(program)
-        .args(args)
-        .env_clear()
-        .env("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")
-        .env("HOME", "/root")
-        .stdin(Stdio::null())
-        .spawn()
-        .with_context(|| format!("cannot run {program}"))
+fn program(path: &str, args: &[&str]) -> Command {
+    let mut command = Command::new(path);
+    command.args(args).env_clear().env("HOME", "/root").stdin(Stdio::null());
+    command.env("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin");
+    command
+}
+
+fn start(path: &str, args: &[&str]) -> Result<Child> {
+    program(path, args).spawn().with_context(|| format!("cannot run {path}"))
 }
 
 /// Reaps until it is time to go; then everyone gets a moment.
