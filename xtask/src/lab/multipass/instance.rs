@@ -128,7 +128,7 @@ pub(super) fn start(daemon: &Daemon, name: &str, timeout: Duration) -> Result<()
     spawn(daemon, &instance, cut_off).map_err(failed)?;
     let wait = if cut_off { Duration::from_secs(1) } else { timeout };
     let deadline = Instant::now() + wait;
-    while !(net::answers(instance.address()) && !cut_off) {
+    while cut_off || !net::answers(instance.address()) {
         if Instant::now() > deadline {
             daemon.set_status(name, Status::Unknown);
             return Err(format!("{name}: timed out waiting for response"));

@@ -194,7 +194,15 @@ pub(super) fn umount(daemon: &Daemon, name: &str, target: Option<&str>) -> Outco
         }
         if let Some(pid) = instance.keeper {
             let mut umount = Command::new("/usr/bin/nsenter");
-            umount.arg(format!("--mount=/proc/{pid}/ns/mnt")).args(["/usr/bin/umount", "--lazy", &target]);
+            umount.args([
+                "--target",
+                &pid.to_string(),
+                "--mount",
+                "--pid",
+                "/usr/bin/umount",
+                "--lazy",
+                &target,
+            ]);
             // A mount that was lost is gone already.
             let _ = sh::quiet(umount.env_clear());
         }

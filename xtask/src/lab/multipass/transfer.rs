@@ -92,7 +92,7 @@ pub(super) fn transfer(client: Client, args: &Args) -> Result<i32> {
     };
     let mut good = true;
     for way in ways {
-        let done = way.check().map_err(|why| Trouble::File(why)).and_then(|()| {
+        let done = way.check().map_err(Trouble::File).and_then(|()| {
             let mut session = Session {
                 sftp: Sftp::open(&way)?,
                 corrupt: way.corrupt,
@@ -508,7 +508,7 @@ pub(super) fn now() -> String {
 
 /// The date of a day since 1970.
 fn civil(days: u64) -> (u64, u64, u64) {
-    let leap = |year: u64| year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
+    let leap = |year: u64| year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400));
     let (mut year, mut left) = (1970, days);
     while left >= 365 + u64::from(leap(year)) {
         left -= 365 + u64::from(leap(year));
