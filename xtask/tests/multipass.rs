@@ -318,6 +318,8 @@ fn exec_keeps_words_apart_and_codes_ambiguous() {
         let vm = Vm::launch(with);
         let odd = ["printf", "%s|", "a  b", "", "$HOME", "it's", "x\ny", "\\", "*", "ü"];
         assert_eq!(vm.exec(&odd).out, "a  b||$HOME|it's|x\ny|\\|*|ü|");
+        // What looks like an assignment is one.
+        assert_eq!(vm.exec(&["FOO=bar", "printenv", "FOO"]).out, "bar\n");
         assert_eq!(vm.exec(&["exit", "33"]).code, 33);
         assert_eq!(vm.exec(&["sh", "-c", "kill -KILL $$"]).code, 255);
         let both = vm.exec(&["sh", "-c", "echo out; echo err >&2; tty"]);
@@ -419,7 +421,16 @@ fn states_and_names() {
     assert_eq!(vm.run(&["suspend", &vm.name]).code, 0);
     assert_eq!(vm.state(), "Suspended");
     let refused = vm.run(&["stop", &vm.name]);
-    assert!(refused.code == 2 && refused.err.contains("Use --force to power it off."), "{refused:?}");
+    assert_eq!(
+        (refused.code, refused.err),
+        (
+            2,
+            format!(
+                "stop failed: Cannot shut down suspended instance {}.\nUse --force to power it off.\n",
+                vm.name
+            )
+        )
+    );
     assert_eq!(vm.run(&["restart", &vm.name]).code, 2);
     assert_eq!(vm.run(&["start", &vm.name]).code, 0);
     assert_eq!(vm.run(&["delete", &vm.name]).code, 0);

@@ -131,6 +131,18 @@ fn unauthenticated(request: &Request) -> Failure {
     })
 }
 
+/// Why a guest cannot be asked to shut down.
+fn cannot_shut_down(instance: &Instance) -> Option<String> {
+    let name = &instance.name;
+    match instance.status {
+        Status::Suspended => Some(format!("Cannot shut down suspended instance {name}.")),
+        Status::Starting | Status::Restarting => {
+            Some(format!("Cannot shut down instance {name} while starting."))
+        }
+        _ => None,
+    }
+}
+
 fn no_passphrase() -> Failure {
     Failure::new("Passphrase is not set. Please `multipass set local.passphrase` with a trusted client.")
 }
@@ -244,17 +256,20 @@ impl Daemon {
         self.names().into_iter().filter(live).collect()
     }
 
-    /// Does something with each instance, once all of them are known to be there.
-    fn each(&self, names: &[String], how: impl Fn(&Instance) -> Result<(), String>) -> Outcome {
+    /// Does something with each instance, once all of them are known to be there. A failure with details is told alone.
+    fn each(&self, names: &[String], how: impl Fn(&Instance) -> Result<(), Failure>) -> Outcome {
         let missing = self.missing(names);
         if !missing.is_empty() {
             return Err(Failure::each(&missing));
         }
-        let failed: Vec<String> = names
-            .iter()
-            .filter_map(|name| self.get(name))
-            .filter_map(|instance| how(&instance).err())
-            .collect();
+        let mut failed = Vec::new();
+        for instance in names.iter().filter_map(|name| self.get(name)) {
+            match how(&instance) {
+                Ok(()) => {}
+                Err(failure) if failure.details.is_empty() => failed.push(failure.message),
+                Err(failure) => return Err(failure),
+            }
+        }
         if failed.is_empty() { Ok(Value::Null) } else { Err(Failure::each(&failed)) }
     }
 
@@ -324,20 +339,13 @@ impl Daemon {
         Ok(())
     }
 
-    fn stop(&self, instance: &Instance, force: bool) -> Result<(), String> {
+    fn stop(&self, instance: &Instance, force: bool) -> Result<(), Failure> {
         let name = &instance.name;
-        match instance.status {
-            Status::Deleted => return Err(format!("instance \"{name}\" is deleted")),
-            Status::Starting | Status::Restarting | Status::Unknown if !force => {
-                return Err(format!(
-                    "Cannot shut down instance {name} in {} state. Use --force to power it off.",
-                    instance.status.text().to_lowercase()
-                ));
-            }
-            Status::Suspended if !force => {
-                return Err("Cannot stop suspended instance. Use --force to power it off.".to_owned());
-            }
-            _ => {}
+        if instance.status == Status::Deleted {
+            return Err(Failure::new(format!("instance \"{name}\" is deleted")));
+        }
+        if let Some(why) = cannot_shut_down(instance).filter(|_| !force) {
+            return Err(Failure::details(why, "Use --force to power it off."));
         }
         instance::stop(self, name, force);
         self.set_status(name, Status::Stopped);
@@ -345,7 +353,7 @@ impl Daemon {
     }
 
     /// A suspended guest is one that is off: what it had in memory is lost, which real ones keep.
-    fn suspend(&self, instance: &Instance) -> Result<(), String> {
+    fn suspend(&self, instance: &Instance) -> Result<(), Failure> {
         if instance.status == Status::Running {
             instance::stop(self, &instance.name, false);
             self.set_status(&instance.name, Status::Suspended);
@@ -356,8 +364,8 @@ impl Daemon {
     fn restart(&self, names: &[String], timeout: Option<u64>, tell: &mut dyn FnMut(Answer)) -> Outcome {
         self.each(names, |instance| match instance.status {
             Status::Running => Ok(()),
-            Status::Deleted => Err(format!("instance \"{}\" is deleted", instance.name)),
-            _ => Err(format!("instance \"{}\" is not running", instance.name)),
+            Status::Deleted => Err(Failure::new(format!("instance \"{}\" is deleted", instance.name))),
+            _ => Err(Failure::new(format!("instance \"{}\" is not running", instance.name))),
         })?;
         for name in names {
             tell(Answer::Say(format!("Restarting {name}")));
@@ -367,13 +375,11 @@ impl Daemon {
         self.start(names, timeout, tell)
     }
 
-    fn delete(&self, instance: &Instance, purge: bool) -> Result<(), String> {
+    fn delete(&self, instance: &Instance, purge: bool) -> Result<(), Failure> {
         let name = &instance.name;
-        if matches!(instance.status, Status::Starting | Status::Restarting | Status::Unknown) && !purge {
-            return Err(format!(
-                "Cannot delete instance {name} in {} state. Use --purge to forcefully delete it.",
-                instance.status.text().to_lowercase()
-            ));
+        let busy = matches!(instance.status, Status::Starting | Status::Restarting);
+        if let Some(why) = cannot_shut_down(instance).filter(|_| busy && !purge) {
+            return Err(Failure::details(why, "Use --purge to forcefully delete it."));
         }
         instance::stop(self, name, purge);
         if !purge {
@@ -381,7 +387,7 @@ impl Daemon {
             return Ok(());
         }
         self.remove(name);
-        instance::erase(&self.state, name).map_err(|error| format!("{error:#}"))
+        Ok(instance::erase(&self.state, name)?)
     }
 
     fn purge(&self) -> Outcome {

@@ -186,20 +186,20 @@ fn line(dir: Option<&str>, command: &[String]) -> String {
     }
 }
 
-/// A backslash before everything a shell might care for.
+/// A backslash before what a shell might care for, by the same ranges as multipass. `=` is not among them: a first word
+/// `NAME=value` is an assignment to the guest's shell.
 fn escape(word: &str) -> String {
     if word.is_empty() {
         return "''".to_owned();
     }
+    let special =
+        |c: char| matches!(c, '\0'..='$' | '&'..='*' | '['..='^' | '{'.. | ',' | ';' | '<' | '>' | '?' | '`');
     let mut out = String::new();
     for c in word.chars() {
         match c {
             '\n' => out.push_str("\"\n\""),
-            c if c.is_ascii_alphanumeric() || !c.is_ascii() || ",._+:@%/-".contains(c) => out.push(c),
-            c => {
-                out.push('\\');
-                out.push(c);
-            }
+            c if special(c) => out.extend(['\\', c]),
+            c => out.push(c),
         }
     }
     out
@@ -222,6 +222,7 @@ mod tests {
     fn what_the_guests_shell_gets() {
         let words = |line: &[&str]| line.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>();
         assert_eq!(line(None, &words(&["echo", "a b", "", "$x\n'"])), "echo a\\ b '' \\$x\"\n\"\\'");
+        assert_eq!(line(None, &words(&["A=b", "x,y", "ü~{a}[b]"])), "A=b x\\,y \\ü\\~\\{a\\}\\[b\\]");
         assert_eq!(line(Some("/a b"), &words(&["ls", "-l"])), "cd /a\\ b&&ls -l");
         assert_eq!(
             line(Some("/d"), &words(&["sudo", "echo", "a  b"])),

@@ -53,23 +53,22 @@ pub(super) fn set(daemon: &Daemon, key: &str, value: &str) -> Outcome {
         return Err(cannot("update", name, "Instance must be stopped for modification"));
     }
     let invalid = |why: &str| Failure::new(format!("Invalid setting '{key}={value}': {why}"));
+    let no_size = || invalid(&format!("{value} is not a valid memory size"));
     match property {
         "cpus" => {
-            let cpus = value.parse().map_err(|_| invalid("Need a positive decimal integer"))?;
-            if cpus == 0 {
-                return Err(invalid("Need a positive decimal integer"));
-            }
+            let few = "Need a positive integer (in decimal format) of minimum 1";
+            let cpus = value.parse().ok().filter(|cpus| *cpus >= 1).ok_or_else(|| invalid(few))?;
             daemon.change(name, |instance| instance.cpus = cpus);
         }
         "memory" => {
-            let bytes = size::parse(value).ok_or_else(|| invalid("Need a memory size"))?;
+            let bytes = size::parse(value).ok_or_else(no_size)?;
             if bytes < 512 << 20 {
-                return Err(invalid("Memory less than 512MiB minimum not allowed"));
+                return Err(invalid("Memory less than 512M minimum not allowed"));
             }
             daemon.change(name, |instance| instance.memory = bytes);
         }
         _ => {
-            let bytes = size::parse(value).ok_or_else(|| invalid("Need a disk size"))?;
+            let bytes = size::parse(value).ok_or_else(no_size)?;
             grow(daemon, &instance, bytes)
                 .map_err(|why| why.unwrap_or_else(|| invalid("Disk can only be expanded")))?;
         }

@@ -307,6 +307,9 @@ impl Session {
             return self.pull_directory(source, &to);
         }
         let to = if target.is_dir() { target.join(name) } else { target.to_owned() };
+        if to.is_dir() {
+            return Err(Trouble::File(format!("cannot overwrite local directory {to:?} with non-directory")));
+        }
         let parent = to.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
         if !parent.exists() {
             if !self.parents {
@@ -390,7 +393,13 @@ impl Session {
     fn remote_file(&mut self, source: &str, target: &str) -> Result<String, Trouble> {
         let name = Path::new(source).file_name().map(|name| name.to_string_lossy().into_owned());
         let path = if self.sftp.is_dir(target)? {
-            format!("{}/{}", target.trim_end_matches('/'), name.unwrap_or_default())
+            let path = format!("{}/{}", target.trim_end_matches('/'), name.unwrap_or_default());
+            if self.sftp.is_dir(&path)? {
+                return Err(Trouble::File(format!(
+                    "cannot overwrite remote directory {path:?} with non-directory"
+                )));
+            }
+            path
         } else {
             target.to_owned()
         };
