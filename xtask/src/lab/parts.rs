@@ -8,7 +8,7 @@ use std::process::Command;
 use std::thread;
 use std::time::{Duration, SystemTime};
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Result, anyhow};
 use serde::{Deserialize, Serialize};
 
 use super::binfmt;
@@ -58,12 +58,11 @@ pub(crate) struct Parts {
 impl Parts {
     /// Makes what is missing.
     pub(crate) fn ensure(cache: &Cache) -> Result<Self> {
-        let (trixie, forky, bookworm) = roots(cache)?;
+        let [trixie, forky, bookworm, guest] = roots(cache)?;
         let sources = sources(cache, &trixie)?;
         let nixpkgs = nixpkgs(cache, &sources)?;
         let qemu = sources.join("qemu-aarch64-static");
         let (seed_trixie, seed_forky) = seeds(cache, &sources, &nixpkgs, &qemu, &trixie, &forky)?;
-        let guest = alone(cache, GUEST)?;
         let repository = repository(cache, &guest)?;
         let parts = Self {
             trixie,
@@ -108,25 +107,24 @@ fn recipe_of(suite: Suite) -> Result<(PathBuf, String)> {
     Ok((packages, format!("roots/{}-{hash}", suite.root)))
 }
 
-fn roots(cache: &Cache) -> Result<(PathBuf, PathBuf, PathBuf)> {
+/// Those of Debian 13, of the next release, of Debian 12, and of guests.
+fn roots(cache: &Cache) -> Result<[PathBuf; 4]> {
     let mut named = Vec::new();
-    for suite in [TRIXIE, FORKY, BOOKWORM] {
+    for suite in [TRIXIE, FORKY, BOOKWORM, GUEST] {
         let (packages, name) = recipe_of(suite)?;
         named.push((suite, packages, name));
     }
     if named.iter().any(|(_, _, name)| !cache.path(name).exists()) {
         host::ensure_tools(&cache.path("logs/apt.log"))?;
     }
-    let mut made = thread::scope(|scope| {
+    let made = thread::scope(|scope| {
         let running: Vec<_> = named
             .iter()
             .map(|(suite, packages, name)| scope.spawn(|| root(cache, *suite, packages, name)))
             .collect();
         running.into_iter().map(join).collect::<Result<Vec<PathBuf>>>()
-    })?
-    .into_iter();
-    let mut next = || made.next().context("a root is missing");
-    Ok((next()?, next()?, next()?))
+    })?;
+    made.try_into().map_err(|_| anyhow!("a root is missing"))
 }
 
 fn root(cache: &Cache, suite: Suite, packages: &Path, name: &str) -> Result<PathBuf> {

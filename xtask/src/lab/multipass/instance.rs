@@ -128,12 +128,16 @@ pub(super) fn start(daemon: &Daemon, name: &str, timeout: Duration) -> Result<()
     spawn(daemon, &instance, cut_off).map_err(failed)?;
     let wait = if cut_off { Duration::from_secs(1) } else { timeout };
     let deadline = Instant::now() + wait;
-    while cut_off || !net::answers(instance.address()) {
+    loop {
+        let keeper = daemon.get(name).and_then(|now| now.keeper);
+        if !cut_off && keeper.is_some_and(net::listening) && net::answers(instance.address()) {
+            break;
+        }
         if Instant::now() > deadline {
             daemon.set_status(name, Status::Unknown);
             return Err(format!("{name}: timed out waiting for response"));
         }
-        if daemon.get(name).is_none_or(|now| now.keeper.is_none()) {
+        if keeper.is_none() {
             daemon.set_status(name, Status::Stopped);
             let log = sh::tail(&home(&daemon.state, name).join("log"), 5);
             return Err(format!("{name}: the guest ended\n{log}"));
