@@ -330,6 +330,10 @@ fn exec_keeps_words_apart_and_codes_ambiguous() {
             &[0, 1, 254, 255, b'\n'],
         );
         assert_eq!(echoed.code, 0);
+        // A terminal there takes one on both sides here.
+        let terminal = format!("multipass exec -n {} -- tty", vm.name);
+        let there = run(&["--with", with], &["script", "-qec", &terminal, "/dev/null"]);
+        assert!(there.out.contains("/dev/pts/"), "{there:?}");
         assert_eq!(vm.run(&["exec", "-d", "/usr/share", &vm.name, "--", "pwd"]).out, "/usr/share\n");
         // With a directory, sudo's words are one text, and split anew.
         let resplit = vm.run(&["exec", "-d", "/", &vm.name, "--", "sudo", "echo", "a  b"]);
@@ -590,6 +594,13 @@ fn directories_are_mounted() {
     // The directory one is in, where the guest has it.
     let mapped = run(&["--with", OLD, "--cwd", &source], &["multipass", "exec", &vm.name, "--", "pwd"]);
     assert_eq!(mapped.out, "/home/ubuntu/p\n");
+    // What is the caller's is the guest's user's.
+    let root = ["--with", OLD, "--user", "root"];
+    let made = run(&root, &["sh", "-c", "cd $(mktemp -d); echo hi > f; pwd"]).out;
+    let at = format!("{}:/mnt/root", vm.name);
+    assert_eq!(run(&root, &["multipass", "mount", made.trim(), &at]).code, 0);
+    assert_eq!(vm.sh("stat -c %U /mnt/root/f; echo new > /mnt/root/g"), "ubuntu\n");
+    assert_eq!(run(&root, &["stat", "-c", "%U", &format!("{}/g", made.trim())]).out, "root\n");
     // Recorded, and there again; gone, if the fault says so.
     assert_eq!(vm.run(&["stop", &vm.name]).code, 0);
     assert_eq!(vm.run(&["mount", &source, &format!("{}:/mnt/x", vm.name)]).code, 0);

@@ -1,7 +1,7 @@
 //! The program `multipass`: it reads arguments, asks the daemon, and says what came of it.
 
 use std::fs;
-use std::io::{BufRead, BufReader, IsTerminal, Read, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -11,6 +11,7 @@ use rustix::process::{getegid, geteuid};
 use serde_json::Value;
 
 use super::args::{Args, Opt, flag, value};
+use super::json::Json;
 use super::protocol::{Answer, Ask, Failure, Launch, Mount, Pair, Request, send};
 use super::{HOST, Profile, SOCKET, exec, transfer, user_data};
 
@@ -309,8 +310,7 @@ impl Client {
                 }
                 _ => spinner.turn(),
             }
-            if let Some((deadline, text)) = deadline.filter(|(deadline, _)| Instant::now() > *deadline) {
-                let _ = deadline;
+            if let Some((_, text)) = deadline.filter(|(deadline, _)| Instant::now() > *deadline) {
                 spinner.stop();
                 err(&format!("{text}\n"));
                 std::process::exit(TIMED_OUT);
@@ -354,9 +354,9 @@ impl Client {
         let daemon = self.ask(Ask::Version)?.ok();
         let daemon = daemon.as_ref().and_then(Value::as_str);
         if args.get("format") == Some("json") {
-            let mut entries = vec![("multipass", super::json::Json::text(own))];
-            entries.extend(daemon.map(|daemon| ("multipassd", super::json::Json::text(daemon))));
-            out(&super::json::Json::map(entries).print(self.profile));
+            let mut entries = vec![("multipass", Json::text(own))];
+            entries.extend(daemon.map(|daemon| ("multipassd", Json::text(daemon))));
+            out(&Json::map(entries).print(self.profile));
         } else {
             out(&format!("multipass   {own}\n"));
             out(&daemon.map(|daemon| format!("multipassd  {daemon}\n")).unwrap_or_default());
@@ -400,7 +400,7 @@ impl Client {
             }
         }
         let late = timeout.map(|seconds| (seconds, "Timed out waiting for instance launch."));
-        let answer = match self.spin("Creating instance", Ask::Launch(wanted), late)? {
+        let answer = match self.spin("", Ask::Launch(wanted), late)? {
             Ok(answer) => answer,
             Err(failure) if failure.message.starts_with(user_data::UNREADABLE) => {
                 return Ok(wrong(&format!("{}\n", failure.message)));
@@ -437,9 +437,8 @@ impl Client {
             Ok(source) => source,
             Err(why) => return Ok(wrong(&why)),
         };
-        let maps = ("uid-map", geteuid().as_raw(), "uid").into_pairs(args).and_then(|uids| {
-            ("gid-map", getegid().as_raw(), "gid").into_pairs(args).map(|gids| (uids, gids))
-        });
+        let maps = id_maps(args.all("uid-map"), geteuid().as_raw(), "UID")
+            .and_then(|uids| Ok((uids, id_maps(args.all("gid-map"), getegid().as_raw(), "GID")?)));
         let (uids, gids) = match maps {
             Ok(maps) => maps,
             Err(why) => return Ok(wrong(&why)),
@@ -660,8 +659,6 @@ fn user_data_from(file: &str) -> Result<String, String> {
         |why: String| format!("{}{why}\nPlease ensure that Multipass can read it.\n", user_data::UNREADABLE);
     if file == "-" {
         let mut text = String::new();
-        // Somebody at a terminal types it.
-        let _ = std::io::stdin().is_terminal();
         std::io::stdin().read_to_string(&mut text).map_err(|error| unreadable(error.to_string()))?;
         return Ok(text);
     }
@@ -687,26 +684,18 @@ fn source_of(text: &str, what: &str) -> Result<PathBuf, String> {
     Err(format!("{what} \"{text}\" {problem}\n"))
 }
 
-/// The maps of one kind of id: an option, the caller's own id, and what it is called.
-trait Pairs {
-    fn into_pairs(self, args: &Args) -> Result<Vec<Pair>, String>;
-}
-
-impl Pairs for (&str, u32, &str) {
-    fn into_pairs(self, args: &Args) -> Result<Vec<Pair>, String> {
-        let (option, own, what) = self;
-        let given = args.all(option);
-        if given.is_empty() {
-            return Ok(vec![Pair(own, None)]);
-        }
-        let parse = |text: &String| {
-            let (host, guest) = text.split_once(':')?;
-            let guest = if guest == "default" { None } else { Some(guest.parse().ok()?) };
-            Some(Pair(host.parse().ok()?, guest))
-        };
-        given
-            .iter()
-            .map(|text| parse(text).ok_or_else(|| format!("Invalid {what} map given: {text}\n")))
-            .collect()
+/// The maps of one kind of id, of which the caller's own is what there is without any.
+fn id_maps(given: &[String], own: u32, what: &str) -> Result<Vec<Pair>, String> {
+    if given.is_empty() {
+        return Ok(vec![Pair(own, None)]);
     }
+    let parse = |text: &String| {
+        let (host, guest) = text.split_once(':')?;
+        let guest = if guest == "default" { None } else { Some(guest.parse().ok()?) };
+        Some(Pair(host.parse().ok()?, guest))
+    };
+    given
+        .iter()
+        .map(|text| parse(text).ok_or_else(|| format!("Invalid {what} map given: {text}\n")))
+        .collect()
 }

@@ -194,6 +194,8 @@ fn spawn(daemon: &Daemon, instance: &Instance, cut_off: bool) -> Result<()> {
 fn limit(name: &str, bytes: u64, pid: &str) -> Result<()> {
     let group = group(name);
     fs::create_dir_all(&group)?;
+    // In the second version of control groups a parent says what its children are limited in.
+    let _ = fs::write(group.with_file_name("cgroup.subtree_control"), "+memory");
     for (file, value) in [
         ("memory.limit_in_bytes", bytes.to_string()),
         ("memory.max", bytes.to_string()),

@@ -191,8 +191,10 @@ pub(super) fn launch(
     if !daemon.add(instance) {
         return Err(Failure::new(format!("instance \"{name}\" already exists")));
     }
-    for what in ["Creating", "Preparing image for", "Configuring"] {
-        tell(Answer::Say(format!("{what} {name}")));
+    let images = [1, 42, 100].map(|percent| format!("Retrieving image: {percent}%"));
+    let words = ["Creating", "Preparing image for", "Configuring"].map(|what| format!("{what} {name}"));
+    for text in [&words[..1], &images, &words[1..]].concat() {
+        tell(Answer::Say(text));
     }
     if let Err(error) = instance::make_disk(&daemon.state, &name, disk) {
         daemon.remove(&name);

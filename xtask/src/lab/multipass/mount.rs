@@ -1,11 +1,12 @@
 //! `mount` and `umount`. What sshfs and 9p do in life a bind mount does here: the daemon takes a directory of a host and puts
-//! it into a guest.
+//! it into a guest, with the owners that the maps say where the file system can have that.
 
 use std::fs::{self, File};
+use std::io::{BufRead, BufReader};
 use std::os::fd::AsFd;
 use std::os::unix::fs::chown;
 use std::path::{Component, Path, PathBuf};
-use std::process::Command;
+use std::process::{Child, Command, Stdio};
 
 use anyhow::{Context, Result};
 use rustix::fs::CWD;
@@ -16,7 +17,7 @@ use serde_json::Value;
 use super::daemon::Daemon;
 use super::fault::Knob;
 use super::instance::{Instance, Mounted, Status};
-use super::protocol::{Answer, Failure, Mount, Outcome, Request};
+use super::protocol::{Answer, Failure, Mount, Outcome, Pair, Request};
 use super::{PROGRAM, dir, settings};
 use crate::sh;
 
@@ -132,23 +133,70 @@ pub(super) fn activate(
 }
 
 fn put(daemon: &Daemon, instance: &Instance, target: &str, mounted: &Mounted) -> Result<()> {
-    let guest = instance.keeper.context("the guest does not run")?;
-    let host = daemon.state.pid(&format!("{}.pid", mounted.host))?;
-    let empty = Knob::MountEmpty.is_on(&daemon.state, &instance.name);
-    let mut helper = Command::new(PROGRAM);
-    helper.args(["lab", "multipass-mount"]);
-    if empty {
+    let guest = format!("/proc/{}/ns/mnt", instance.keeper.context("the guest does not run")?);
+    if Knob::MountEmpty.is_on(&daemon.state, &instance.name) {
         // As macOS shows what a program may not read.
         let nothing = dir(&daemon.state, "daemon/nothing");
         fs::create_dir_all(&nothing)?;
-        helper.arg("/proc/self/ns/mnt").arg(format!("/proc/{guest}/ns/mnt")).arg(nothing);
-    } else {
-        helper
-            .arg(format!("{MACHINE}/{host}/ns/mnt"))
-            .arg(format!("/proc/{guest}/ns/mnt"))
-            .arg(&mounted.source);
+        return attach_by("/proc/self/ns/mnt", &guest, &nothing.to_string_lossy(), target);
     }
-    sh::quiet(helper.arg(target)).map(drop)
+    let host = daemon.state.pid(&format!("{}.pid", mounted.host))?;
+    let host = format!("{MACHINE}/{host}/ns/mnt");
+    match Mapped::new(&host, mounted)? {
+        Some(mapped) => attach_by(&format!("/proc/{}/ns/mnt", mapped.0.id()), &guest, MAPPED, target),
+        None => attach_by(&host, &guest, &mounted.source, target),
+    }
+}
+
+fn attach_by(host: &str, guest: &str, source: &str, target: &str) -> Result<()> {
+    let mut helper = Command::new(PROGRAM);
+    helper.args(["lab", "multipass-mount", host, guest, source, target]);
+    sh::quiet(&mut helper).map(drop)
+}
+
+/// Where a [`Mapped`] has its directory: any that is there on every host.
+const MAPPED: &str = "/lab/multipass/now";
+
+/// A process on a host with a mount namespace of its own, where a directory is mounted with other owners.
+#[derive(Debug)]
+struct Mapped(Child);
+
+impl Mapped {
+    /// None: the directory's file system cannot do that, and owners stay as they are.
+    fn new(host: &str, mounted: &Mounted) -> Result<Option<Self>> {
+        const SCRIPT: &str = "mount --bind -o \"X-mount.idmap=$2\" \"$1\" \"$3\" 2> /dev/null && echo mapped || echo no; read -r _";
+        let mut holder = Command::new("/usr/bin/nsenter")
+            .arg(format!("--mount={host}"))
+            .args(["/usr/bin/unshare", "--mount", "--propagation", "private", "/bin/sh", "-c", SCRIPT, "sh"])
+            .args([&mounted.source, &id_maps(mounted), MAPPED])
+            .env_clear()
+            .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .context("cannot run nsenter")?;
+        let out = holder.stdout.take().context("no way out")?;
+        let mapped = Self(holder);
+        let mut said = String::new();
+        BufReader::new(out).read_line(&mut said)?;
+        Ok((said == "mapped\n").then_some(mapped))
+    }
+}
+
+impl Drop for Mapped {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// The maps of a mount, in the words of mount(8).
+fn id_maps(mounted: &Mounted) -> String {
+    let maps = |kind: char, pairs: &[Pair]| {
+        let map = |Pair(host, guest): &Pair| format!("{kind}:{host}:{}:1", guest.unwrap_or(USER_ID));
+        pairs.iter().map(map).collect::<Vec<_>>()
+    };
+    [maps('u', &mounted.uids), maps('g', &mounted.gids)].concat().join(" ")
 }
 
 /// Takes a directory of one mount namespace and mounts it in another. A process of its own does it: it never comes back.
