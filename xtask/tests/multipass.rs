@@ -265,6 +265,8 @@ fn a_guest_is_a_machine_of_its_own() {
     );
     assert_ne!(vm.exec(&["sh", "-c", "command -v nix"]).code, 0);
     assert!(vm.sh("test $(df -B1 --output=size / | tail -n 1) -lt 7000000000; awk '/MemTotal/ {print $2}' /proc/meminfo").starts_with("786432"));
+    let full = vm.exec(&["fallocate", "-l", "20G", "/var/tmp/x"]);
+    assert!(full.code == 1 && full.err.contains("No space left on device"), "{full:?}");
     // A program that wants more than there is gets killed; nobody else minds.
     let greedy = vm.exec(&["python3", "-c", "x = bytearray(2 << 30); print(len(x))"]);
     assert!(greedy.code == 255 || greedy.code == 137, "{greedy:?}");
@@ -309,6 +311,30 @@ fn nix_comes_from_apt_without_a_network_and_builds() {
     assert!(hello.starts_with("/nix/store/"), "{hello}");
     assert_eq!(vm.run(&["restart", &vm.name]).code, 0);
     assert_eq!(vm.sh("systemctl is-active nix-daemon.socket; cat /nix/store/*-x"), "active\nbuilt\n");
+}
+
+#[test]
+#[ignore = "needs the lab: cargo xtask test"]
+fn a_hosts_nix_reaches_a_guest_over_ssh() {
+    let vm = Vm::named(OLD);
+    let script = format!(
+        "set -e; cd $(mktemp -d); ssh-keygen -q -t ed25519 -N '' -f k; n={}\n\
+         echo \"ssh_authorized_keys: ['$(cat k.pub)']\" | multipass launch -n $n --cloud-init - > log\n\
+         multipass exec -n $n -- sudo sh -c 'apt-get -q update && apt-get -q -y install nix-bin nix-setup-systemd && \
+           usermod -aG nix-users ubuntu' > log 2>&1 < /dev/null\n\
+         ip=$(multipass info --format json $n | jq -r .info[].ipv4[0])\n\
+         export NIX_SSHOPTS=\"-i $PWD/k -o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null -o LogLevel=ERROR\"\n\
+         echo 'derivation {{ name = \"z\"; system = \"x86_64-linux\"; builder = \"/bin/sh\"; args = [ \"-c\" \"echo there > $out\" ]; }}' > z.nix\n\
+         out=$(nix --extra-experimental-features nix-command build --no-link --print-out-paths --eval-store auto \
+           --store ssh-ng://ubuntu@$ip -f z.nix 2> log)\n\
+         multipass exec -n $n -- cat $out",
+        vm.name
+    );
+    let linux = ["--with", OLD, "--user", "alice", "--cwd", "/tmp"];
+    let mut lab = xtask();
+    lab.args(["lab", "exec"]).args(linux).args(["--", "bash", "-c", &script]).stdin(Stdio::null());
+    let said = Said::from(lab.output().expect("the lab's program runs"));
+    assert_eq!((said.code, &*said.out), (0, "there\n"), "{said:?}");
 }
 
 #[test]
@@ -594,6 +620,17 @@ fn directories_are_mounted() {
     // The directory one is in, where the guest has it.
     let mapped = run(&["--with", OLD, "--cwd", &source], &["multipass", "exec", &vm.name, "--", "pwd"]);
     assert_eq!(mapped.out, "/home/ubuntu/p\n");
+    vm.fault("mount-lost", "on");
+    assert_eq!(vm.run(&["restart", &vm.name]).code, 0);
+    assert_eq!(vm.sh("ls p"), "");
+    assert!(vm.info(&[])["mounts"]["/home/ubuntu/p"].is_object(), "it is still said to be there");
+    vm.fault("mount-lost", "off");
+    assert_eq!(vm.run(&["umount", &format!("{}:p", vm.name)]).code, 0);
+    vm.fault("sshfs-missing", "on");
+    let refused = vm.run(&["mount", &source, &vm.name]);
+    assert!(refused.code == 2 && refused.err.contains("Error enabling mount support in"), "{refused:?}");
+    vm.fault("sshfs-missing", "off");
+    assert_eq!(vm.run(&["mount", &source, &vm.name]).code, 0);
     // What is the caller's is the guest's user's.
     let root = ["--with", OLD, "--user", "root"];
     let made = run(&root, &["sh", "-c", "cd $(mktemp -d); echo hi > f; pwd"]).out;

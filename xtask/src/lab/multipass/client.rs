@@ -64,13 +64,7 @@ pub(super) fn ask(
     ask: Ask,
     tell: &mut dyn FnMut(Option<Answer>),
 ) -> Result<Result<Value, Failure>> {
-    let request = Request {
-        profile,
-        host: fs::read_to_string(HOST).unwrap_or_default(),
-        uid: geteuid().as_raw(),
-        gid: getegid().as_raw(),
-        ask,
-    };
+    let request = Request { profile, host: host(), uid: geteuid().as_raw(), gid: getegid().as_raw(), ask };
     send(stream, &request)?;
     stream.set_read_timeout(Some(Duration::from_millis(100)))?;
     let mut reader = BufReader::new(stream);
@@ -92,6 +86,11 @@ pub(super) fn ask(
             Err(error) => return Err(error.into()),
         }
     }
+}
+
+/// The host that we are on.
+fn host() -> String {
+    fs::read_to_string(HOST).unwrap_or_default()
 }
 
 /// What turns on stdout while the daemon works, terminal or not.
@@ -350,11 +349,11 @@ impl Client {
     }
 
     fn version(&self, args: &Args) -> Result<i32> {
-        let own = self.profile.version();
+        let own = self.profile.version(&host());
         let daemon = self.ask(Ask::Version)?.ok();
         let daemon = daemon.as_ref().and_then(Value::as_str);
         if args.get("format") == Some("json") {
-            let mut entries = vec![("multipass", Json::text(own))];
+            let mut entries = vec![("multipass", Json::text(&own))];
             entries.extend(daemon.map(|daemon| ("multipassd", Json::text(daemon))));
             out(&Json::map(entries).print(self.profile));
         } else {

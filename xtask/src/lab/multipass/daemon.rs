@@ -203,7 +203,7 @@ impl Daemon {
     fn answer(&self, request: &Request, tell: &mut dyn FnMut(Answer)) -> Outcome {
         self.notice_faults();
         match &request.ask {
-            Ask::Version => Ok(json!(request.profile.version())),
+            Ask::Version => Ok(json!(request.profile.version(&request.host))),
             Ask::Launch(wanted) => launch::launch(self, request, wanted, tell),
             Ask::Start { names, all, timeout } => self.start(&self.these(names, *all), *timeout, tell),
             Ask::Stop { names, all, force } => self.each(&self.these(names, *all), |i| self.stop(i, *force)),

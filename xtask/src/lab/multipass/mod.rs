@@ -29,6 +29,7 @@ use std::path::PathBuf;
 use anyhow::Result;
 use serde::{Deserialize, Serialize};
 
+use super::exec::Machine;
 use super::mounts::Root;
 use super::state::State;
 use crate::workspace;
@@ -50,12 +51,14 @@ pub(crate) enum Profile {
 }
 
 impl Profile {
-    /// What `version` says.
-    fn version(self) -> &'static str {
-        match self {
-            Self::V16 => "1.16.3+mac",
-            Self::V17 => "1.17.0+mac",
-        }
+    /// What `version` says on this host.
+    fn version(self, host: &str) -> String {
+        let number = match self {
+            Self::V16 => "1.16.3",
+            Self::V17 => "1.17.0",
+        };
+        let package = if host.starts_with(Machine::Mac.name()) { "+mac" } else { "" };
+        format!("{number}{package}")
     }
 }
 
