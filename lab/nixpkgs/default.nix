@@ -49,6 +49,7 @@ let
     (self: _: import ./trivial.nix { pkgs = self; })
     (self: _: import ./debian.nix { pkgs = self; })
     (self: _: import ./rust.nix { pkgs = self; })
+    (self: _: if lib.hasSuffix "-darwin" system then import ./darwin.nix { pkgs = self; } else { })
     (self: _: { dockerTools = import ./docker { pkgs = self; }; })
   ]
   ++ overlays;

@@ -3,6 +3,7 @@
 //! The machines are noisy and shared, so single numbers mean little: runs of both sides alternate, and what counts is the
 //! ratio of the medians. Everything runs in the lab, as a user would type it; preparation is not timed.
 
+pub(crate) mod builders;
 pub(crate) mod images;
 mod workload;
 
@@ -73,11 +74,13 @@ pub(crate) fn run(part: &[String]) -> Result<i32> {
     let _lease = crate::lab::up()?;
     crate::sh::step("cargo build --release", || crate::demo::build(&["--package", "nixoci", "--release"]))?;
     match part.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
-        [] => Ok(builds()?.max(images::run(None)?)),
+        [] => Ok(builds()?.max(images::run(None)?).max(builders::run(None)?)),
         ["build"] => builds(),
         ["images"] => images::run(None),
         ["images", name] => images::run(Some(name)),
-        _ => bail!("`{}` is no benchmark: `build`, `images`, `images WORD`", part.join(" ")),
+        ["builders"] => builders::run(None),
+        ["builders", word] => builders::run(Some(word)),
+        _ => bail!("`{}` is no benchmark: `build`, `images [WORD]`, `builders [WORD]`", part.join(" ")),
     }
 }
 

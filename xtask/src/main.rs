@@ -51,7 +51,7 @@ enum Task {
     },
     /// Times nixoci beside the commands people type today, in the lab; writes docs/benchmarks.md
     Bench {
-        /// Which part: `build`, or `images` with a word of the one comparison that is to run [default: both]
+        /// Which part: `build`, or `images` or `builders` with a word of the comparisons that are to run [default: all]
         part: Vec<String>,
     },
     /// Builds the fuzz targets and runs each for a while
@@ -59,6 +59,9 @@ enum Task {
     /// The part of `bench` that runs on an emulated host
     #[command(hide = true)]
     BenchInside {
+        /// Which comparison of builders
+        #[arg(long)]
+        builders: Option<usize>,
         /// Which image comparison; without it those of builds
         case: Option<usize>,
         /// Where the images lie
@@ -87,7 +90,8 @@ fn run(args: &Args) -> Result<i32> {
         Task::CheckDarwin => darwin::run(),
         Task::Bench { part } => bench::run(part),
         Task::Fuzz(args) => fuzz::run(args),
-        Task::BenchInside { case: Some(case), images: Some(images) } => {
+        Task::BenchInside { builders: Some(case), .. } => bench::builders::run_inside(*case),
+        Task::BenchInside { case: Some(case), images: Some(images), .. } => {
             bench::images::run_inside(*case, images)
         }
         Task::BenchInside { .. } => bench::run_inside(),

@@ -32,7 +32,7 @@ pub(crate) async fn plan(
         }
         steps.push(step);
     }
-    Ok(ProvisionPlan { steps })
+    Ok(ProvisionPlan { steps, instead: Vec::new() })
 }
 
 /// Nix has the program build.

@@ -7,12 +7,15 @@ use nixoci_nix::mac::{self, MacBuilders};
 
 use crate::error;
 
-pub(crate) async fn checks(cx: &Cx<'_>, builders: &MacBuilders) -> Result<Vec<Check>> {
+/// `own` is how things stand with a builder of nixoci's own, where there may be one.
+pub(crate) async fn checks(cx: &Cx<'_>, builders: &MacBuilders, own: Option<Check>) -> Result<Vec<Check>> {
     let (machines, external) = (builders.machines(cx).await?, builders.external(cx).await?);
     let nix = builders.store().nix(cx).await?;
     let mut checks = vec![check("version", nix.version().to_string(), CheckVerdict::Good, Vec::new())];
     checks.push(nix.store_check(cx).await);
-    if machines.is_empty() && external.is_empty() {
+    if let Some(own) = own {
+        checks.push(own);
+    } else if machines.is_empty() && external.is_empty() {
         let remedies = vec![Remedy::command("see how to set one up", "nixoci plan --backend darwin-builder")];
         checks.push(check("Linux builder", error::NO_BUILDER.title.to_owned(), CheckVerdict::Bad, remedies));
     }

@@ -21,7 +21,7 @@ fn the_contract_is_kept_on_every_nix_for_every_user() {
 
 #[tokio::main]
 async fn inside() {
-    let backend = Factory.create(Settings::default()).unwrap();
+    let backend = Factory::default().create(Settings::default()).unwrap();
     let outcome = lab::conform(&backend, "aarch64-darwin", &"x86_64-linux".parse().unwrap()).await.unwrap();
     assert_eq!(outcome.failed, Vec::<String>::new());
     assert_eq!(outcome.skipped, Vec::<&str>::new());

@@ -99,7 +99,7 @@ impl Backend for Local {
                 commands: Vec::new(),
             });
         }
-        Ok(ProvisionPlan { steps })
+        Ok(ProvisionPlan { steps, instead: Vec::new() })
     }
 
     async fn provision(&self, _: &Cx<'_>, plan: &ProvisionPlan) -> Result<()> {
@@ -107,8 +107,12 @@ impl Backend for Local {
         plan.blocked().map_or(Ok(()), |(_, error)| Err(error.clone()))
     }
 
-    fn carries_out(&self) -> bool {
+    fn carries_out(&self, _: &Step) -> bool {
         false
+    }
+
+    async fn removable(&self, _: &Cx<'_>) -> Vec<String> {
+        Vec::new()
     }
 
     async fn prove(&self, cx: &Cx<'_>, want: &[NixSystem]) -> Result<Vec<Check>> {

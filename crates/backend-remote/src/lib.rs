@@ -29,6 +29,7 @@ use tokio::sync::OnceCell;
 
 pub use error::CODES;
 use fleet::Machines;
+use offers::Ask;
 pub use settings::{Builder, Settings};
 
 /// Makes [`Remote`] backends.
@@ -94,7 +95,7 @@ impl Remote {
 
     async fn step(&self, cx: &Cx<'_>, system: &NixSystem) -> Result<Step> {
         let fleet = self.fleet(cx).await?;
-        let offers = offers::offers(cx, fleet, Some(system)).await;
+        let offers = offers::offers(cx, fleet, Some(system), Ask::Now).await;
         let able: Vec<&str> = offers
             .iter()
             .filter(|offer| offer.readiness.rank().is_some())
@@ -149,7 +150,9 @@ fn able<'a>(fleet: &'a Fleet, system: &NixSystem) -> Vec<&'a Machine> {
 #[async_trait]
 impl Backend for Remote {
     async fn offers(&self, cx: &Cx<'_>, want: Option<&NixSystem>) -> Result<Vec<Offer>> {
-        Ok(offers::offers(cx, self.fleet(cx).await?, want).await)
+        // Who wants one system's is about to build for it.
+        let ask = if want.is_some() { Ask::Lately } else { Ask::Now };
+        Ok(offers::offers(cx, self.fleet(cx).await?, want, ask).await)
     }
 
     async fn probe(&self, cx: &Cx<'_>) -> Result<Vec<Check>> {
@@ -166,7 +169,7 @@ impl Backend for Remote {
         for system in want {
             steps.push(self.step(cx, system).await?);
         }
-        Ok(ProvisionPlan { steps })
+        Ok(ProvisionPlan { steps, instead: Vec::new() })
     }
 
     async fn provision(&self, _: &Cx<'_>, plan: &ProvisionPlan) -> Result<()> {
@@ -174,8 +177,12 @@ impl Backend for Remote {
         plan.blocked().map_or(Ok(()), |(_, error)| Err(error.clone()))
     }
 
-    fn carries_out(&self) -> bool {
+    fn carries_out(&self, _: &Step) -> bool {
         false
+    }
+
+    async fn removable(&self, _: &Cx<'_>) -> Vec<String> {
+        Vec::new()
     }
 
     async fn prove(&self, cx: &Cx<'_>, want: &[NixSystem]) -> Result<Vec<Check>> {
@@ -186,14 +193,13 @@ impl Backend for Remote {
     }
 
     async fn forecast(&self, cx: &Cx<'_>, request: &BuildRequest, depth: Depth) -> Result<Forecast> {
-        if depth == Depth::Verdict {
+        let (fleet, nix) = (self.fleet(cx).await?, self.host.nix(cx).await?);
+        match (depth, self.way(cx, &request.system).await?) {
+            (Depth::Verdict, Way::User(Over::Store)) => fleet.foresee(cx, nix, request).await,
             // The build evaluates anyway: asking first would do it twice.
-            return Ok(Forecast::unknown());
-        }
-        let nix = self.host.nix(cx).await?;
-        match self.way(cx, &request.system).await? {
-            Way::Daemon => nix.forecast(cx, request).await,
-            Way::User(over) => self.fleet(cx).await?.forecast(cx, nix, request, over).await,
+            (Depth::Verdict, _) => Ok(Forecast::unknown()),
+            (Depth::Full, Way::Daemon) => nix.forecast(cx, request).await,
+            (Depth::Full, Way::User(over)) => fleet.forecast(cx, nix, request, over).await,
         }
     }
 

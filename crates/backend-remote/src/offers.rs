@@ -11,9 +11,18 @@ use crate::Remote;
 use crate::error::SYSTEM;
 use crate::fleet::Machines;
 
+/// Whether a machine that answered a moment ago is asked again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ask {
+    /// It is: somebody wants to know.
+    Now,
+    /// It is not: a build will find out.
+    Lately,
+}
+
 /// An offer of every machine for each of its systems.
-pub(crate) async fn offers(cx: &Cx<'_>, fleet: &Fleet, want: Option<&NixSystem>) -> Vec<Offer> {
-    let asked = fleet.machines().iter().map(|machine| of_machine(cx, machine, want));
+pub(crate) async fn offers(cx: &Cx<'_>, fleet: &Fleet, want: Option<&NixSystem>, ask: Ask) -> Vec<Offer> {
+    let asked = fleet.machines().iter().map(|machine| of_machine(cx, machine, want, ask));
     let mut offers: Vec<Offer> = join_all(asked).await.into_iter().flatten().collect();
     if let Some(want) = want.filter(|want| !offers.iter().any(|offer| offer.system == **want)) {
         offers.push(Offer {
@@ -26,13 +35,18 @@ pub(crate) async fn offers(cx: &Cx<'_>, fleet: &Fleet, want: Option<&NixSystem>)
     offers
 }
 
-async fn of_machine(cx: &Cx<'_>, machine: &Machine, want: Option<&NixSystem>) -> Vec<Offer> {
+async fn of_machine(cx: &Cx<'_>, machine: &Machine, want: Option<&NixSystem>, ask: Ask) -> Vec<Offer> {
     let wanted = |system: &&NixSystem| system.is_linux() && want.is_none_or(|want| want == *system);
     let systems: Vec<&NixSystem> = machine.systems.iter().filter(wanted).collect();
     if systems.is_empty() {
         return Vec::new();
     }
-    let readiness = match SshHost::from(machine).refusal(cx).await {
+    let host = SshHost::from(machine);
+    let refusal = match ask {
+        Ask::Now => host.refusal(cx).await,
+        Ask::Lately => host.refusal_lately(cx).await,
+    };
+    let readiness = match refusal {
         Some(error) => Readiness::No { error },
         None => Readiness::Ready,
     };

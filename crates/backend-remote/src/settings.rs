@@ -88,6 +88,7 @@ impl Builder {
             features: self.features.clone(),
             mandatory: Vec::new(),
             host_key: self.host_key.clone(),
+            address: None,
         };
         SshHost::from(&machine).check()?;
         Ok(machine)

@@ -19,13 +19,13 @@ use nixoci_core::backend::{
 };
 use nixoci_core::factory::TypedFactory;
 use nixoci_core::host::Host;
-use nixoci_core::plan::ProvisionPlan;
+use nixoci_core::plan::{Configuration, ProvisionPlan, Step};
 use nixoci_core::platform::NixSystem;
 use nixoci_core::request::BuildRequest;
 use nixoci_core::runner::Command;
 use nixoci_core::{Error, Result};
 use nixoci_nix::Machine;
-use nixoci_nix::mac::{Known, MacBuilders, Vm, wrong_system};
+use nixoci_nix::mac::{Known, MacBuilders, Manager, Vm, configuration, wrong_system};
 use tokio::io::AsyncWrite;
 
 pub use error::CODES;
@@ -100,16 +100,29 @@ impl Backend for Rosetta {
         plan::plan(cx, self, want).await
     }
 
-    async fn provision(&self, _: &Cx<'_>, plan: &ProvisionPlan) -> Result<()> {
+    async fn provision(&self, cx: &Cx<'_>, plan: &ProvisionPlan) -> Result<()> {
         if let Some((_, error)) = plan.blocked() {
             return Err(error.clone());
         }
+        let ours = plan.pending().filter(|step| self.carries_out(step));
+        for _ in ours {
+            plan::install(cx).await?;
+        }
         // What is to be done is the administrator's: it changes how the whole machine is set up.
-        plan.pending().next().map_or(Ok(()), |step| Err(plan::by_hand(step)))
+        plan.pending().find(|step| !self.carries_out(step)).map_or(Ok(()), |step| Err(plan::by_hand(step)))
     }
 
-    fn carries_out(&self) -> bool {
-        false
+    fn carries_out(&self, step: &Step) -> bool {
+        step.id == plan::ROSETTA
+    }
+
+    async fn removable(&self, _: &Cx<'_>) -> Vec<String> {
+        Vec::new()
+    }
+
+    async fn configuration(&self, cx: &Cx<'_>) -> Result<Option<Configuration>> {
+        plan::require_apple_silicon(cx.host)?;
+        Ok(Some(configuration(Manager::of(cx).await, true, &self.vm)))
     }
 
     async fn prove(&self, cx: &Cx<'_>, want: &[NixSystem]) -> Result<Vec<Check>> {

@@ -3,11 +3,14 @@
 use std::path::Path;
 
 use nixoci_core::backend::Cx;
+use nixoci_core::event::{Event, Stage};
 use nixoci_core::host::Host;
 use nixoci_core::plan::{ProvisionPlan, Step, StepState};
 use nixoci_core::platform::NixSystem;
+use nixoci_core::runner::Command;
 use nixoci_core::{Error, Remedy, Result};
 use nixoci_nix::mac::{Manager, SetUp, refusal, set_up, wrong_system};
+use nixoci_nix::sudo;
 
 use crate::Rosetta;
 use crate::error::{INTEL, MISSING, NONE};
@@ -16,6 +19,8 @@ use crate::error::{INTEL, MISSING, NONE};
 const RUNTIME: &str = "/Library/Apple/usr/libexec/oah/libRosettaRuntime";
 /// What installs it.
 pub(crate) const INSTALL: &str = "sudo softwareupdate --install-rosetta --agree-to-license";
+/// The step that nixoci carries out.
+pub(crate) const ROSETTA: &str = "rosetta";
 
 /// An Intel Mac is told what to use instead.
 pub(crate) fn require_apple_silicon(host: &Host) -> Result<()> {
@@ -56,12 +61,12 @@ pub(crate) async fn plan(cx: &Cx<'_>, rosetta: &Rosetta, want: &[NixSystem]) -> 
     for system in want {
         steps.push(builder(cx, rosetta, system).await?);
     }
-    Ok(ProvisionPlan { steps })
+    Ok(ProvisionPlan { steps, instead: Vec::new() })
 }
 
 fn install_rosetta() -> Step {
     Step {
-        id: "rosetta".to_owned(),
+        id: ROSETTA.to_owned(),
         title: "install Rosetta".to_owned(),
         why: "x86_64 programs are translated by it".to_owned(),
         state: StepState::Pending,
@@ -107,14 +112,19 @@ async fn builder(cx: &Cx<'_>, rosetta: &Rosetta, system: &NixSystem) -> Result<S
     Ok(step)
 }
 
+/// Has Apple's software update install it.
+pub(crate) async fn install(cx: &Cx<'_>) -> Result<()> {
+    let text = "installing Rosetta".to_owned();
+    cx.observer.observe(Event::Stage { stage: Stage::Provision, system: None, text });
+    let command = Command::new("softwareupdate").args(["--install-rosetta", "--agree-to-license"]);
+    sudo::run(cx, &command).await.map_err(|error| error.context("Rosetta was not installed"))?;
+    if is_installed(cx.host) { Ok(()) } else { Err(missing()) }
+}
+
 /// Setting up a builder is the administrator's.
 pub(crate) fn by_hand(step: &Step) -> Error {
-    let error = if step.id == "rosetta" {
-        Error::new(&MISSING, MISSING.title)
-    } else {
-        Error::new(&NONE, NONE.title)
-            .because("setting one up changes the whole machine: that is for its administrator")
-    };
+    let error = Error::new(&NONE, NONE.title)
+        .because("setting one up changes the whole machine: that is for its administrator");
     step.commands.iter().enumerate().fold(error, |error, (place, command)| {
         error.remedy(Remedy::command(format!("step {}", place + 1), command))
     })

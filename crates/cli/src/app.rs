@@ -8,7 +8,7 @@ use nixoci_core::config::{ConfigFile, discover};
 use nixoci_core::host::{Dirs, Host};
 use nixoci_core::platform::{NixSystem, OciPlatform};
 use nixoci_core::registry::Registry;
-use nixoci_core::runner::{Command as Process, output};
+use nixoci_core::runner::{Command as Process, Runner, output};
 use nixoci_core::temporary::{TemporaryFiles, Unguarded};
 use nixoci_core::{Error, Result, ResultExt};
 use nixoci_engine::Engine;
@@ -19,6 +19,7 @@ use crate::args::Global;
 use crate::codes::{NO_DIRECTORY, NO_HOME, NO_HOST};
 use crate::output::{Printer, Terminal, Ui};
 use crate::signal::Signals;
+use crate::terminal::TerminalRunner;
 
 /// This version, as `required-version` compares it.
 pub(crate) const VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -29,7 +30,7 @@ pub(crate) struct App {
     pub(crate) ui: Arc<Ui>,
     terminal: Terminal,
     pub(crate) signals: Signals,
-    pub(crate) runner: HostRunner,
+    pub(crate) runner: TerminalRunner,
     pub(crate) temporary: Arc<dyn TemporaryFiles>,
     pub(crate) host: Host,
     pub(crate) dirs: Dirs,
@@ -47,7 +48,7 @@ impl App {
             Some(watchdog) => Arc::new(watchdog.clone()),
             None => Arc::new(Unguarded),
         };
-        let runner = HostRunner::new(watchdog);
+        let runner = TerminalRunner::new(HostRunner::new(watchdog), &printer, Arc::clone(&ui));
         let host = host(&runner, &signals).await?;
         let dirs =
             Dirs::from_host(&host).ok_or_else(|| Error::new(&NO_HOME, "there is no home directory"))?;
@@ -92,7 +93,7 @@ impl App {
     }
 }
 
-async fn host(runner: &HostRunner, signals: &Signals) -> Result<Host> {
+async fn host(runner: &dyn Runner, signals: &Signals) -> Result<Host> {
     let uname = output(runner, &Process::new("uname").args(["-s", "-m"]), signals.cancel()).await?;
     let text = uname.stdout_text();
     let mut words = text.split_whitespace();

@@ -460,6 +460,9 @@ pub(crate) struct ProvisionArgs {
     /// Undo what was done to make it ready.
     #[arg(long)]
     pub(crate) remove: bool,
+    /// Add a Linux builder to this file of a nix-darwin configuration, after showing what changes in it.
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, conflicts_with_all = ["stop", "remove"])]
+    pub(crate) write: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) consent: ConsentArgs,
 }

@@ -6,7 +6,7 @@ use nixoci_core::registry::Registry;
 pub(crate) fn registry() -> Registry {
     Registry::new(vec![
         Box::new(nixoci_backend_local::Factory),
-        Box::new(nixoci_backend_darwin_builder::Factory),
+        Box::new(nixoci_backend_darwin_builder::Factory::kept_by(std::env::current_exe().ok())),
         Box::new(nixoci_backend_rosetta::Factory),
         Box::new(nixoci_backend_remote::Factory),
     ])
@@ -19,6 +19,7 @@ pub(crate) fn codes() -> impl Iterator<Item = &'static nixoci_core::Code> {
         nixoci_nix::codes::CODES,
         nixoci_nix::ssh::codes::CODES,
         nixoci_nix::mac::codes::CODES,
+        nixoci_nix::sudo::CODES,
         nixoci_image::codes::CODES,
         nixoci_engine::CODES,
         nixoci_backend_local::CODES,

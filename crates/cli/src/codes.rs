@@ -31,6 +31,16 @@ nixoci_core::codes! {
     NO_ANSWER = ("nixoci::no_answer", Unexpected, "the answer could not be read",
         "nixoci asked something on the terminal, and reading the answer failed. The cause is the system's own reason. \
          --yes and --allow-root agree beforehand, and nothing is asked.");
+    /// The file of `provision --write` cannot be read or written.
+    CONFIGURATION_FILE = ("nixoci::provision::file", Permission, "the configuration file cannot be read or written",
+        "`nixoci provision --write FILE` reads FILE, shows what it would change, and puts a new file in its place. The file has to \
+         be there, yours, and in a directory that you may write to. Files in the Nix store (home-manager's, for example) are written by \
+         what made them.");
+    /// The file of `provision --write` is written in another way.
+    NOT_PLACED = ("nixoci::provision::not_placed", Config, "the lines cannot be placed in that file",
+        "`nixoci provision --write FILE` adds lines before the last closing brace of a module that is written as a set, or as a \
+         function to one: `{ pkgs, ... }: { … }`. A flake.nix, a module with `config = …` of its own, or a set that is computed is \
+         changed by hand: the lines are below the message.");
     /// A Dockerfile where a Nix file belongs.
     DOCKERFILE = ("nixoci::usage::dockerfile", Usage, "a Dockerfile is not a Nix expression",
         "nixoci makes images from Nix expressions: a flake's attribute, or a Nix file with -f. It reads no Dockerfile. \

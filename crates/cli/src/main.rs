@@ -15,6 +15,7 @@ mod report;
 mod resolve;
 mod schemas;
 mod signal;
+mod terminal;
 
 use std::process::ExitCode;
 
@@ -28,6 +29,9 @@ fn main() -> ExitCode {
     if std::env::args_os().nth(1).is_some_and(|arg| arg == WATCHDOG) {
         nixoci_nix::watchdog_main(std::io::stdin());
         return ExitCode::SUCCESS;
+    }
+    if std::env::args_os().nth(1).is_some_and(|arg| arg == nixoci_nix::keeper::KEEPER) {
+        return nixoci_nix::keeper::keeper_main(std::env::args_os().skip(2));
     }
     match args::Cli::try_parse() {
         Ok(cli) => frame::run(cli),

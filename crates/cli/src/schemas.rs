@@ -8,7 +8,9 @@ use schemars::generate::SchemaSettings;
 use schemars::{JsonSchema, SchemaGenerator};
 use serde_json::{Value, json};
 
-use crate::commands::{backends, cache, config, convert, explain, image, init, load, man, schema, shell};
+use crate::commands::{
+    backends, cache, config, convert, explain, image, init, load, man, provision, schema, shell,
+};
 use crate::frame::Hello;
 use crate::report::ErrorReport;
 
@@ -46,6 +48,7 @@ pub(crate) const FORMS: &[Form] = &[
         "nixoci provision --stop --format json, and --remove",
         of::<nixoci_engine::PutAwayReport>,
     ),
+    form("provision-write", "nixoci provision --write FILE --format json", of::<provision::WriteReport>),
     form("schema", "nixoci schema --format json, without a name", of::<schema::SchemasReport>),
     form("shell", "the result of nixoci shell, for --progress-fd", of::<shell::ShellReport>),
     form("validate", "nixoci validate --format json", of::<image::ValidateReport>),

@@ -15,7 +15,7 @@ use crate::artifact::{Artifact, ArtifactId, PathInfo, StorePath};
 use crate::error::{Error, Remedy, Result};
 use crate::event::Observer;
 use crate::host::{Dirs, Host};
-use crate::plan::ProvisionPlan;
+use crate::plan::{Configuration, ProvisionPlan, Step};
 use crate::platform::NixSystem;
 use crate::request::BuildRequest;
 use crate::runner::{Command, Runner};
@@ -73,10 +73,22 @@ pub trait Backend: Send + Sync + fmt::Debug {
     /// Carries out a plan. Idempotent; a satisfied plan is a no-op.
     async fn provision(&self, cx: &Cx<'_>, plan: &ProvisionPlan) -> Result<()>;
 
-    /// Whether [`Backend::provision`] carries its steps out. Where they are for the administrator to do it says no: then
-    /// nobody is asked beforehand, and `provision` answers with the steps as remedies.
-    fn carries_out(&self) -> bool {
+    /// Whether [`Backend::provision`] carries this step of its plan out. Where it is for the administrator to do, it says no:
+    /// then nobody is asked beforehand, and `provision` answers with the step as a remedy.
+    fn carries_out(&self, _step: &Step) -> bool {
         true
+    }
+
+    /// What [`Release::Remove`] would undo, in words, for whoever is asked beforehand; nothing where nothing was set up: then
+    /// nobody is asked. Read-only.
+    async fn removable(&self, _cx: &Cx<'_>) -> Vec<String> {
+        vec!["whatever nixoci has set up for it, with everything that was built in it".to_owned()]
+    }
+
+    /// What a person adds to the configuration of the whole machine to have a builder, where somebody's module sets one up.
+    /// Read-only.
+    async fn configuration(&self, _cx: &Cx<'_>) -> Result<Option<Configuration>> {
+        Ok(None)
     }
 
     /// Builds something tiny for each system on each builder and reads it back: a finding of each, whose title is the system,
@@ -84,7 +96,7 @@ pub trait Backend: Send + Sync + fmt::Debug {
     async fn prove(&self, cx: &Cx<'_>, want: &[NixSystem]) -> Result<Vec<Check>>;
 
     /// What a build would do. [`Depth::Verdict`] may skip the evaluation where the backend never declines;
-    /// [`Depth::Full`] always evaluates.
+    /// [`Depth::Full`] always evaluates. What is found out here need not be found out by `build` again.
     async fn forecast(&self, cx: &Cx<'_>, request: &BuildRequest, depth: Depth) -> Result<Forecast>;
 
     /// Builds. The artifact stays in the backend's store, held by a garbage collector root, until released.
@@ -286,6 +298,10 @@ pub struct Forecast {
     pub will_fetch: Vec<StorePath>,
     /// Download size in bytes, when known.
     pub download_bytes: Option<u64>,
+    /// What the same derivation was built to before, on the same machine, as far as that is known without asking it. It is a
+    /// hint, for finding the image in the cache by its hash: whoever does not find it builds.
+    #[serde(skip)]
+    pub known: Option<PathInfo>,
     /// Whether the backend takes the build.
     pub verdict: Verdict,
 }
@@ -300,6 +316,7 @@ impl Forecast {
             will_build: Vec::new(),
             will_fetch: Vec::new(),
             download_bytes: None,
+            known: None,
             verdict: Verdict::Unknown,
         }
     }

@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::error::Error;
+use crate::error::{Error, Remedy};
 
 /// The steps that make a backend ready, in order. A plan changes nothing by itself, and making one wakes
 /// nothing up.
@@ -12,6 +12,27 @@ use crate::error::Error;
 pub struct ProvisionPlan {
     /// In the order they are carried out.
     pub steps: Vec<Step>,
+    /// Other ways to get there, which are not nixoci's to go.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub instead: Vec<Remedy>,
+}
+
+/// What is to stand in a file of Nix's language that configures a whole machine, such as nix-darwin's.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Configuration {
+    /// The option, as a path: `nix.linux-builder`.
+    pub option: String,
+    /// How people misspell its last part: `linux_builder`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub misspelt: Vec<String>,
+    /// What is to be added.
+    pub text: String,
+    /// What may replace it once that was applied, if anything.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub later: Option<String>,
+    /// The command that applies it, without naming a flake.
+    pub apply: String,
 }
 
 /// One step of a plan.
@@ -96,7 +117,8 @@ mod tests {
     #[test]
     fn a_sleeping_machine_does_not_make_a_plan_unsatisfied() {
         let unknown = StepState::Unknown { would_need: "the VM".into() };
-        let mut plan = ProvisionPlan { steps: vec![step(StepState::Satisfied), step(unknown)] };
+        let mut plan =
+            ProvisionPlan { steps: vec![step(StepState::Satisfied), step(unknown)], ..Default::default() };
         assert!(plan.is_satisfied());
         plan.steps.push(step(StepState::Pending));
         assert!(!plan.is_satisfied());

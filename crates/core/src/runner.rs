@@ -190,6 +190,11 @@ pub trait Runner: Send + Sync + fmt::Debug {
 
     /// The full path of a program, if this place has it.
     async fn find(&self, program: &str) -> Option<PathBuf>;
+
+    /// Whether an [interactive](Command::interactive) process would find somebody at a terminal.
+    fn has_terminal(&self) -> bool {
+        false
+    }
 }
 
 /// What a finished process left behind.

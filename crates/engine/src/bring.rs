@@ -46,16 +46,10 @@ pub(crate) async fn bring(
     platform: &OciPlatform,
 ) -> Result<Brought> {
     let info = query(engine, backend, artifact).await?;
-    let expect = std::slice::from_ref(platform);
-    let key = CacheKey::new(&info.nar_hash, &job.naming, job.created.as_deref()).only(expect, None);
-    if let Some(image) = engine.cache.lookup(&key)? {
-        // It was checked when it came; whether it is what is wanted today is another question.
-        for summary in image.platforms() {
-            summary.accept(expect, job.allow_mismatch)?;
-        }
-        engine.cx.observer.debug(format!("{} is in the cache", info.path));
-        return Ok(Brought { fetched: 0, reused: info.nar_size, image, key });
+    if let Some(brought) = at_hand(engine, job, &info, platform)? {
+        return Ok(brought);
     }
+    let key = key(job, &info, platform);
     let text = format!("checking {}", info.path.name());
     let system = Some(artifact.system.clone());
     engine.cx.observer.observe(Event::Stage { stage: Stage::Validate, system, text });
@@ -67,6 +61,28 @@ pub(crate) async fn bring(
         None => return fetch(engine, backend, info, reading, key).await,
     };
     Ok(Brought { image, key, fetched: 0, reused: 0 })
+}
+
+fn key(job: &Job, info: &PathInfo, platform: &OciPlatform) -> CacheKey {
+    let expect = std::slice::from_ref(platform);
+    CacheKey::new(&info.nar_hash, &job.naming, job.created.as_deref()).only(expect, None)
+}
+
+/// The image of a store path, if it is in the cache.
+pub(crate) fn at_hand(
+    engine: &Engine<'_>,
+    job: &Job,
+    info: &PathInfo,
+    platform: &OciPlatform,
+) -> Result<Option<Brought>> {
+    let key = key(job, info, platform);
+    let Some(image) = engine.cache.lookup(&key)? else { return Ok(None) };
+    // It was checked when it came; whether it is what is wanted today is another question.
+    for summary in image.platforms() {
+        summary.accept(std::slice::from_ref(platform), job.allow_mismatch)?;
+    }
+    engine.cx.observer.debug(format!("{} is in the cache", info.path));
+    Ok(Some(Brought { fetched: 0, reused: info.nar_size, image, key }))
 }
 
 async fn query(engine: &Engine<'_>, backend: &dyn Backend, artifact: &Artifact) -> Result<PathInfo> {

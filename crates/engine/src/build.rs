@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use futures_util::future::join_all;
 use nixoci_core::Result;
-use nixoci_core::artifact::Artifact;
+use nixoci_core::artifact::{Artifact, ArtifactId, PathInfo, Role};
 use nixoci_core::backend::{Cx, Depth, Forecast, Release, Verdict};
 use nixoci_core::codes::CANCELLED;
 use nixoci_core::platform::{NixSystem, OciPlatform};
@@ -12,7 +12,7 @@ use nixoci_core::registry::{Rejection, nobody};
 use tokio::sync::Mutex;
 
 use crate::Engine;
-use crate::bring::bring;
+use crate::bring::{Brought, at_hand, bring};
 use crate::choose::{Choice, Choices, choose};
 use crate::deliver::{Runtimes, check_sinks, deliver};
 use crate::job::Job;
@@ -33,19 +33,26 @@ pub async fn build(engine: &Engine<'_>, job: &Job) -> Result<BuildReport> {
     let runtimes: Runtimes = runtimes?;
     let choices = choices.into_iter().collect::<Result<Vec<Choices>>>()?;
     clock.lap("prepare");
-    let mut settled = Vec::new();
-    for ((platform, system), choices) in systems.into_iter().zip(choices) {
-        // One after the other: what makes a backend ready for one platform may do so for the next.
-        let (choice, forecast) = settle(engine, job, choices, &system).await?;
-        settled.push(Settled { platform, system, choice, forecast });
-    }
+    // Backends are made ready one after the other: what does so for one platform may do so for the next.
+    let turn = Mutex::new(());
+    let settling = systems.into_iter().zip(choices).map(|((platform, system), choices)| {
+        let turn = &turn;
+        async move {
+            let (choice, forecast) = settle(engine, job, choices, &system, turn).await?;
+            let at_hand = match &forecast.known {
+                Some(info) => at_hand(engine, job, info, &platform)?,
+                None => None,
+            };
+            Ok(Settled { platform, system, choice, forecast, at_hand })
+        }
+    });
+    let settled = join_all(settling).await.into_iter().collect::<Result<Vec<Settled>>>()?;
     clock.lap("provision");
-    let built = build_all(engine, job, settled).await?;
+    let mut built = build_all(engine, job, settled).await?;
     clock.lap("build");
-    let result = after_build(engine, job, &built, runtimes, &mut clock).await;
+    let result = after_build(engine, job, &mut built, runtimes, &mut clock).await;
     for one in &built {
-        let release = Release::Artifact { id: one.artifact.id.clone() };
-        if let Err(error) = one.choice.backend.release(&engine.cx, release).await {
+        if let Err(error) = one.release(&engine.cx).await {
             engine.cx.observer.debug(format!("the artifact could not be released: {error}"));
         }
     }
@@ -58,6 +65,7 @@ struct Settled {
     system: NixSystem,
     choice: Choice,
     forecast: Forecast,
+    at_hand: Option<Brought>,
 }
 
 /// A platform that was built.
@@ -65,6 +73,31 @@ pub(crate) struct Built {
     pub(crate) platform: OciPlatform,
     pub(crate) choice: Choice,
     pub(crate) artifact: Artifact,
+    /// Its image, if that was built before: then there is nothing in any store that is held for us.
+    at_hand: Option<Brought>,
+    held: bool,
+}
+
+impl Built {
+    /// What is here already, and known to be what a build would give.
+    fn before(one: Settled, info: &PathInfo) -> Built {
+        let artifact = Artifact {
+            path: info.path.clone(),
+            role: Role::Output,
+            system: one.system,
+            drv: one.forecast.drv,
+            attribute: one.forecast.attribute,
+            id: ArtifactId(String::new()),
+        };
+        Built { platform: one.platform, choice: one.choice, artifact, at_hand: one.at_hand, held: false }
+    }
+
+    async fn release(&self, cx: &Cx<'_>) -> Result<()> {
+        if !self.held {
+            return Ok(());
+        }
+        self.choice.backend.release(cx, Release::Artifact { id: self.artifact.id.clone() }).await
+    }
 }
 
 /// Builds all platforms: at once, except on a backend that takes one build at a time. The first failure ends the others,
@@ -75,13 +108,17 @@ async fn build_all(engine: &Engine<'_>, job: &Job, settled: Vec<Settled>) -> Res
     let cx = Cx { cancel: &stop, ..engine.cx };
     let (turn, cx, stop) = (&turn, &cx, &stop);
     let builds = settled.into_iter().map(|one| async move {
+        if let (Some(info), Some(_)) = (one.forecast.known.clone(), &one.at_hand) {
+            return Ok(Built::before(one, &info));
+        }
         let alone = !engine.registry.require(&one.choice.name)?.descriptor().concurrent_builds;
         let _turn = if alone { Some(turn.lock().await) } else { None };
         let built = one.choice.backend.build(cx, &job.request(one.system), &one.forecast).await;
         if built.is_err() && !job.flags.keep_going {
             stop.cancel();
         }
-        Ok(Built { artifact: built?, platform: one.platform, choice: one.choice })
+        let (platform, choice) = (one.platform, one.choice);
+        Ok(Built { artifact: built?, platform, choice, at_hand: None, held: true })
     });
     let results: Vec<Result<Built>> = join_all(builds).await;
     let (built, mut failed): (Vec<_>, Vec<_>) = results.into_iter().partition(Result::is_ok);
@@ -90,8 +127,7 @@ async fn build_all(engine: &Engine<'_>, job: &Job, settled: Vec<Settled>) -> Res
         return Ok(built);
     }
     for one in &built {
-        let release = Release::Artifact { id: one.artifact.id.clone() };
-        let _ = one.choice.backend.release(&engine.cx, release).await;
+        let _ = one.release(&engine.cx).await;
     }
     // Those that were stopped because another one failed are not the reason.
     let reason = failed.iter().position(|failed| matches!(failed, Err(error) if !error.is(&CANCELLED)));
@@ -109,10 +145,14 @@ async fn settle(
     job: &Job,
     choices: Choices,
     system: &NixSystem,
+    turn: &Mutex<()>,
 ) -> Result<(Choice, Forecast)> {
     let Choices { mut able, mut rejected } = choices;
     while let Some(choice) = able.pop_front() {
-        make_ready(engine, &choice, system, job.agreed).await?;
+        {
+            let _turn = turn.lock().await;
+            make_ready(engine, &choice, system, job.agreed).await?;
+        }
         let forecast =
             choice.backend.forecast(&engine.cx, &job.request(system.clone()), Depth::Verdict).await?;
         let Verdict::Decline { error } = forecast.verdict else { return Ok((choice, forecast)) };
@@ -128,16 +168,19 @@ async fn settle(
 async fn after_build(
     engine: &Engine<'_>,
     job: &Job,
-    built: &[Built],
+    built: &mut [Built],
     runtimes: Runtimes,
     clock: &mut Clock,
 ) -> Result<BuildReport> {
     let started = Instant::now();
     let mut brought = Vec::new();
     // One after the other: reading an image keeps all CPUs busy.
-    for one in built {
+    for one in built.iter_mut() {
         let backend = one.choice.backend.as_ref();
-        let image = bring(engine, job, backend, &one.artifact, &one.platform).await?;
+        let image = match one.at_hand.take() {
+            Some(image) => image,
+            None => bring(engine, job, backend, &one.artifact, &one.platform).await?,
+        };
         for summary in image.image.platforms() {
             for warning in summary.accept(std::slice::from_ref(&one.platform), job.allow_mismatch)? {
                 engine.cx.observer.warn(warning.text, Vec::new());

@@ -185,7 +185,11 @@ pub(crate) async fn choose_among(
         offer,
     });
     let choices = Choices { able: able.collect(), rejected: selection.rejected };
-    announce(engine, &choices, system, explicit);
+    // Who could not even answer has nothing here that could be wrong: no machine is configured, for example.
+    let answered = |name: &str| {
+        candidates.iter().any(|candidate| candidate.descriptor.name == name && candidate.offers.is_ok())
+    };
+    announce(engine, &choices, system, explicit, answered);
     Ok(choices)
 }
 
@@ -201,7 +205,13 @@ fn automatic(engine: &Engine<'_>) -> Vec<String> {
 }
 
 /// Somebody who named a backend wants to know that another one is used instead; everybody else wants to know who it is.
-fn announce(engine: &Engine<'_>, choices: &Choices, system: &NixSystem, explicit: bool) {
+fn announce(
+    engine: &Engine<'_>,
+    choices: &Choices,
+    system: &NixSystem,
+    explicit: bool,
+    answered: impl Fn(&str) -> bool,
+) {
     let observer = engine.cx.observer;
     // Before somebody sets something up, they want to know what is wrong with what is there.
     let set_up =
@@ -209,7 +219,11 @@ fn announce(engine: &Engine<'_>, choices: &Choices, system: &NixSystem, explicit
     for Rejection { backend, error } in &choices.rejected {
         let causes: String = error.report().causes.iter().map(|cause| format!(": {cause}")).collect();
         let text = format!("{backend} cannot build for {system}: {error}{causes}");
-        if explicit || set_up { observer.warn(text, Vec::new()) } else { observer.debug(text) }
+        if explicit || (set_up && answered(backend)) {
+            observer.warn(text, Vec::new())
+        } else {
+            observer.debug(text)
+        }
     }
     if let Some(first) = choices.able.front() {
         let text = format!("{system} is built by the backend {}", first.name);

@@ -13,6 +13,14 @@ nixoci_core::codes! {
     NOT_REMOVED = ("nixoci::provision::not_removed", Pending, "nobody agreed to the removal",
         "`nixoci provision --remove` undoes what provisioning did: virtual machines with everything that was built in them \
          go. On a terminal it asks; elsewhere it needs --yes.");
+    /// Nobody agreed to a change of a file.
+    NOT_WRITTEN = ("nixoci::provision::not_written", Pending, "nobody agreed to the change",
+        "`nixoci provision --write FILE` shows what it would add to the file, and asks on a terminal; elsewhere it needs --yes. \
+         Without that the file stays as it is.");
+    /// No backend has anything to write.
+    NOTHING_TO_WRITE = ("nixoci::provision::nothing_to_write", NoBackend, "there is nothing to write for that backend",
+        "`nixoci provision --write FILE` adds a Linux builder to the configuration of a Mac that nix-darwin manages. The backends \
+         darwin-builder and rosetta have such a configuration, and only on a Mac.");
     /// The build made more or less than one thing.
     NOT_FOUND_AGAIN = ("nixoci::fetch::vanished", Transfer, "what was built is gone",
         "The build reported a store path, but its store does not know it any more. Something (a garbage collection \

@@ -3,15 +3,18 @@
 //! What was agreed to on the command line comes with the job ([`Agreed`]); for the rest somebody is asked ([`Consent`]). Who
 //! that is, and whether anybody is there, is the caller's affair: this crate neither prints nor reads a terminal.
 
+use std::path::Path;
+
 use async_trait::async_trait;
 use nixoci_core::codes::PENDING;
-use nixoci_core::plan::{ProvisionPlan, Step};
+use nixoci_core::plan::{ProvisionPlan, Step, StepState};
 use nixoci_core::platform::NixSystem;
+use nixoci_core::runner::quote;
 use nixoci_core::{Error, Remedy, Result};
 
 use crate::Engine;
 use crate::choose::Choice;
-use crate::codes::NOT_REMOVED;
+use crate::codes::{NOT_REMOVED, NOT_WRITTEN};
 
 /// What was agreed to beforehand.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -38,6 +41,15 @@ pub enum Change<'a> {
     Remove {
         /// Of which backend.
         backend: &'a str,
+        /// What goes, in words.
+        what: &'a [String],
+    },
+    /// A file of the user's is changed.
+    Write {
+        /// Which.
+        file: &'a Path,
+        /// How, as a unified diff.
+        diff: &'a str,
     },
 }
 
@@ -75,7 +87,7 @@ impl Agreed {
             Change::Provision { plan, .. } => {
                 plan.pending().all(|step| if step.needs_root { self.root } else { self.yes })
             }
-            Change::Remove { .. } => self.yes,
+            Change::Remove { .. } | Change::Write { .. } => self.yes,
         }
     }
 }
@@ -125,7 +137,10 @@ pub(crate) async fn to_provision(
     agreed: Agreed,
 ) -> Result<()> {
     let backend = choice.name.as_str();
-    let Some(refusal) = refusal(engine, Change::Provision { backend, plan }, agreed).await? else {
+    // What is left to the administrator is nothing to agree to.
+    let mut ours = plan.clone();
+    ours.steps.retain(|step| !matches!(step.state, StepState::Pending) || choice.backend.carries_out(step));
+    let Some(refusal) = refusal(engine, Change::Provision { backend, plan: &ours }, agreed).await? else {
         return Ok(());
     };
     let titles: Vec<&str> = plan.pending().map(|step| step.title.as_str()).collect();
@@ -133,10 +148,10 @@ pub(crate) async fn to_provision(
         .because(format!("to do: {}", titles.join(", ")))
         .because(refusal.reason());
     // There is nothing to agree to where nixoci would do nothing.
-    let agree = choice.backend.carries_out();
-    let agree = agree.then(|| Remedy::command("agree to that", command(backend, plan, want)));
+    let agree = ours.pending().next().is_some();
+    let agree = agree.then(|| Remedy::command("agree to that", command(backend, &ours, want)));
     let steps = plan.pending().enumerate().map(|(place, step)| by_hand(place + 1, step));
-    Err(agree.into_iter().chain(steps).fold(error, Error::remedy))
+    Err(agree.into_iter().chain(steps).chain(plan.instead.iter().cloned()).fold(error, Error::remedy))
 }
 
 /// The command that agrees to all of a plan.
@@ -167,12 +182,31 @@ fn by_hand(number: usize, step: &Step) -> Remedy {
 ///
 /// # Errors
 /// [`NOT_REMOVED`] with the command that agrees to it.
-pub(crate) async fn to_remove(engine: &Engine<'_>, backend: &str, agreed: Agreed) -> Result<()> {
-    let Some(refusal) = refusal(engine, Change::Remove { backend }, agreed).await? else {
+pub(crate) async fn to_remove(
+    engine: &Engine<'_>,
+    backend: &str,
+    what: &[String],
+    agreed: Agreed,
+) -> Result<()> {
+    let Some(refusal) = refusal(engine, Change::Remove { backend, what }, agreed).await? else {
         return Ok(());
     };
     let command = format!("nixoci provision --backend {backend} --remove --yes");
     Err(Error::new(&NOT_REMOVED, format!("nothing of {backend} was removed"))
         .because(refusal.reason())
         .remedy(Remedy::command("agree to that", command)))
+}
+
+/// Has somebody agree that a file of theirs is changed.
+///
+/// # Errors
+/// `nixoci::provision::not_written` with the command that agrees to it.
+pub async fn to_write(engine: &Engine<'_>, file: &Path, diff: &str, agreed: Agreed) -> Result<()> {
+    let Some(refusal) = refusal(engine, Change::Write { file, diff }, agreed).await? else {
+        return Ok(());
+    };
+    let shown = quote(file.as_os_str());
+    Err(Error::new(&NOT_WRITTEN, format!("{} was not changed", file.display()))
+        .because(refusal.reason())
+        .remedy(Remedy::command("agree to the change", format!("nixoci provision --write {shown} --yes"))))
 }

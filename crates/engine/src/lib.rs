@@ -26,13 +26,13 @@ mod shell;
 pub use build::build;
 pub use choose::{BackendStatus, Choice, survey};
 pub use codes::CODES;
-pub use consent::{Agreed, Change, Consent, Nobody};
+pub use consent::{Agreed, Change, Consent, Nobody, to_write};
 pub use deliver::Runtimes;
 pub use doctor::{Doctor, Examination, doctor};
 pub use job::{Job, Link, LoadSink, Sinks};
 pub use plan::{PlanReport, PlatformPlan, plan};
 pub use provision::{
-    ProvisionJob, ProvisionReport, Provisioned, PutAway, PutAwayReport, provision, put_away,
+    ProvisionJob, ProvisionReport, Provisioned, PutAway, PutAwayReport, configuration, provision, put_away,
 };
 pub use report::{
     BuildReport, ImageReport, LayerReport, LoadOutcome, OutputLayer, OutputPlatform, OutputReport,

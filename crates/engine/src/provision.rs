@@ -7,7 +7,7 @@ use nixoci_core::backend::{Backend, Check, CheckVerdict, Readiness, Release};
 use nixoci_core::codes::{BUG, PENDING};
 use nixoci_core::config::BackendTable;
 use nixoci_core::event::{Event, Stage};
-use nixoci_core::plan::ProvisionPlan;
+use nixoci_core::plan::{Configuration, ProvisionPlan};
 use nixoci_core::platform::{NixSystem, OciPlatform};
 use nixoci_core::{Error, Remedy, Result};
 use schemars::JsonSchema;
@@ -15,7 +15,7 @@ use serde::Serialize;
 
 use crate::Engine;
 use crate::choose::{Choice, choose_among, made};
-use crate::codes::NOT_PROVEN;
+use crate::codes::{NOT_PROVEN, NOTHING_TO_WRITE};
 use crate::consent::{self, Agreed};
 use crate::job::system_of;
 
@@ -86,7 +86,7 @@ pub struct PutAwayReport {
 /// Chooses a backend for each platform as a build does, makes it ready if somebody agrees, and has it prove that it builds.
 ///
 /// # Errors
-/// Those of selection; [`PENDING`]; the backend's own; [`NOT_PROVEN`].
+/// Those of selection; [`PENDING`]; the backend's own; `nixoci::provision::not_proven`.
 pub async fn provision(engine: &Engine<'_>, job: &ProvisionJob) -> Result<ProvisionReport> {
     let mut backends = Vec::new();
     for (choice, systems) in chosen(engine, job).await? {
@@ -171,7 +171,7 @@ async fn carry_out(
         return Ok(plan);
     }
     // What the backend leaves to the administrator anyway is no question.
-    if choice.backend.carries_out() || agreed.never {
+    if agreed.never || plan.pending().any(|step| choice.backend.carries_out(step)) {
         consent::to_provision(engine, choice, &plan, want, agreed).await?;
         let text = format!("making {} ready", choice.name);
         engine.cx.observer.observe(Event::Stage { stage: Stage::Provision, system: None, text });
@@ -192,9 +192,12 @@ async fn carry_out(
 pub async fn put_away(engine: &Engine<'_>, job: &ProvisionJob, how: PutAway) -> Result<PutAwayReport> {
     let mut backends = Vec::new();
     for (name, backend) in to_put_away(engine, job).await? {
-        // Where nixoci sets nothing up there is nothing to undo, and the backend says so.
-        if how == PutAway::Remove && backend.carries_out() {
-            consent::to_remove(engine, &name, job.agreed).await?;
+        if how == PutAway::Remove {
+            // Where nixoci has set nothing up there is nothing to undo, and the backend says so.
+            let what = backend.removable(&engine.cx).await;
+            if !what.is_empty() {
+                consent::to_remove(engine, &name, &what, job.agreed).await?;
+            }
         }
         let release = match how {
             PutAway::Stop => Release::Stop,
@@ -213,4 +216,24 @@ async fn to_put_away(engine: &Engine<'_>, job: &ProvisionJob) -> Result<Vec<(Str
     }
     let chosen = chosen(engine, job).await?;
     Ok(chosen.into_iter().map(|(choice, _)| (choice.name, choice.backend)).collect())
+}
+
+/// What a person adds to their machine's configuration to have a builder: of the first backend that has something to say, and
+/// its name.
+///
+/// # Errors
+/// `nixoci::provision::nothing_to_write`; those of the backends' settings.
+pub async fn configuration(engine: &Engine<'_>, job: &ProvisionJob) -> Result<(String, Configuration)> {
+    let all = || engine.registry.iter().map(|factory| factory.descriptor().name.into_owned()).collect();
+    let names = if job.named { job.backends.clone() } else { all() };
+    let mut why = Vec::new();
+    for made in made(engine.registry, &names, &job.backend_tables)? {
+        match made.backend.configuration(&engine.cx).await {
+            Ok(Some(configuration)) => return Ok((made.descriptor.name.into_owned(), configuration)),
+            Ok(None) => {}
+            Err(error) => why.push(format!("{}: {error}", made.descriptor.name)),
+        }
+    }
+    let error = Error::new(&NOTHING_TO_WRITE, NOTHING_TO_WRITE.title);
+    Err(why.into_iter().fold(error, Error::because))
 }

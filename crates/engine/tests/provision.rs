@@ -32,7 +32,8 @@ impl Somebody {
                 let steps: Vec<&str> = plan.pending().map(|step| step.id.as_str()).collect();
                 format!("{how} {backend}: {}", steps.join(", "))
             }
-            Change::Remove { backend } => format!("{how} {backend} removed"),
+            Change::Remove { backend, .. } => format!("{how} {backend} removed"),
+            Change::Write { file, .. } => format!("{how} {} written", file.display()),
         };
         self.heard.lock().unwrap().push(what);
     }
@@ -258,7 +259,8 @@ async fn stopping_asks_nobody_and_removing_does() {
 #[tokio::test]
 async fn what_is_broken_is_put_away_when_it_is_named() {
     let machine = Machine::with(asleep().with_fault(Fault::NoOffer), None);
-    assert!(put_away(&machine.engine(), &job(YES), PutAway::Stop).await.unwrap_err().is(&NO_BACKEND));
+    let error = put_away(&machine.engine(), &job(YES), PutAway::Stop).await.unwrap_err();
+    assert_eq!(error.to_string(), "the fake has no builder");
     let named = ProvisionJob { backends: vec!["fake".to_owned()], named: true, ..job(YES) };
     put_away(&machine.engine(), &named, PutAway::Stop).await.unwrap();
     assert_eq!(machine.backends[0].put_away(), [Release::Stop]);

@@ -59,8 +59,35 @@ impl Nix {
             will_build: unique(record.plan.build),
             will_fetch: unique(record.plan.fetch),
             download_bytes: record.plan.download_bytes,
+            known: None,
             verdict: Verdict::Go,
         })
+    }
+
+    /// Evaluates on this host, without building or asking any store for outputs: the derivation, and the attribute that was
+    /// found. Nothing for what takes more than that, and for what is wrong: a build says what.
+    ///
+    /// # Errors
+    /// [`nixoci_core::codes::CANCELLED`].
+    pub(crate) async fn evaluate(
+        &self,
+        cx: &Cx<'_>,
+        request: &BuildRequest,
+    ) -> Result<Option<(StorePath, Option<String>)>> {
+        let Ok(candidates) = lookup::candidates(request, cx.host) else { return Ok(None) };
+        for candidate in candidates {
+            let attribute = candidate.target.attribute().map(str::to_owned);
+            let Some(command) = cli::derivation_path(self, &candidate.target, &request.flags) else { break };
+            let run = self.run(cx, &command).await?;
+            if run.exit.success() {
+                let drv = run.stdout.trim().parse().ok().filter(StorePath::is_derivation);
+                return Ok(drv.map(|drv| (drv, attribute)));
+            }
+            if !lookup::is_missing(&run.record, &candidate.target) {
+                break;
+            }
+        }
+        Ok(None)
     }
 
     /// Builds, and makes `root` a garbage collector root of the output: a symlink to it.
@@ -82,6 +109,12 @@ impl Nix {
         if let Some(known) = &forecast.attribute {
             candidates.retain(|candidate| candidate.target.attribute() == Some(known));
         }
+        if let (Place::Machine(_), Some(drv), [candidate]) =
+            (self.place(), &forecast.drv, candidates.as_mut_slice())
+            && drv.as_path().exists()
+        {
+            candidate.evaluated = Some(drv.clone());
+        }
         let (candidate, result, _) = self.first(cx, request, candidates, &Mode::Root(root)).await?;
         let path = result.path.ok_or_else(|| Error::new(&codes::UNEXPECTED, "Nix names no output path"))?;
         let attribute = candidate.target.attribute().map(str::to_owned);
@@ -98,7 +131,10 @@ impl Nix {
     ) -> Result<(Candidate, BuildResult, Record)> {
         let mut missing = None;
         for candidate in candidates {
-            let command = cli::build(self, &candidate.target, &request.flags, mode);
+            // What is evaluated already is not evaluated again.
+            let evaluated = candidate.evaluated.clone().map(Target::Store);
+            let target = evaluated.as_ref().unwrap_or(&candidate.target);
+            let command = cli::build(self, target, &request.flags, mode);
             let run = self.run(cx, &command).await?;
             if run.exit.success() {
                 exactly_one(&run.stdout, &candidate.target)?;

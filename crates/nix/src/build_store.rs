@@ -1,7 +1,8 @@
 //! Building in a store and reading out of it: what every backend does that drives Nix, wherever the store is and whoever does
 //! the work.
 
-use std::sync::Mutex;
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
 
 use nixoci_core::artifact::{Artifact, ArtifactId, PathInfo, Role, StorePath};
 use nixoci_core::backend::{Cx, Forecast};
@@ -12,19 +13,27 @@ use tokio::sync::OnceCell;
 
 use crate::place::{Place, RemoteMachine};
 use crate::roots::{self, Held};
-use crate::{Nix, NixSettings, remote};
+use crate::{Nix, NixSettings, memory, remote};
 
 /// A Nix that works in some store, and what was built there and is still in use.
 #[derive(Debug)]
 pub struct BuildStore {
     nix: Nix,
     held: Held,
+    /// Which derivation made what, and what the store said about it.
+    built: Mutex<HashMap<StorePath, Output>>,
+}
+
+#[derive(Debug, Default)]
+struct Output {
+    drv: Option<StorePath>,
+    info: Option<PathInfo>,
 }
 
 impl BuildStore {
     /// A store with nothing in use.
     pub fn new(nix: Nix) -> Self {
-        BuildStore { nix, held: Held::default() }
+        BuildStore { nix, held: Held::default(), built: Mutex::default() }
     }
 
     /// The Nix that works in it.
@@ -51,6 +60,8 @@ impl BuildStore {
             Place::Machine(remote) => self.held.keep(id.clone(), hold(cx, remote, &built.path, &root).await),
             _ => self.held.keep(id.clone(), guard),
         }
+        let output = Output { drv: built.drv.clone(), info: None };
+        self.built.lock().unwrap_or_else(PoisonError::into_inner).insert(built.path.clone(), output);
         Ok(Artifact {
             path: built.path,
             role: Role::Output,
@@ -85,8 +96,26 @@ impl BuildStore {
         let mut infos = self.nix.path_info(cx, paths, closure).await?;
         for info in &mut infos {
             info.local = self.nix.place().readable(info.path.as_path());
+            self.note(cx, info);
         }
         Ok(infos)
+    }
+
+    /// Keeps what the store said about something that was built there.
+    fn note(&self, cx: &Cx<'_>, info: &PathInfo) {
+        let mut built = self.built.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(output) = built.get_mut(&info.path) else { return };
+        if let (Place::Machine(remote), Some(drv)) = (self.nix.place(), &output.drv) {
+            memory::remember(&cx.dirs.cache, &remote.machine, drv, info);
+        }
+        output.info = Some(info.clone());
+    }
+
+    /// What the store said about these paths while it was asked for them. They are held since they were built: nobody else
+    /// can have changed them.
+    fn noted(&self, paths: &[StorePath]) -> Option<Vec<PathInfo>> {
+        let built = self.built.lock().unwrap_or_else(PoisonError::into_inner);
+        paths.iter().map(|path| built.get(path)?.info.clone()).collect()
     }
 
     /// Writes the NARs of paths, in order; the bytes that were written.
@@ -100,7 +129,12 @@ impl BuildStore {
         out: &mut (dyn AsyncWrite + Send + Unpin),
     ) -> Result<u64> {
         let mut total = 0;
-        for info in self.nix.path_info(cx, paths, false).await? {
+        // Each question costs a process, and one to a machine several round trips.
+        let infos = match self.noted(paths) {
+            Some(infos) => infos,
+            None => self.nix.path_info(cx, paths, false).await?,
+        };
+        for info in infos {
             total += self.nix.dump(cx, &info, out).await?;
         }
         Ok(total)

@@ -78,11 +78,9 @@ pub(crate) fn build(nix: &Nix, target: &Target, flags: &NixFlags, mode: &Mode<'_
         Place::Machine(_) => command.args(["--eval-store", "auto"]),
         Place::Private(private) => command
             .args(["--builders", &private.builders, "--max-jobs", "0"])
-            .args(["--option", "builders-use-substitutes", "true"])
-            // What this machine has already need not be fetched or built again.
-            .args(["--option", "extra-substituters", "auto?trusted=true"])
-            // Nobody else looks after this store: what no root holds goes when the disk gets full.
-            .args(["--option", "min-free", "5000000000", "--option", "max-free", "20000000000"]),
+            // No `min-free`: a collection of garbage in the middle of a build takes what machines have just sent back, which
+            // nothing holds in a store without a daemon.
+            .args(["--option", "builders-use-substitutes", "true"]),
     };
     let command = match (mode, nix.place()) {
         (Mode::DryRun, _) => command.args(["--dry-run", "--no-link"]),
@@ -105,6 +103,26 @@ fn flags_for<'a>(nix: &Nix, flags: &'a NixFlags) -> Cow<'a, NixFlags> {
 pub(crate) fn eval(nix: &Nix, target: &Target, flags: &NixFlags, apply: &str) -> Command {
     let command = self::nix(nix, &["eval", "--json", "--apply", apply]);
     with_target(with_flags(command, flags, target), target)
+}
+
+/// `nix eval` of the path of a target's derivation, which is written to this host's store by that. Nothing for a store path.
+pub(crate) fn derivation_path(nix: &Nix, target: &Target, flags: &NixFlags) -> Option<Command> {
+    let within = |attribute: &str| format!("{attribute}.drvPath");
+    let target = match target.clone() {
+        Target::Flake { reference, attribute } => Target::Flake { reference, attribute: within(&attribute) },
+        Target::File { file, attribute, args, system } => {
+            let attribute = attribute.map_or_else(|| "drvPath".to_owned(), |attribute| within(&attribute));
+            Target::File { file, attribute: Some(attribute), args, system }
+        }
+        Target::Store(_) => return None,
+    };
+    // What an evaluation builds has to be built in the store that the result is for: then the build evaluates.
+    let command = logged(self::nix(nix, &["eval", "--raw"])).args([
+        "--option",
+        "allow-import-from-derivation",
+        "false",
+    ]);
+    Some(with_target(with_flags(command, flags, &target), &target))
 }
 
 /// The same command with its log in a form that [`crate::log`] reads.
@@ -204,6 +222,16 @@ pub(crate) fn store_info(nix: &Nix) -> Command {
 /// `nix store gc` of a chroot store.
 pub(crate) fn collect(nix: &Nix, root: &Path) -> Command {
     self::nix(nix, &["store", "gc"]).arg("--store").arg(root)
+}
+
+/// `nix-store --add`: the one form that every version and Lix have. What comes in is public.
+pub(crate) fn add(path: &Path) -> Command {
+    Command::new("nix-store").arg("--add").arg(path)
+}
+
+/// Makes a symlink that keeps a store path from the garbage collector.
+pub(crate) fn add_root(path: &StorePath, root: &Path) -> Command {
+    Command::new("nix-store").args(["--realise", path.as_str(), "--add-root"]).arg(root)
 }
 
 /// `nix config show`.

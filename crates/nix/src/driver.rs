@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use nixoci_core::artifact::{ParseStorePathError, StorePath};
 use nixoci_core::backend::{Check, CheckVerdict, Cx};
 use nixoci_core::runner::{Command, Output, output};
 use nixoci_core::{Error, Remedy, Result, codes as core_codes};
@@ -101,6 +102,23 @@ impl Nix {
             }
             Err(error) => Check::failed(TITLE, &error),
         }
+    }
+
+    /// Copies a file or directory into the store, where everybody may read it, and makes `root` a garbage collector root of
+    /// the copy: a symlink to it, which replaces the one that is there.
+    ///
+    /// # Errors
+    /// What keeps Nix from its store; [`codes::UNEXPECTED`].
+    pub async fn add_public(&self, cx: &Cx<'_>, path: &Path, root: &Path) -> Result<StorePath> {
+        let failure = "nothing could be added to the Nix store";
+        let command = cli::add(path);
+        let text = self.ask(cx, &command, failure).await?;
+        let added: StorePath = text
+            .trim()
+            .parse()
+            .map_err(|error: ParseStorePathError| self.unexpected(&command, &error.to_string()))?;
+        self.ask(cx, &cli::add_root(&added, root), failure).await?;
+        Ok(added)
     }
 
     /// Runs a command that answers on standard output.

@@ -21,7 +21,7 @@ use crate::machines::Machine;
 use crate::place::{self, Place};
 use crate::settings::{NixSettings, StoreInfo};
 use crate::ssh::SshSession;
-use crate::{codes, proof, remote, ssh};
+use crate::{codes, memory, proof, remote, ssh};
 
 /// How Nix is made to build on machines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -204,6 +204,23 @@ impl Fleet {
         over: Over,
     ) -> Result<Forecast> {
         self.store(cx, nix, &request.system, over, &[]).await?.nix().forecast(cx, request).await
+    }
+
+    /// Evaluates a build in a machine's own store, and recalls what that machine made of the same derivation before: then the
+    /// image may be at hand, and nobody is connected to. (Connecting meanwhile would save some of the time when something has
+    /// changed, and ask for a hardware key's touch when nothing has.)
+    ///
+    /// # Errors
+    /// [`nixoci_core::codes::CANCELLED`].
+    pub async fn foresee(&self, cx: &Cx<'_>, nix: &Nix, request: &BuildRequest) -> Result<Forecast> {
+        let Some((drv, attribute)) = nix.evaluate(cx, request).await? else { return Ok(Forecast::unknown()) };
+        let known = self.recall(cx, &request.system, &drv);
+        Ok(Forecast { drv: Some(drv), attribute, known, ..Forecast::unknown() })
+    }
+
+    fn recall(&self, cx: &Cx<'_>, system: &NixSystem, drv: &StorePath) -> Option<PathInfo> {
+        let mut able = self.machines.iter().filter(|machine| machine.systems.contains(system));
+        able.find_map(|machine| memory::recall(&cx.dirs.cache, machine, drv))
     }
 
     /// Whether these paths were built here.

@@ -1,6 +1,7 @@
 //! Everything about running Nix: its processes, its command line, what it says, and what it stores.
 //!
 //! - [`process`] and [`watch`] run programs so that nothing is left behind, whatever happens to nixoci;
+//! - [`keeper`] keeps a program running that is meant to be left behind, until nobody uses it;
 //! - [`version`] knows what each Nix can do, `cli` builds every argument list;
 //! - [`Nix`] asks, forecasts, builds and reads, through a [`Runner`](nixoci_core::runner::Runner), wherever
 //!   that runs;
@@ -13,12 +14,14 @@
 //! before anybody sees it.
 
 pub mod codes;
+pub mod keeper;
 pub mod mac;
 pub mod nar;
 pub mod private_store;
 pub mod process;
 pub mod proof;
 pub mod ssh;
+pub mod sudo;
 pub mod version;
 pub mod watch;
 
@@ -35,6 +38,7 @@ mod log;
 mod log_file;
 mod lookup;
 mod machines;
+mod memory;
 mod pattern;
 mod place;
 mod plan;
@@ -56,6 +60,7 @@ pub use build_store::{BuildStore, HostStore};
 pub use driver::Nix;
 pub use fleet::{Fleet, Over};
 pub use images::Images;
+pub use lines::log_line;
 pub use machines::Machine;
 pub use place::{Place, PrivateStore, RemoteMachine, distinct};
 pub use process::HostRunner;

@@ -78,7 +78,7 @@ fn skip_escape(rest: &mut std::iter::Peekable<std::str::Chars<'_>>) {
 }
 
 /// One line of a log: what a terminal would show in the end, bounded.
-pub(crate) fn log_line(text: &str) -> String {
+pub fn log_line(text: &str) -> String {
     let text = text.trim_end_matches(['\r', '\n']);
     let shown = text.rsplit('\r').next().unwrap_or(text);
     let mut end = shown.len().min(LOG_LINE_LIMIT);

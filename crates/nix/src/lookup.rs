@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use nixoci_core::artifact::StorePath;
 use nixoci_core::backend::Cx;
 use nixoci_core::host::Host;
 use nixoci_core::registry::nearest;
@@ -22,6 +23,8 @@ pub(crate) struct Candidate {
     pub(crate) target: Target,
     /// The suffix of [`BuildRequest::prefer`] that it ends in.
     pub(crate) preferred: Option<String>,
+    /// The derivation that it is, where that is known.
+    pub(crate) evaluated: Option<StorePath>,
 }
 
 /// Every place to look, best first.
@@ -110,10 +113,10 @@ fn with_preferred(target: Target, prefer: &[String]) -> Vec<Candidate> {
             }
             Target::Store(_) => return None,
         };
-        Some(Candidate { target, preferred: Some(suffix.clone()) })
+        Some(Candidate { target, preferred: Some(suffix.clone()), evaluated: None })
     };
     let mut all: Vec<Candidate> = prefer.iter().filter_map(longer).collect();
-    all.push(Candidate { target, preferred: None });
+    all.push(Candidate { target, preferred: None, evaluated: None });
     all
 }
 

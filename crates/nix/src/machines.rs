@@ -32,6 +32,8 @@ pub struct Machine {
     pub mandatory: Vec<String>,
     /// The host key that is expected: `ssh-ed25519 AAAA…`.
     pub host_key: Option<String>,
+    /// Where it is, if its name is ours alone and says nothing to ssh.
+    pub address: Option<String>,
 }
 
 impl Machine {
@@ -138,7 +140,7 @@ fn parse(own: &NixSystem, line: &str) -> Option<Machine> {
     let host_key =
         next().and_then(|text| BASE64.decode(text).ok()).and_then(|key| String::from_utf8(key).ok());
     let host_key = host_key.map(|key| key.trim().to_owned());
-    Some(Machine { uri, systems, key, max_jobs, speed, features, mandatory, host_key })
+    Some(Machine { uri, systems, key, max_jobs, speed, features, mandatory, host_key, address: None })
 }
 
 #[cfg(test)]

@@ -256,7 +256,7 @@ impl Backend for FakeBackend {
         if self.is_ready() {
             steps.iter_mut().for_each(|step| step.state = StepState::Satisfied);
         }
-        Ok(ProvisionPlan { steps })
+        Ok(ProvisionPlan { steps, instead: Vec::new() })
     }
 
     async fn provision(&self, _: &Cx<'_>, plan: &ProvisionPlan) -> Result<()> {
@@ -270,7 +270,7 @@ impl Backend for FakeBackend {
         Ok(())
     }
 
-    fn carries_out(&self) -> bool {
+    fn carries_out(&self, _: &Step) -> bool {
         !self.by_hand
     }
 

@@ -4,11 +4,13 @@
 //! Each listens on a port of 127.0.0.1, which hosts share with it as with a VM whose port is forwarded.
 
 use std::fs;
-use std::io::Read;
-use std::net::{Ipv4Addr, TcpStream};
+use std::io::{self, Read};
+use std::net::{Ipv4Addr, Shutdown, TcpStream};
 use std::os::unix::fs::{PermissionsExt, chown, symlink};
+use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
@@ -16,7 +18,7 @@ use anyhow::{Context, Result, bail};
 use super::host_root::{Nix, watch};
 use super::mounts::{Root, tmpfs};
 use super::state::State;
-use crate::sh;
+use crate::{sh, workspace};
 
 /// What tells one of these machines from the others.
 #[derive(Debug)]
@@ -41,6 +43,9 @@ pub(crate) struct Builder {
     space: Option<&'static str>,
     /// A port where it answers with another host key.
     impostor: Option<u16>,
+    /// Whether it is the guest of virtual machines that hosts start: it has the host key that everybody knows, and lets in
+    /// whoever such a machine was started for.
+    guest: bool,
 }
 
 /// One with nothing special about it.
@@ -56,6 +61,7 @@ const PLAIN: Builder = Builder {
     on_path: true,
     space: None,
     impostor: None,
+    guest: false,
 };
 
 /// Where bee is somebody else.
@@ -86,6 +92,27 @@ pub(crate) static ROSETTA: Builder = Builder {
     ..PLAIN
 };
 
+/// The guest behind `darwin.linux-builder`, which a Mac starts itself (see `lab/doubles/linux-builder`). Nobody but the double
+/// knows the port.
+pub(crate) static TRANSIENT: Builder = Builder {
+    name: "transient-builder",
+    port: 32330,
+    opened_by: "transient-builder",
+    extra_platforms: "aarch64-linux",
+    features: MAC_FEATURES,
+    build_uid: 36_600,
+    guest: true,
+    ..PLAIN
+};
+
+/// Where hosts and the guest have what the double and the guest share: a socket that leads to the guest's sshd, and the
+/// directories `keys`, of whom it lets in, and `off`, of virtual machines that were powered off.
+pub(crate) const SHARED: &str = "/lab/linux-builder";
+
+pub(crate) fn shared(state: &State) -> PathBuf {
+    state.live("linux-builder")
+}
+
 /// Linux machines that people have somewhere: an old one, a good one, one with a small disk where Nix is not on PATH, and
 /// one whose connections are killed while it works (see [`super::fault`]).
 pub(crate) static FLEET: [Builder; 4] = [
@@ -114,6 +141,9 @@ pub(crate) static FLEET: [Builder; 4] = [
 /// Where a builder's keys are, inside its root, and where the keys of whoever may log in are.
 const KEYS: &str = "/lab/keys";
 const CLIENTS: &str = "/lab/clients";
+/// What lists the keys that a guest lets in, and what powers it off.
+const AUTHORIZED: &str = "/lab/authorized-keys";
+const SYSTEMCTL: &str = "/usr/local/bin/systemctl";
 /// Where Nix is on a machine that has it, and not on PATH; and where people then find it.
 const ASIDE: &str = "/opt/lab/nix";
 const PROFILE: &str = "/nix/var/nix/profiles/default";
@@ -123,7 +153,7 @@ const USER_ID: u32 = 1100;
 
 /// Every machine that builds.
 pub(crate) fn all() -> impl Iterator<Item = &'static Builder> {
-    [&LINUX, &ROSETTA].into_iter().chain(&FLEET)
+    [&LINUX, &ROSETTA, &TRANSIENT].into_iter().chain(&FLEET)
 }
 
 pub(crate) fn parse(name: &str) -> Result<&'static Builder> {
@@ -157,7 +187,7 @@ impl Builder {
             if Instant::now() > deadline {
                 bail!("{} does not answer\n{}", self.name, sh::tail(&state.log(self.name), 15));
             }
-            std::thread::sleep(Duration::from_millis(20));
+            thread::sleep(Duration::from_millis(20));
         }
         Ok(())
     }
@@ -184,10 +214,18 @@ impl Builder {
 }
 
 /// Settings of an sshd, and where they are.
-fn sshd_config(port: u16, key: &str) -> (String, String) {
+fn sshd_config(port: u16, key: &str, guest: bool) -> (String, String) {
+    let authorized = if guest {
+        format!(
+            "AuthorizedKeysFile none\nAuthorizedKeysCommand {AUTHORIZED}\nAuthorizedKeysCommandUser root\n\
+             PermitUserEnvironment LAB_VM"
+        )
+    } else {
+        format!("AuthorizedKeysFile {CLIENTS}/client.pub")
+    };
     // Penalties would turn one test's refusals into another's.
     let text = format!(
-        "Port {port}\nListenAddress 127.0.0.1\nHostKey {KEYS}/{key}\nAuthorizedKeysFile {CLIENTS}/client.pub\nUsePAM no\n\
+        "Port {port}\nListenAddress 127.0.0.1\nHostKey {KEYS}/{key}\n{authorized}\nUsePAM no\n\
          StrictModes no\nPasswordAuthentication no\nKbdInteractiveAuthentication no\nPerSourcePenalties no\nPidFile none\n"
     );
     (format!("/etc/ssh/lab_{key}_config"), text)
@@ -202,9 +240,21 @@ pub(crate) fn run(state: &State, builder: &Builder) -> Result<()> {
     let pid = super::init::own_pid()?;
     let root = put_together(state, builder)?;
     fs::write(state.live(&builder.pid_file()), pid)?;
+    let socket = if builder.guest { Some(UnixListener::bind(shared(state).join("sock"))?) } else { None };
     root.enter()?;
+    if let Some(socket) = socket {
+        fs::set_permissions(Path::new(SHARED).join("sock"), fs::Permissions::from_mode(0o777))?;
+        let port = builder.port;
+        thread::spawn(move || pass_on(&socket, port));
+    }
     for key in ["client"].into_iter().chain(builder.ports().map(|(_, key)| key)) {
         let file = Path::new(KEYS).join(key);
+        if file.exists() {
+            // A guest's, which everybody knows.
+            let public = format!("ssh-keygen -y -f {0} > {0}.pub", file.display());
+            sh::quiet(Command::new("/bin/sh").args(["-c", &public]))?;
+            continue;
+        }
         let mut keygen = Command::new("/usr/bin/ssh-keygen");
         keygen.args(["-q", "-t", "ed25519", "-N", "", "-C", &format!("{key}@{}", builder.name), "-f"]);
         sh::quiet(keygen.arg(file))?;
@@ -216,7 +266,7 @@ pub(crate) fn run(state: &State, builder: &Builder) -> Result<()> {
     let daemon = start(&format!("{}/nix-daemon", builder.programs()), &[])?;
     let mut daemons = vec![daemon];
     for (port, key) in builder.ports() {
-        daemons.push(start("/usr/sbin/sshd", &["-D", "-e", "-f", &sshd_config(port, key).0])?);
+        daemons.push(start("/usr/sbin/sshd", &["-D", "-e", "-f", &sshd_config(port, key, false).0])?);
     }
     watch(&mut daemons)
 }
@@ -250,13 +300,57 @@ fn put_together(state: &State, builder: &Builder) -> Result<Root> {
     root.append("/etc/shadow", "builder:*:20000:0:99999:7:::\n")?;
     root.write("/etc/nix/nix.conf", &builder.nix_conf(), 0o644)?;
     for (port, key) in builder.ports() {
-        let (file, text) = sshd_config(port, key);
+        let (file, text) = sshd_config(port, key, builder.guest);
         root.write(&file, &text, 0o644)?;
     }
     if !builder.on_path {
         set_nix_aside(&root)?;
     }
+    if builder.guest {
+        make_guest(&root, state)?;
+    }
     Ok(root)
+}
+
+/// What is different on a guest of virtual machines that hosts start.
+fn make_guest(root: &Root, state: &State) -> Result<()> {
+    let shared = shared(state);
+    for dir in ["keys", "off"] {
+        // Hosts' users write there.
+        fs::create_dir_all(shared.join(dir))?;
+        fs::set_permissions(shared.join(dir), fs::Permissions::from_mode(0o1777))?;
+    }
+    root.bind(&shared, SHARED)?;
+    root.write(
+        AUTHORIZED,
+        &format!("#!/bin/sh\nfor key in {SHARED}/keys/*.pub; do cat \"$key\" 2>/dev/null; done\nexit 0\n"),
+        0o755,
+    )?;
+    // Whoever logs in may do that, and nothing else.
+    let text = format!(
+        "#!/bin/sh\n[ \"$*\" = poweroff ] || {{ echo 'Access denied' >&2; exit 1; }}\n> {SHARED}/off/\"$LAB_VM\"\n"
+    );
+    root.write(SYSTEMCTL, &text, 0o755)?;
+    let key = workspace().join("lab/linux-builder/ssh_host_ed25519_key");
+    let text = fs::read_to_string(&key).with_context(|| format!("cannot read {}", key.display()))?;
+    root.write(&format!("{KEYS}/host"), &text, 0o600)
+}
+
+/// Passes every connection of a socket on to a port.
+fn pass_on(socket: &UnixListener, port: u16) {
+    for client in socket.incoming().flatten() {
+        thread::spawn(move || -> io::Result<()> {
+            let server = TcpStream::connect((Ipv4Addr::LOCALHOST, port))?;
+            let (mut from, mut to) = (client.try_clone()?, server.try_clone()?);
+            thread::spawn(move || {
+                let _ = io::copy(&mut from, &mut to);
+                to.shutdown(Shutdown::Write)
+            });
+            let (mut from, mut to) = (server, client);
+            let _ = io::copy(&mut from, &mut to);
+            to.shutdown(Shutdown::Both)
+        });
+    }
 }
 
 /// Moves Nix to where Nix's own installer puts it: a login's shell finds it, a command over ssh does not.

@@ -171,6 +171,10 @@ pub(crate) struct Exec {
     /// Where it runs: a directory of the host [default: here, if the host has it, else the checkout]
     #[arg(long)]
     pub(crate) cwd: Option<PathBuf>,
+    /// It finds itself in a network of its own, with nothing but the loopback device: no port of the lab's is taken there, and
+    /// no machine of the lab's is reached
+    #[arg(long)]
+    pub(crate) own_network: bool,
     /// An environment variable for it (repeatable); otherwise it sees a plain login's
     #[arg(long, value_name = "NAME=VALUE")]
     pub(crate) env: Vec<String>,
@@ -257,7 +261,13 @@ fn command(args: &Exec, program: Option<&str>, here: Option<&Path>) -> Result<Co
         _ => workspace(),
     };
     let mut command = Command::new("/usr/bin/unshare");
-    command.args(["--mount", "--propagation", "private", "--", "/bin/sh", "/lab/enter.sh"]);
+    command.args(["--mount", "--propagation", "private"]);
+    if args.own_network {
+        command.args(["--net", "--", "/bin/sh", "-ec", "/usr/sbin/ip link set lo up; exec \"$@\"", "sh"]);
+    } else {
+        command.arg("--");
+    }
+    command.args(["/bin/sh", "/lab/enter.sh"]);
     command.args([&binds(args), &args.user]).arg(&cwd).args(&args.command);
     command.current_dir("/");
 

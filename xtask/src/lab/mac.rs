@@ -226,6 +226,7 @@ pub(crate) fn prepare(root: &Root, state: &State) -> Result<()> {
     root.write(LOG, "", 0o666)?;
     // As on macOS: sudo looks for programs where its caller does.
     root.write("/etc/sudoers.d/lab", "Defaults !secure_path\n", 0o440)?;
+    root.bind(&builder::shared(state), builder::SHARED)?;
     let on_demand = trouble::on_demand_dir(state);
     fs::create_dir_all(&on_demand)?;
     root.bind_read_only(&on_demand, trouble::ON_DEMAND_DIR)?;

@@ -9,6 +9,6 @@ mod stream;
 
 pub(crate) use files::SideFiles;
 pub(crate) use printer::{Printer, Verbosity};
-pub(crate) use progress::Ui;
+pub(crate) use progress::{Pause, Ui};
 pub(crate) use question::Terminal;
 pub(crate) use stream::Stream;

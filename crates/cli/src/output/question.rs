@@ -100,11 +100,11 @@ impl Consent for Terminal {
 fn shown(change: Change<'_>) -> String {
     match change {
         Change::Provision { plan, .. } => steps::list(plan),
-        Change::Remove { backend } => {
-            format!(
-                "whatever nixoci has set up for {backend} is removed, with everything that was built in it\n"
-            )
+        Change::Remove { backend, what } => {
+            let lines = what.iter().map(|what| format!("  {what}\n"));
+            std::iter::once(format!("this is removed ({backend}):\n")).chain(lines).collect()
         }
+        Change::Write { diff, .. } => diff.to_owned(),
     }
 }
 
@@ -115,6 +115,7 @@ fn question(change: Change<'_>) -> String {
             format!("{} Run {them}? [y/N/p=print] ", root(plan))
         }
         Change::Remove { .. } => "Remove it? [y/N] ".to_owned(),
+        Change::Write { file, .. } => format!("Change {}? [y/N] ", file.display()),
     }
 }
 
@@ -160,7 +161,12 @@ mod tests {
         assert_eq!(ask(&plan), "1 step, which needs no root. Run it? [y/N/p=print] ");
         plan.steps[1].needs_root = true;
         assert_eq!(ask(&plan), "1 step, which needs root: start the VM. Run it? [y/N/p=print] ");
-        assert_eq!(question(Change::Remove { backend: "vm" }), "Remove it? [y/N] ");
+        let write = Change::Write { file: std::path::Path::new("/a/mac.nix"), diff: "+x\n" };
+        assert_eq!((question(write).as_str(), shown(write).as_str()), ("Change /a/mac.nix? [y/N] ", "+x\n"));
+        let gone = [String::from("its disk")];
+        let remove = Change::Remove { backend: "vm", what: &gone };
+        assert_eq!(shown(remove), "this is removed (vm):\n  its disk\n");
+        assert_eq!(question(Change::Remove { backend: "vm", what: &[] }), "Remove it? [y/N] ");
     }
 
     #[test]

@@ -63,6 +63,7 @@ pub(super) mod tests {
                 step("start the VM", StepState::Pending, false, &["tool start \\\n  nixoci"]),
                 step("tell ssh", StepState::Pending, true, &["sudo tee /etc/ssh/x", "sudo true"]),
             ],
+            instead: Vec::new(),
         }
     }
 

@@ -8,6 +8,8 @@ fn what_cannot_be_meant_is_refused() {
     let dir = tempfile::tempdir().unwrap();
     for (args, code) in [
         (&["--stop", "--remove"][..], 2),
+        (&["--write", "x.nix", "--stop"], 2),
+        (&["--write", "x.nix"], 20),
         (&["--platform", "windows/amd64"], 2),
         (&["--platform", "linux/pdp11"], 2),
         (&["container"], 2),

@@ -95,7 +95,8 @@ impl Produced {
             _ => "docker-archive",
         };
         let first = match (self.shape.as_str(), self.images.first()) {
-            ("oci-dir" | "oci-archive", Some(name)) if self.images.len() > 1 => format!(":{name}"),
+            // By name: Docker 20.10 saves several images in any order.
+            (_, Some(name)) if self.images.len() > 1 => format!(":{name}"),
             (shape, _) if shape.starts_with("docker") || shape == "hybrid" => ":@0".to_owned(),
             _ => String::new(),
         };

@@ -2,7 +2,8 @@
 
 use super::*;
 
-pub(crate) const NONE: &[&str] = &["--as", "mac", "--user", "alice"];
+/// A Mac whose Nix knows no builder, and with nobody at the port of nixpkgs' Linux builder.
+pub(crate) const NONE: &[&str] = &["--as", "mac", "--user", "alice", "--own-network"];
 const LINUX: &[&str] = &["--as", "mac", "--user", "alice", "--with", "linux-builder"];
 pub(crate) const ROSETTA: &[&str] = &["--as", "mac", "--user", "alice", "--with", "rosetta-builder"];
 /// A list of builders with one where nobody listens.
@@ -47,8 +48,12 @@ fn both_cpus_are_built_on_a_builder_that_has_both() {
 #[ignore = "needs the lab: cargo xtask test"]
 fn a_mac_without_a_builder_is_told_the_steps() {
     let build = "nixoci build ./examples/cowsay#container --no-link";
-    let run = NEW.with(NONE).sh(build).fails(75, "nixoci::darwin_builder::none");
-    run.err("nix run nixpkgs#darwin.linux-builder").err("| sudo tee -a /etc/nix/machines");
+    let run = NEW.with(NONE).sh(build).fails(75, "nixoci::backend::pending");
+    run.err("nixoci provision --backend darwin-builder --platform linux/arm64 --yes")
+        .err("nix build 'nixpkgs#darwin.linux-builder.nixosConfig.system.build.vm'")
+        .err("nix run nixpkgs#darwin.linux-builder")
+        .err("| sudo tee -a /etc/nix/machines")
+        .err("nixoci explain nixoci::darwin_builder::none");
     // nix-darwin's builder has one CPU.
     let run = NEW.with(LINUX).sh(build).fails(75, "nixoci::rosetta::none");
     run.err("linux-builder builds for x86_64-linux").err("nixpkgs#darwin.linux-builder-vz");

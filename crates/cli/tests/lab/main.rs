@@ -20,6 +20,7 @@ mod runtimes;
 mod schemas;
 mod sparse;
 mod stopping;
+mod transfer;
 
 use std::process::Command;
 

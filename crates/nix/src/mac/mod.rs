@@ -4,6 +4,7 @@ pub mod codes;
 
 mod known;
 mod offers;
+mod place_in;
 mod probe;
 mod reach;
 mod set_up;
@@ -22,12 +23,13 @@ use tokio::sync::OnceCell;
 
 pub use known::Known;
 pub use offers::wrong_system;
+pub use place_in::{Placed, place};
 pub use probe::checks;
 pub use reach::{explain, refusal};
-pub use set_up::{Manager, SetUp, Vm, customised, set_up};
+pub use set_up::{Manager, SetUp, Vm, configuration, customised, set_up};
 
 use crate::build_store::HostStore;
-use crate::fleet::Fleet;
+use crate::fleet::{Fleet, Over};
 use crate::machines::Machine;
 use crate::proof;
 use crate::settings::ExternalBuilder;
@@ -131,21 +133,17 @@ impl MacBuilders {
     /// # Errors
     /// As [`crate::Nix::forecast`].
     pub async fn forecast(&self, cx: &Cx<'_>, request: &BuildRequest, depth: Depth) -> Result<Forecast> {
-        match depth {
+        let (fleet, nix) = (self.fleet(cx).await?, self.store.nix(cx).await?);
+        let asleep = able(fleet, &request.system)
+            .iter()
+            .any(|machine| Known::named(machine.host()).is_some_and(|known| known.wakes));
+        match (depth, self.way(cx, &request.system).await?) {
+            (Depth::Verdict, Way::User(Over::Store)) => fleet.foresee(cx, nix, request).await,
             // The build evaluates anyway: asking first would do it twice.
-            Depth::Verdict => Ok(Forecast::unknown()),
-            Depth::Full => {
-                let fleet = self.fleet(cx).await?;
-                let nix = self.store.nix(cx).await?;
-                let asleep = able(fleet, &request.system)
-                    .iter()
-                    .any(|machine| Known::named(machine.host()).is_some_and(|known| known.wakes));
-                match self.way(cx, &request.system).await? {
-                    Way::User(over) if !asleep => fleet.forecast(cx, nix, request, over).await,
-                    // A builder that sleeps is not woken by a plan.
-                    _ => nix.forecast(cx, request).await,
-                }
-            }
+            (Depth::Verdict, _) => Ok(Forecast::unknown()),
+            (Depth::Full, Way::User(over)) if !asleep => fleet.forecast(cx, nix, request, over).await,
+            // A builder that sleeps is not woken by a plan.
+            (Depth::Full, _) => nix.forecast(cx, request).await,
         }
     }
 

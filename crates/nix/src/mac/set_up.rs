@@ -6,6 +6,7 @@
 use std::fmt::Write as _;
 
 use nixoci_core::backend::Cx;
+use nixoci_core::plan::Configuration;
 use nixoci_core::platform::NixSystem;
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -36,6 +37,11 @@ impl Manager {
     }
 }
 
+/// The options, and what applies them.
+const NIX_DARWIN: &str = "nix.linux-builder";
+const DETERMINATE: &str = "determinateNix.nixosVmBasedLinuxBuilder";
+const SWITCH: &str = "sudo darwin-rebuild switch";
+
 /// The virtual machine that is wanted; what is absent is the module's default.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
@@ -60,14 +66,29 @@ pub struct SetUp {
 /// The steps to a builder for the Mac's own CPU, `own`, or for both CPUs.
 pub fn set_up(manager: Manager, own: &NixSystem, both: bool, vm: &Vm) -> SetUp {
     match manager {
-        Manager::NixDarwin => by_module("nix.linux-builder", "in your nix-darwin configuration", both, vm),
+        Manager::NixDarwin => by_module(NIX_DARWIN, "in your nix-darwin configuration", both, vm),
         Manager::Determinate => by_module(
-            "determinateNix.nixosVmBasedLinuxBuilder",
+            DETERMINATE,
             "in your nix-darwin configuration, with Determinate's module (its `nix.*` options do nothing beside Determinate)",
             both,
             vm,
         ),
         Manager::Nobody => by_hand(own, both),
+    }
+}
+
+/// What is to stand in nix-darwin's configuration. Where nothing of nix-darwin's is there yet, it is what will be.
+pub fn configuration(manager: Manager, both: bool, vm: &Vm) -> Configuration {
+    let (option, misspelt) = match manager {
+        Manager::NixDarwin | Manager::Nobody => (NIX_DARWIN, "linux_builder"),
+        Manager::Determinate => (DETERMINATE, "nixos_vm_based_linux_builder"),
+    };
+    Configuration {
+        option: option.to_owned(),
+        misspelt: vec![misspelt.to_owned()],
+        text: format!("{option}.enable = true;"),
+        later: customised(option, both, vm),
+        apply: SWITCH.to_owned(),
     }
 }
 
@@ -77,11 +98,11 @@ fn by_module(option: &str, place: &str, both: bool, vm: &Vm) -> SetUp {
         format!(
             "# {place}; first without any other setting: the stock builder comes from the cache\n{option}.enable = true;"
         ),
-        "sudo darwin-rebuild switch".to_owned(),
+        SWITCH.to_owned(),
     ];
     if let Some(more) = customised(option, both, vm) {
         commands.push(format!("# then, as that builder can build what follows\n{more}"));
-        commands.push("sudo darwin-rebuild switch".to_owned());
+        commands.push(SWITCH.to_owned());
     }
     let memory = vm.memory.unwrap_or(3072) / 1024;
     let disk = vm.disk.unwrap_or(20 << 10) >> 10;

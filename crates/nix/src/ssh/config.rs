@@ -29,6 +29,9 @@ pub(crate) fn config(dir: &Path, hosts: &[SshHost]) -> String {
 
 fn section(text: &mut String, dir: &Path, host: &SshHost) {
     let _ = writeln!(text, "Host {}", host.name);
+    if let Some(address) = &host.address {
+        let _ = writeln!(text, "  HostName {address}\n  ProxyCommand none\n  ProxyJump none");
+    }
     if let Some(user) = &host.user {
         let _ = writeln!(text, "  User {user}");
     }
@@ -81,6 +84,7 @@ mod tests {
             port: Some(2222),
             key: Some("/keys/a b".into()),
             host_key: Some("ssh-ed25519 AAAA".into()),
+            address: Some("127.0.0.1".into()),
         };
         let text = config(Path::new("/run"), std::slice::from_ref(&host));
         for line in [
@@ -89,6 +93,7 @@ mod tests {
             "IdentityFile \"/keys/a b\"",
             "IdentitiesOnly yes",
             "StrictHostKeyChecking yes",
+            "HostName 127.0.0.1",
         ] {
             assert!(text.contains(line), "{text}");
         }

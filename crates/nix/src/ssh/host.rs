@@ -20,6 +20,8 @@ pub struct SshHost {
     pub key: Option<PathBuf>,
     /// The only host key that is accepted: `ssh-ed25519 AAAA…`.
     pub host_key: Option<String>,
+    /// Where it is, if the name is ours alone: then nothing of the user's configuration leads there.
+    pub address: Option<String>,
 }
 
 impl SshHost {
@@ -73,7 +75,11 @@ impl SshHost {
             Some(key) => command.arg("-i").arg(key),
             None => command,
         };
-        command.arg(self.destination())
+        match (&self.address, &self.user) {
+            (None, _) => command.arg(self.destination()),
+            (Some(address), Some(user)) => command.arg(format!("{user}@{address}")),
+            (Some(address), None) => command.arg(address),
+        }
     }
 }
 
@@ -85,6 +91,7 @@ impl From<&Machine> for SshHost {
             port: machine.port(),
             key: machine.key.clone(),
             host_key: machine.host_key.clone(),
+            address: machine.address.clone(),
         }
     }
 }

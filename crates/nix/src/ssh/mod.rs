@@ -5,6 +5,7 @@ pub mod codes;
 mod config;
 mod host;
 mod reach;
+mod recent;
 mod rules;
 mod session;
 

@@ -139,6 +139,9 @@ impl SshHost {
 
     /// Where ssh would connect to. Without ssh, or through another machine, nobody can tell.
     async fn address(&self, cx: &Cx<'_>) -> Option<(String, u16)> {
+        if let Some(address) = &self.address {
+            return Some((address.clone(), self.port.unwrap_or(22)));
+        }
         let ssh = Command::new("ssh").arg("-G");
         let ssh = match self.port {
             Some(port) => ssh.arg("-p").arg(port.to_string()),

@@ -95,7 +95,15 @@ impl SshSession {
     pub async fn connect(&self, cx: &Cx<'_>, name: &str) -> Result<()> {
         let host = self.host(name)?;
         let Some(master) = self.masters.get(name) else { return Ok(()) };
-        master.get_or_try_init(|| self.master(cx, host)).await.map(drop)
+        let connect = || async {
+            let connected = self.master(cx, host).await;
+            // An interrupted attempt says nothing about the machine.
+            if !cx.cancel.is_cancelled() {
+                host.note(&cx.dirs.cache, connected.is_ok());
+            }
+            connected
+        };
+        master.get_or_try_init(connect).await.map(drop)
     }
 
     async fn master(&self, cx: &Cx<'_>, host: &SshHost) -> Result<Master> {

@@ -1,5 +1,7 @@
 //! `nixoci provision`: makes a backend ready, or puts it away.
 
+mod write;
+
 use std::fmt::Write as _;
 
 use nixoci_core::Result;
@@ -10,7 +12,12 @@ use crate::app::App;
 use crate::args::ProvisionArgs;
 use crate::resolve::{agreed, parse_platform};
 
-pub(crate) async fn run(app: &App, args: ProvisionArgs) -> Result<u8> {
+pub(crate) use write::WriteReport;
+
+pub(crate) async fn run(app: &App, mut args: ProvisionArgs) -> Result<u8> {
+    if let Some(file) = args.write.take() {
+        return write::run(app, &file, &job(app, args)?).await;
+    }
     let how = match (args.stop, args.remove) {
         (true, _) => Some(PutAway::Stop),
         (_, true) => Some(PutAway::Remove),

@@ -1,0 +1,281 @@
+//! `cargo xtask bench builders`: an emulated Mac and the machines that build for it, beside the command of the article that
+//! people follow (`nix build --builders …`), and `gzip -dc` of what it leaves, which is the least that a runtime does to load it.
+
+use std::fmt::Write as _;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant, SystemTime};
+
+use anyhow::{Context, Result, bail};
+
+use super::{NIX, median_of, release_binary, shell, write_report};
+use crate::sh;
+
+/// One comparison. In commands, `$D` is the directory with the projects, `$NONCE` a text that was never there before, and
+/// `$BUILDER` the Mac's builder for `--builders`.
+struct Case {
+    name: &'static str,
+    /// What the host has.
+    host: &'static [&'static str],
+    rounds: usize,
+    ours: &'static str,
+    peer: &'static str,
+    goal: &'static str,
+    /// The most that ours may take, given the peer's seconds.
+    limit: fn(f64) -> f64,
+}
+
+const DIR: &str = "/tmp/bench-builders";
+const LINUX: &[&str] = &["--as", "mac", "--with", "linux-builder"];
+const SLOW: &[&str] = &["--as", "mac", "--with", "trouble"];
+const ROSETTA: &[&str] = &["--as", "mac", "--with", "rosetta-builder"];
+
+/// The peer of an unchanged image, after what precedes it; the same for both machines but for the builder.
+macro_rules! unchanged {
+    ($builder:literal) => {
+        concat!(
+            "cd $D/nix && $NIX build --builders '",
+            $builder,
+            "' path:$D/cowsay#packages.x86_64-linux.container && gzip -dc result > /dev/null"
+        )
+    };
+}
+
+macro_rules! changed {
+    ($builder:literal) => {
+        concat!(
+            "cd $D/nix && $NIX build --builders '",
+            $builder,
+            "' -f $D/changed --argstr system x86_64-linux --argstr nonce $NONCE && gzip -dc result > /dev/null"
+        )
+    };
+}
+
+macro_rules! ours {
+    ($dir:literal, unchanged) => {
+        concat!("cd $D/", $dir, " && nixoci build -q --platform linux/amd64 path:$D/cowsay#container")
+    };
+    ($dir:literal, changed) => {
+        concat!(
+            "cd $D/",
+            $dir,
+            " && nixoci build -q --platform linux/amd64 -f $D/changed --argstr nonce $NONCE"
+        )
+    };
+}
+
+fn cases() -> Vec<Case> {
+    let near = |name, ours, peer, rounds| Case {
+        name,
+        host: LINUX,
+        rounds,
+        ours,
+        peer,
+        goal: "1.1 x + 100 ms",
+        limit: |peer| 1.1 * peer + 0.1,
+    };
+    let far = |name, ours, peer, rounds| Case {
+        name,
+        host: SLOW,
+        rounds,
+        ours,
+        peer,
+        goal: "1 x",
+        limit: |peer| peer,
+    };
+    vec![
+        near(
+            "linux-builder, transport daemon, unchanged",
+            ours!("daemon", unchanged),
+            unchanged!("$BUILDER"),
+            21,
+        ),
+        near(
+            "linux-builder, transport store, unchanged",
+            ours!("store", unchanged),
+            unchanged!("$BUILDER"),
+            21,
+        ),
+        near(
+            "linux-builder, transport builders, unchanged",
+            ours!("builders", unchanged),
+            unchanged!("$BUILDER"),
+            21,
+        ),
+        near(
+            "linux-builder, transport daemon, one changed path",
+            ours!("daemon", changed),
+            changed!("$BUILDER"),
+            7,
+        ),
+        near(
+            "linux-builder, transport store, one changed path",
+            ours!("store", changed),
+            changed!("$BUILDER"),
+            7,
+        ),
+        near(
+            "linux-builder, transport builders, one changed path",
+            ours!("builders", changed),
+            changed!("$BUILDER"),
+            7,
+        ),
+        far(
+            "a machine 100 ms away, unchanged",
+            ours!("slow", unchanged),
+            unchanged!("ssh-ng://slow x86_64-linux"),
+            21,
+        ),
+        far(
+            "a machine 100 ms away, one changed path",
+            ours!("slow", changed),
+            changed!("ssh-ng://slow x86_64-linux"),
+            3,
+        ),
+        Case {
+            name: "two builds of 10 s for two platforms at once, beside arm64 alone",
+            host: ROSETTA,
+            rounds: 3,
+            ours: "cd $D/nix && nixoci build -q --platform linux/amd64,linux/arm64 -f $D/sleeps --argstr nonce $NONCE",
+            peer: "cd $D/nix && nixoci build -q --platform linux/arm64 -f $D/sleeps --argstr nonce $NONCE",
+            goal: "1.3 x",
+            limit: |peer| 1.3 * peer,
+        },
+    ]
+}
+
+/// The projects; the example has the article's image.
+const PROJECTS: &str = r#"
+rm -rf $D ~/.cache/nixoci && mkdir -p $D/nix $D/changed $D/sleeps && cp -r examples/cowsay $D || exit
+cat > $D/changed/default.nix <<'END'
+{ system, nonce }:
+let pkgs = import <nixpkgs> { inherit system; }; in
+pkgs.dockerTools.buildLayeredImage {
+  name = "changed"; tag = "1";
+  contents = [ pkgs.cowsay (pkgs.writeTextDir "etc/nonce" nonce) ];
+  config.Cmd = [ "cowsay" "hello" "world" ];
+}
+END
+cat > $D/sleeps/default.nix <<'END'
+{ system, nonce }:
+let pkgs = import <nixpkgs> { inherit system; }; in
+pkgs.dockerTools.buildLayeredImage {
+  name = "sleeps"; tag = "1";
+  contents = [ pkgs.pkgsStatic.hello (pkgs.runCommand "slept" { } "sleep 10; mkdir $out; echo ${nonce} > $out/nonce") ];
+  config.Cmd = [ "hello" ];
+}
+END
+for transport in daemon store builders; do
+  mkdir $D/$transport && printf '[backend.darwin-builder]\ntransport = "%s"\n' $transport > $D/$transport/nixoci.toml
+done
+mkdir $D/slow && printf '[backend.remote]\nbuilders = [{ host = "slow", systems = ["x86_64-linux"] }]\n' > $D/slow/nixoci.toml
+"#;
+
+/// Nobody has told the lab's root the builder's host key; the article's Mac knows it from nix-darwin.
+const BUILDER: &str = "ssh-ng://builder@linux-builder x86_64-linux /etc/nix/builder_ed25519";
+
+/// Runs the comparisons whose names contain the word. All of them also go into docs/benchmarks.md.
+pub(crate) fn run(word: Option<&str>) -> Result<i32> {
+    let mut table = String::from(
+        "| what | nixoci, median | peer, median | ratio of the pairs | goal | |\n|---|---|---|---|---|---|\n",
+    );
+    let mut commands = String::from("\n```console\n");
+    let mut missed = 0;
+    for (number, case) in cases().iter().enumerate() {
+        if word.is_some_and(|word| !case.name.contains(word)) {
+            continue;
+        }
+        let pairs = sh::step(case.name, || outside(number, case))?;
+        let (line, met) = row(case, &pairs);
+        missed += i32::from(!met);
+        sh::say(&line);
+        table.push_str(&line);
+        writeln!(commands, "# {}\n$ {}\n$ {}", case.name, shown(case.ours), shown(case.peer))?;
+    }
+    commands.push_str("```\n");
+    println!("{table}");
+    if word.is_none() {
+        write_report("bench builders", &format!("{table}{commands}"))?;
+    }
+    Ok(i32::from(missed > 0))
+}
+
+fn shown(command: &str) -> String {
+    command.replace("$BUILDER", BUILDER).replace("$NIX", "nix")
+}
+
+type Pairs = Vec<(f64, f64)>;
+
+fn row(case: &Case, pairs: &Pairs) -> (String, bool) {
+    let of = |pick: fn(&(f64, f64)) -> f64| median_of(&pairs.iter().map(pick).collect::<Vec<_>>());
+    let (ours, peer) = (of(|pair| pair.0), of(|pair| pair.1));
+    let ratios: Vec<f64> = pairs.iter().map(|(ours, peer)| ours / peer).collect();
+    let (low, high) = ratios.iter().fold((f64::MAX, 0.0_f64), |(low, high), r| (low.min(*r), high.max(*r)));
+    let met = ours <= (case.limit)(peer);
+    let line = format!(
+        "| {} | {ours:.2} s | {peer:.2} s | {:.2} ({low:.2} to {high:.2}) | {} | {} |\n",
+        case.name,
+        median_of(&ratios),
+        case.goal,
+        if met { "met" } else { "**missed**" },
+    );
+    (line, met)
+}
+
+/// Runs a comparison on an emulated Mac, as root: the article's command reads root's key.
+fn outside(number: usize, case: &Case) -> Result<Pairs> {
+    let output = Command::new(std::env::current_exe()?)
+        .args(["lab", "exec", "--no-build"])
+        .args(case.host)
+        .arg("--cwd")
+        .arg(crate::workspace())
+        .arg("--")
+        .arg(std::env::current_exe()?)
+        .args(["bench-inside", "--builders", &number.to_string()])
+        .env("NIXOCI_BIN", release_binary()?)
+        .stderr(Stdio::inherit())
+        .output()?;
+    if !output.status.success() {
+        bail!("it failed on the host");
+    }
+    Ok(serde_json::from_slice(&output.stdout)?)
+}
+
+/// The part that runs on the emulated Mac: prints the seconds of every round on both sides.
+pub(crate) fn run_inside(number: usize) -> Result<i32> {
+    let all = cases();
+    let case = all.get(number).context("no such comparison")?;
+    shell(&PROJECTS.replace("$D", DIR))?;
+    let mut pairs = Pairs::new();
+    // The first round brings what everything is made of to where it is needed, and is not counted. Who goes first changes from
+    // round to round.
+    for round in 0..=case.rounds {
+        let mut pair = [0.0; 2];
+        for side in [round % 2, (round + 1) % 2] {
+            let command = filled([case.ours, case.peer][side])?;
+            let begin = Instant::now();
+            shell(&command)?;
+            pair[side] = begin.elapsed().as_secs_f64();
+        }
+        if round > 0 {
+            pairs.push((pair[0], pair[1]));
+        }
+    }
+    println!("{}", serde_json::to_string(&pairs)?);
+    Ok(0)
+}
+
+fn filled(command: &str) -> Result<String> {
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or(Duration::ZERO);
+    let builder = if command.contains("$BUILDER") {
+        let machines = std::fs::read_to_string("/etc/nix/machines")?;
+        let key = machines.split_whitespace().last().context("no host key")?;
+        format!("{BUILDER} 2 1 - - {key}")
+    } else {
+        String::new()
+    };
+    Ok(command
+        .replace("$BUILDER", &builder)
+        .replace("$D", DIR)
+        .replace("$NONCE", &now.as_nanos().to_string())
+        .replace("$NIX", NIX))
+}
