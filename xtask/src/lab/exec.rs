@@ -21,6 +21,7 @@ use super::docker::Docker;
 use super::fleet::Fleet;
 use super::host_root::{Nix, pid_file};
 use super::mac::{self, Mac, Rosetta};
+use super::multipass::Access;
 use super::nixconf::Flavour;
 use super::state::State;
 use crate::workspace;
@@ -74,6 +75,8 @@ pub(crate) enum Without {
     ContainerdDaemon,
     /// On a Mac: Rosetta is not installed
     Rosetta,
+    /// With multipass: the command, and no daemon
+    MultipassDaemon,
 }
 
 /// Something a host does not have by default. See `lab/doubles`.
@@ -101,6 +104,15 @@ pub(crate) enum With {
     NixDarwin,
     /// On a Mac: a double of Determinate's `determinate-nixd`
     Determinate,
+    /// A double of multipass 1.16.3
+    Multipass,
+    /// A double of multipass 1.17
+    #[value(name = "multipass-1.17")]
+    Multipass17,
+    /// With multipass: its socket is root's alone
+    MultipassDenied,
+    /// With multipass: its daemon does not know this client
+    MultipassUnauthenticated,
 }
 
 impl With {
@@ -113,11 +125,15 @@ impl With {
             Self::Minikube => "/lab/doubles/minikube",
             Self::NixDarwin => "/lab/doubles/nix-darwin",
             Self::Determinate => "/lab/doubles/determinate",
+            Self::Multipass => "/lab/doubles/multipass",
+            Self::Multipass17 => "/lab/doubles/multipass-1.17",
             Self::LinuxBuilder
             | Self::RosettaBuilder
             | Self::RosettaOnDemand
             | Self::Fleet
-            | Self::Trouble => return None,
+            | Self::Trouble
+            | Self::MultipassDenied
+            | Self::MultipassUnauthenticated => return None,
         })
     }
 }
@@ -306,6 +322,16 @@ fn binds(args: &Exec) -> String {
         binds.extend(Fleet::Trouble.binds());
     } else if with(With::Fleet) {
         binds.extend(Fleet::Machines.binds());
+    }
+    if with(With::Multipass) || with(With::Multipass17) {
+        let daemon = has(Without::MultipassDaemon);
+        let access = match (daemon, with(With::MultipassDenied), with(With::MultipassUnauthenticated)) {
+            (false, ..) => Access::NoDaemon,
+            (true, true, _) => Access::Denied,
+            (true, false, true) => Access::Unauthenticated,
+            (true, false, false) => Access::Granted,
+        };
+        binds.push(access.bind());
     }
     if has(Without::Docker) {
         let lab = format!("/lab/docker/{}", args.docker.version());

@@ -17,12 +17,22 @@ use super::state::State;
 use crate::sh;
 
 /// What goes wrong.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Fault {
     /// Its ssh sessions are killed, and all that runs in them; new ones are welcome
     Sessions,
     /// Nix's daemon loses the processes that serve its clients, and their builds; new clients are welcome
     Daemon,
+}
+
+impl Fault {
+    pub(crate) fn parse(words: &[String]) -> Result<Self> {
+        match words {
+            [word] if word == "sessions" => Ok(Self::Sessions),
+            [word] if word == "daemon" => Ok(Self::Daemon),
+            _ => bail!("it takes `sessions` or `daemon`"),
+        }
+    }
 }
 
 /// A process as the machine of the lab sees it.

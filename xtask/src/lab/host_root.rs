@@ -21,6 +21,7 @@ use super::exec::Machine;
 use super::fleet;
 use super::mac;
 use super::mounts::Root;
+use super::multipass;
 use super::nixconf::{self, Flavour};
 use super::parts::Parts;
 use super::podman;
@@ -148,6 +149,7 @@ fn put_together(state: &State, machine: Machine, nix: Nix) -> Result<()> {
     }
     runtimes(&root, state, &spec.parts)?;
     podman::prepare(&root, state, &name(machine, nix))?;
+    multipass::prepare(&root, state, &name(machine, nix))?;
     root.directory("/etc/nix")?;
     root.directory("/nix/var/nix/daemon-socket")?;
 

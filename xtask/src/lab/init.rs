@@ -20,6 +20,7 @@ use super::containerd::Containerd;
 use super::docker::Docker;
 use super::exec::Machine;
 use super::host_root::{self, Nix};
+use super::multipass;
 use super::state::State;
 use super::trouble;
 
@@ -56,6 +57,7 @@ pub(crate) fn run(state: &State) -> Result<()> {
         begin(builder.name.to_owned(), &["builder", builder.name])?;
     }
     begin("trouble".to_owned(), &["trouble"])?;
+    begin("multipass".to_owned(), &["multipass-daemon"])?;
     for (machine, nix) in hosts() {
         begin(host_root::name(machine, nix), &["host", machine.name(), nix.version()])?;
     }
@@ -111,6 +113,8 @@ fn wait_until_ready(state: &State) -> Result<()> {
     }
     let trouble = state.clone();
     waiting.push(("trouble".to_owned(), Box::new(move || trouble::ready(&trouble))));
+    let multipass = state.clone();
+    waiting.push(("multipass".to_owned(), Box::new(move || multipass::ready(&multipass))));
     for (machine, nix) in hosts() {
         let pid = state.live(&host_root::pid_file(machine, nix));
         let ready = move || fs::metadata(&pid).is_ok_and(|file| file.len() > 0);

@@ -14,6 +14,7 @@ mod host_root;
 mod init;
 mod mac;
 mod mounts;
+mod multipass;
 mod nixconf;
 pub(crate) mod parts;
 mod podman;
@@ -49,12 +50,13 @@ pub(crate) enum Lab {
     Status,
     /// Runs a command on an emulated host; its exit status is ours
     Exec(exec::Exec),
-    /// Makes something go wrong on a machine that builds, for all who use it
+    /// Makes something go wrong on a machine that builds, for all who use it, or with an instance of multipass
     Fault {
-        /// `ssh` calls it so; `dodo` is there for nothing else
+        /// `ssh` calls it so; `dodo` is there for nothing else. Or `multipass`
         machine: String,
-        #[arg(value_enum)]
-        fault: fault::Fault,
+        /// `sessions` or `daemon`. For multipass: KNOB INSTANCE [on|off]
+        #[arg(required = true)]
+        what: Vec<String>,
     },
     /// Puts one small image in every shape that people meet into a directory, made by the real tools
     Produce {
@@ -76,6 +78,23 @@ pub(crate) enum Lab {
     /// The process behind the ports where something is wrong
     #[command(hide = true)]
     Trouble { state: PathBuf },
+    /// The daemon of multipass' double
+    #[command(hide = true)]
+    MultipassDaemon { state: PathBuf },
+    /// A guest of it
+    #[command(hide = true)]
+    MultipassGuest { name: String, state: PathBuf },
+    /// Mounts a host's directory in a guest: two mount namespaces
+    #[command(hide = true)]
+    MultipassMount { host: PathBuf, guest: PathBuf, source: PathBuf, target: PathBuf },
+    /// The program `multipass`
+    #[command(hide = true)]
+    Multipass {
+        #[arg(value_enum)]
+        profile: multipass::Profile,
+        #[arg(last = true)]
+        words: Vec<String>,
+    },
     /// The process of one Docker daemon
     #[command(hide = true)]
     Docker { version: String, state: PathBuf },
@@ -98,7 +117,8 @@ pub(crate) fn run(command: &Lab) -> Result<i32> {
         Lab::Down => down()?,
         Lab::Status => return status(),
         Lab::Exec(args) => return exec::run(args),
-        Lab::Fault { machine, fault } => return fault::run(machine, *fault),
+        Lab::Fault { machine, what } if machine == "multipass" => return multipass::fault::run(what),
+        Lab::Fault { machine, what } => return fault::run(machine, fault::Fault::parse(what)?),
         Lab::Produce { dir } => {
             let _lease = up()?;
             produce::copy(dir)?;
@@ -110,6 +130,12 @@ pub(crate) fn run(command: &Lab) -> Result<i32> {
         }
         Lab::Builder { name, state } => builder::run(&State::at(state.clone()), builder::parse(name)?)?,
         Lab::Trouble { state } => trouble::run(&State::at(state.clone()))?,
+        Lab::MultipassDaemon { state } => multipass::run_daemon(&State::at(state.clone()))?,
+        Lab::MultipassGuest { name, state } => multipass::run_guest(&State::at(state.clone()), name)?,
+        Lab::MultipassMount { host, guest, source, target } => {
+            multipass::attach(host, guest, source, target)?
+        }
+        Lab::Multipass { profile, words } => return multipass::run_client(*profile, words),
         Lab::Docker { version, state } => docker::run(&State::at(state.clone()), Docker::parse(version)?)?,
         Lab::Containerd { version, state } => {
             containerd::run(&State::at(state.clone()), Containerd::parse(version)?)?;

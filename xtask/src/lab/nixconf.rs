@@ -82,7 +82,7 @@ pub(crate) const COMMON: &str = "experimental-features = flakes\n\
                                  trusted-users = root\n";
 
 /// What the global flake registry is to everyone else: the one place where the stand-in takes nixpkgs' name.
-const REGISTRY: &str = r#"{"version":2,"flakes":[{"from":{"type":"indirect","id":"nixpkgs"},"to":{"type":"path","path":"/lab/nixpkgs"}}]}
+pub(crate) const REGISTRY: &str = r#"{"version":2,"flakes":[{"from":{"type":"indirect","id":"nixpkgs"},"to":{"type":"path","path":"/lab/nixpkgs"}}]}
 "#;
 
 pub(crate) fn write(root: &Root) -> Result<()> {

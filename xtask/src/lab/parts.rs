@@ -8,7 +8,7 @@ use std::process::Command;
 use std::thread;
 use std::time::{Duration, SystemTime};
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Result, anyhow};
 use serde::{Deserialize, Serialize};
 
 use super::binfmt;
@@ -31,6 +31,9 @@ const TRIXIE: Suite = Suite { root: "trixie", name: "trixie", build_uid: 31_000 
 const FORKY: Suite = Suite { root: "forky", name: "forky", build_uid: 32_000 };
 const BOOKWORM: Suite = Suite { root: "bookworm", name: "bookworm", build_uid: 33_000 };
 
+/// What runs in the guests of the double of multipass.
+const GUEST: Suite = Suite { root: "guest", name: "trixie", build_uid: 35_000 };
+
 const RUST: Suite = Suite { root: "rust", name: "forky", build_uid: 34_000 };
 
 /// How long an entry of another recipe is kept: people go back and forth between branches.
@@ -47,22 +50,37 @@ pub(crate) struct Parts {
     pub(crate) seed_trixie: PathBuf,
     pub(crate) seed_forky: PathBuf,
     pub(crate) qemu: PathBuf,
+    /// The root of multipass' guests, and where their apt gets Nix from.
+    pub(crate) guest: PathBuf,
+    pub(crate) repository: PathBuf,
 }
 
 impl Parts {
     /// Makes what is missing.
     pub(crate) fn ensure(cache: &Cache) -> Result<Self> {
-        let (trixie, forky, bookworm) = roots(cache)?;
+        let [trixie, forky, bookworm, guest] = roots(cache)?;
         let sources = sources(cache, &trixie)?;
         let nixpkgs = nixpkgs(cache, &sources)?;
         let qemu = sources.join("qemu-aarch64-static");
         let (seed_trixie, seed_forky) = seeds(cache, &sources, &nixpkgs, &qemu, &trixie, &forky)?;
-        let parts = Self { trixie, forky, bookworm, sources, nixpkgs, seed_trixie, seed_forky, qemu };
+        let repository = repository(cache, &guest)?;
+        let parts = Self {
+            trixie,
+            forky,
+            bookworm,
+            sources,
+            nixpkgs,
+            seed_trixie,
+            seed_forky,
+            qemu,
+            guest,
+            repository,
+        };
         prune(cache, &parts)?;
         Ok(parts)
     }
 
-    fn all(&self) -> [&Path; 7] {
+    fn all(&self) -> [&Path; 9] {
         [
             &self.trixie,
             &self.forky,
@@ -71,6 +89,8 @@ impl Parts {
             &self.nixpkgs,
             &self.seed_trixie,
             &self.seed_forky,
+            &self.guest,
+            &self.repository,
         ]
     }
 }
@@ -87,25 +107,24 @@ fn recipe_of(suite: Suite) -> Result<(PathBuf, String)> {
     Ok((packages, format!("roots/{}-{hash}", suite.root)))
 }
 
-fn roots(cache: &Cache) -> Result<(PathBuf, PathBuf, PathBuf)> {
+/// Those of Debian 13, of the next release, of Debian 12, and of guests.
+fn roots(cache: &Cache) -> Result<[PathBuf; 4]> {
     let mut named = Vec::new();
-    for suite in [TRIXIE, FORKY, BOOKWORM] {
+    for suite in [TRIXIE, FORKY, BOOKWORM, GUEST] {
         let (packages, name) = recipe_of(suite)?;
         named.push((suite, packages, name));
     }
     if named.iter().any(|(_, _, name)| !cache.path(name).exists()) {
         host::ensure_tools(&cache.path("logs/apt.log"))?;
     }
-    let mut made = thread::scope(|scope| {
+    let made = thread::scope(|scope| {
         let running: Vec<_> = named
             .iter()
             .map(|(suite, packages, name)| scope.spawn(|| root(cache, *suite, packages, name)))
             .collect();
         running.into_iter().map(join).collect::<Result<Vec<PathBuf>>>()
-    })?
-    .into_iter();
-    let mut next = || made.next().context("a root is missing");
-    Ok((next()?, next()?, next()?))
+    })?;
+    made.try_into().map_err(|_| anyhow!("a root is missing"))
 }
 
 fn root(cache: &Cache, suite: Suite, packages: &Path, name: &str) -> Result<PathBuf> {
@@ -132,6 +151,21 @@ fn sources(cache: &Cache, trixie: &Path) -> Result<PathBuf> {
             make.args(["sh", "/lab/make-sources.sh", "/lab/debs.list", "/lab/out"]);
             sh::logged(&mut make, &cache.path("logs/sources.log"))?;
             super::cache::remove_all(&cache.path("unfinished/sources-scratch"))
+        })
+    })
+}
+
+/// An apt repository with Nix for guests, which are born without it.
+fn repository(cache: &Cache, guest: &Path) -> Result<PathBuf> {
+    let script = workspace().join("lab/multipass/make-repository.sh");
+    let hash = recipe(&[&fs::read(&script)?, name_of(guest)]);
+    cache.entry(&format!("repositories/{hash}"), |dir| {
+        sh::step("fetching Nix for guests of multipass", || {
+            let work = cache.path("unfinished/repository-scratch");
+            let mut make = scratch(guest, &work, &[(&script, "/lab/make-repository.sh"), (dir, "/lab/out")])?;
+            make.args(["sh", "/lab/make-repository.sh", "/lab/out"]);
+            sh::logged(&mut make, &cache.path("logs/repository.log"))?;
+            super::cache::remove_all(&work)
         })
     })
 }
@@ -256,7 +290,7 @@ fn prune(cache: &Cache, parts: &Parts) -> Result<()> {
         fs::File::open(part)?.set_modified(now)?;
     }
     let Some(_alone) = cache.try_lock("locks/in-use", false)? else { return Ok(()) };
-    for kind in ["roots", "sources", "nixpkgs", "seeds", "produced"] {
+    for kind in ["roots", "sources", "nixpkgs", "seeds", "repositories", "produced"] {
         let Ok(entries) = fs::read_dir(cache.path(kind)) else { continue };
         for entry in entries {
             let path = entry?.path();
