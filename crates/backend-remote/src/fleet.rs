@@ -1,6 +1,6 @@
 //! Which machines there are.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use nixoci_core::backend::Cx;
 use nixoci_core::platform::NixSystem;
@@ -42,10 +42,22 @@ fn configured(cx: &Cx<'_>, settings: &Settings) -> Result<Vec<Machine>> {
     let mut machines: Vec<Machine> =
         settings.builders.iter().map(crate::settings::Builder::machine).collect::<Result<_>>()?;
     if let Some(file) = &settings.from {
+        let file = &at_home(cx, file);
         cx.host.read(file, LIMIT).or_error(&LIST, || format!("{} cannot be read", file.display()))?;
         machines.extend(linux(Machine::list(cx.host, &cx.host.system, &format!("@{}", file.display()))));
     }
+    for machine in &mut machines {
+        machine.key = machine.key.take().map(|key| at_home(cx, &key));
+    }
     Ok(machines)
+}
+
+/// `~/.ssh/id_ed25519`, as everybody writes it.
+fn at_home(cx: &Cx<'_>, path: &Path) -> PathBuf {
+    match (path.strip_prefix("~"), &cx.host.home) {
+        (Ok(rest), Some(home)) => home.join(rest),
+        _ => path.to_owned(),
+    }
 }
 
 async fn known_to_nix(cx: &Cx<'_>, remote: &Remote) -> Result<Vec<Machine>> {

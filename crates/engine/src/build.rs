@@ -13,7 +13,7 @@ use tokio::sync::Mutex;
 
 use crate::Engine;
 use crate::bring::{Brought, at_hand, bring};
-use crate::choose::{Choice, Choices, choose};
+use crate::choose::{Choice, Choices, Pool, choose};
 use crate::deliver::{Runtimes, check_sinks, deliver};
 use crate::job::Job;
 use crate::provision::make_ready;
@@ -28,7 +28,8 @@ pub async fn build(engine: &Engine<'_>, job: &Job) -> Result<BuildReport> {
     let mut clock = Clock::start();
     let systems = job.systems()?;
     // Destinations are asked before anything is built, while the backends think about their offers.
-    let choosing = systems.iter().map(|(_, system)| choose(engine, job, system));
+    let pool = Pool::new(engine, &job.backends, &job.backend_tables)?;
+    let choosing = systems.iter().map(|(_, system)| choose(engine, &pool, system));
     let (runtimes, choices) = tokio::join!(check_sinks(engine, job), join_all(choosing));
     let runtimes: Runtimes = runtimes?;
     let choices = choices.into_iter().collect::<Result<Vec<Choices>>>()?;

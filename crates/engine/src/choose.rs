@@ -15,7 +15,6 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::Engine;
-use crate::job::Job;
 
 /// How long a backend may think about its offers. The contract says two seconds; a loaded machine gets more.
 const OFFER_LIMIT: Duration = Duration::from_secs(10);
@@ -86,7 +85,8 @@ pub async fn survey(
     tables: &BTreeMap<String, Vec<BackendTable>>,
 ) -> Result<Vec<BackendStatus>> {
     let names: Vec<String> = registry.iter().map(|factory| factory.descriptor().name.into_owned()).collect();
-    let asked = ask(cx, registry, &names, tables, Question { want: None, explicit: false }).await?;
+    let made = made(registry, &names, tables)?;
+    let asked = ask(cx, &made, Question { want: None, explicit: false }).await;
     Ok(asked
         .into_iter()
         .map(|Asked { candidate, .. }| {
@@ -103,6 +103,28 @@ pub async fn survey(
 pub(crate) struct Made {
     pub(crate) descriptor: Descriptor,
     pub(crate) backend: Arc<dyn Backend>,
+}
+
+/// The backends that take part in a job: made once, so that two platforms share what one keeps, such as connections.
+pub(crate) struct Pool {
+    explicit: bool,
+    made: Vec<Made>,
+}
+
+impl Pool {
+    /// Those with these names; without names, those that are candidates by themselves.
+    ///
+    /// # Errors
+    /// As [`made`].
+    pub(crate) fn new(
+        engine: &Engine<'_>,
+        names: &[String],
+        tables: &BTreeMap<String, Vec<BackendTable>>,
+    ) -> Result<Pool> {
+        let explicit = !names.is_empty();
+        let names = if explicit { names.to_vec() } else { automatic(engine) };
+        Ok(Pool { explicit, made: made(engine.registry, &names, tables)? })
+    }
 }
 
 /// Makes the backends with these names.
@@ -129,16 +151,10 @@ pub(crate) fn made(
     names.iter().map(make).collect()
 }
 
-/// Makes the backends with these names and asks them, concurrently.
-async fn ask(
-    cx: &Cx<'_>,
-    registry: &Registry,
-    names: &[String],
-    tables: &BTreeMap<String, Vec<BackendTable>>,
-    question: Question<'_>,
-) -> Result<Vec<Asked>> {
-    let made = made(registry, names, tables)?;
-    let asked = made.into_iter().enumerate().map(|(place, Made { descriptor, backend })| async move {
+/// Asks backends, concurrently.
+async fn ask(cx: &Cx<'_>, made: &[Made], question: Question<'_>) -> Vec<Asked> {
+    let asked = made.iter().enumerate().map(|(place, Made { descriptor, backend })| async move {
+        let (descriptor, backend) = (descriptor.clone(), Arc::clone(backend));
         let preference = question.explicit.then_some(place);
         let offers =
             tokio::time::timeout(OFFER_LIMIT, backend.offers(cx, question.want)).await.unwrap_or_else(|_| {
@@ -147,28 +163,17 @@ async fn ask(
             });
         Asked { backend, candidate: Candidate { descriptor, preference, offers } }
     });
-    Ok(join_all(asked).await)
+    join_all(asked).await
 }
 
 /// Puts the backends that could do a job in order.
 ///
 /// # Errors
 /// [`nixoci_core::codes::NO_BACKEND`] with every reason.
-pub(crate) async fn choose(engine: &Engine<'_>, job: &Job, system: &NixSystem) -> Result<Choices> {
-    choose_among(engine, &job.backends, &job.backend_tables, system).await
-}
-
-/// As [`choose`], for whatever is done there. No names means by readiness.
-pub(crate) async fn choose_among(
-    engine: &Engine<'_>,
-    names: &[String],
-    tables: &BTreeMap<String, Vec<BackendTable>>,
-    system: &NixSystem,
-) -> Result<Choices> {
-    let explicit = !names.is_empty();
-    let names = if explicit { names.to_vec() } else { automatic(engine) };
+pub(crate) async fn choose(engine: &Engine<'_>, pool: &Pool, system: &NixSystem) -> Result<Choices> {
+    let explicit = pool.explicit;
     let question = Question { want: Some(system), explicit };
-    let mut asked = ask(&engine.cx, engine.registry, &names, tables, question).await?;
+    let mut asked = ask(&engine.cx, &pool.made, question).await;
     // Ctrl-C while asking makes backends answer "cancelled": that is no reason to name.
     if engine.cx.cancel.is_cancelled() {
         return Err(Error::new(&nixoci_core::codes::CANCELLED, "stopped"));

@@ -13,7 +13,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::Engine;
-use crate::choose::{Choices, choose};
+use crate::choose::{Choices, Pool, choose};
 use crate::job::{Job, LoadSink};
 
 /// What a build would do.
@@ -60,8 +60,9 @@ pub struct PlatformPlan {
 /// Those of selection and evaluation.
 pub async fn plan(engine: &Engine<'_>, job: &Job) -> Result<PlanReport> {
     let mut platforms = Vec::new();
+    let pool = Pool::new(engine, &job.backends, &job.backend_tables)?;
     for (platform, system) in job.systems()? {
-        platforms.push(plan_one(engine, job, platform, system).await?);
+        platforms.push(plan_one(engine, job, &pool, platform, system).await?);
     }
     Ok(PlanReport {
         version: 1,
@@ -74,10 +75,11 @@ pub async fn plan(engine: &Engine<'_>, job: &Job) -> Result<PlanReport> {
 async fn plan_one(
     engine: &Engine<'_>,
     job: &Job,
+    pool: &Pool,
     platform: OciPlatform,
     system: NixSystem,
 ) -> Result<PlatformPlan> {
-    let Choices { mut able, rejected } = choose(engine, job, &system).await?;
+    let Choices { mut able, rejected } = choose(engine, pool, &system).await?;
     let choice =
         able.pop_front().ok_or_else(|| Error::new(&BUG, "nobody was chosen, and no error said so"))?;
     let provision = choice.backend.plan(&engine.cx, std::slice::from_ref(&system)).await?;

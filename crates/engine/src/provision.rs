@@ -14,7 +14,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::Engine;
-use crate::choose::{Choice, choose_among, made};
+use crate::choose::{Choice, Pool, choose, made};
 use crate::codes::{NOT_PROVEN, NOTHING_TO_WRITE};
 use crate::consent::{self, Agreed};
 use crate::job::system_of;
@@ -111,7 +111,7 @@ async fn chosen(engine: &Engine<'_>, job: &ProvisionJob) -> Result<Vec<(Choice, 
 }
 
 async fn first(engine: &Engine<'_>, job: &ProvisionJob, system: &NixSystem) -> Result<Choice> {
-    let mut choices = choose_among(engine, &job.backends, &job.backend_tables, system).await?;
+    let mut choices = choose(engine, &Pool::new(engine, &job.backends, &job.backend_tables)?, system).await?;
     choices.able.pop_front().ok_or_else(|| Error::new(&BUG, "nobody was chosen, and no error said so"))
 }
 

@@ -10,7 +10,7 @@ use nixoci_core::runner::Command;
 use nixoci_core::{Error, Result};
 
 use crate::Engine;
-use crate::choose::choose_among;
+use crate::choose::{Pool, choose};
 use crate::consent::Agreed;
 use crate::provision::make_ready;
 
@@ -34,7 +34,8 @@ pub struct ShellJob {
 /// # Errors
 /// Those of selection and provisioning.
 pub async fn shell(engine: &Engine<'_>, job: &ShellJob) -> Result<Command> {
-    let mut choices = choose_among(engine, &job.backends, &job.backend_tables, &job.system).await?;
+    let mut choices =
+        choose(engine, &Pool::new(engine, &job.backends, &job.backend_tables)?, &job.system).await?;
     let choice = choices
         .able
         .pop_front()

@@ -5,13 +5,14 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use futures_util::future::join_all;
 use nixoci_core::artifact::{Artifact, ArtifactId, PathInfo, StorePath};
 use nixoci_core::backend::{Check, Cx, Forecast};
 use nixoci_core::platform::NixSystem;
 use nixoci_core::request::BuildRequest;
-use nixoci_core::{Error, ErrorKind, Result};
+use nixoci_core::{Error, ErrorKind, Remedy, Result};
 use tokio::io::AsyncWrite;
 use tokio::sync::OnceCell;
 
@@ -22,6 +23,9 @@ use crate::place::{self, Place};
 use crate::settings::{NixSettings, StoreInfo};
 use crate::ssh::SshSession;
 use crate::{codes, memory, proof, remote, ssh};
+
+/// How long a machine may take to say what it builds for: offers have to be made meanwhile.
+const LEARNING: Duration = Duration::from_secs(6);
 
 /// How Nix is made to build on machines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,7 +64,6 @@ impl Fleet {
     /// # Errors
     /// Two have the same name.
     pub fn new(machines: Vec<Machine>) -> Result<Fleet> {
-        place::distinct(&machines)?;
         Ok(Fleet { machines, session: OnceCell::new(), state: Mutex::default() })
     }
 
@@ -79,7 +82,12 @@ impl Fleet {
     /// As [`SshSession::new`].
     pub async fn session(&self, cx: &Cx<'_>) -> Result<&Arc<SshSession>> {
         let hosts = || self.machines.iter().map(ssh::SshHost::from).collect();
-        self.session.get_or_try_init(|| async { SshSession::new(cx, hosts()) }).await
+        let open = || async {
+            // Only ssh needs to tell them apart by their names.
+            place::distinct(&self.machines)?;
+            SshSession::new(cx, hosts())
+        };
+        self.session.get_or_try_init(open).await
     }
 
     /// Asks the machines whose systems nobody has told what their Nix builds for.
@@ -354,7 +362,19 @@ impl Fleet {
 
 /// Asks a machine's Nix what it builds for, and with which features.
 async fn learn(cx: &Cx<'_>, session: &SshSession, machine: &mut Machine) -> Result<()> {
-    let answer = session.ask(cx, machine.host(), &remote::settings_script()).await?;
+    // Whoever is not there is told from one that is slow within a moment.
+    if let Some(error) = ssh::SshHost::from(&*machine).refusal_lately(cx).await {
+        return Err(error);
+    }
+    let script = remote::settings_script(machine.remote_program());
+    let asked = tokio::time::timeout(LEARNING, session.ask(cx, machine.host(), &script)).await;
+    let Ok(answer) = asked else {
+        let text =
+            format!("{} did not say within {} s what it builds for", machine.host(), LEARNING.as_secs());
+        return Err(Error::new(&ssh::codes::UNREACHABLE, text)
+            .remedy(Remedy::command("write it down, in nixoci.toml", "systems = [\"x86_64-linux\"]")));
+    };
+    let answer = answer?;
     let settings = answer.as_deref().map(NixSettings::parse);
     let Some(Ok(settings)) = settings else {
         return Err(remote::no_nix(machine.host()));

@@ -192,7 +192,8 @@ fn keep(orders: &Orders) -> io::Result<()> {
     let keeper = Keeper { pid: getpid().as_raw_nonzero().get(), group: kept.group.as_raw_nonzero().get() };
     file.set_len(0)?;
     file.write_all(serde_json::to_string(&keeper)?.as_bytes())?;
-    says_that_it_runs()?;
+    // Whoever asked may be gone already: it runs all the same, until nobody uses it.
+    let _ = says_that_it_runs();
     // What is said from now on is for the log.
     let log = OpenOptions::new().append(true).open(&orders.log)?;
     rustix::stdio::dup2_stderr(&log)?;

@@ -9,6 +9,8 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use nixoci_core::host::Host;
 use nixoci_core::platform::NixSystem;
 
+use crate::ssh::SshHost;
+
 /// The most that is read of a list, and how deep lists may include each other.
 const LIMIT: u64 = 1 << 20;
 const DEPTH: usize = 8;
@@ -61,6 +63,13 @@ impl Machine {
         rest.split(['?', '/']).next()?.rsplit_once('@').map(|(user, _)| user)
     }
 
+    /// The program that serves its store, where the URI names a plain one.
+    pub(crate) fn remote_program(&self) -> Option<&str> {
+        let parameters = self.uri.split_once('?')?.1;
+        let program = parameters.split('&').find_map(|word| word.strip_prefix("remote-program="))?;
+        Some(program).filter(|program| !program.contains('%'))
+    }
+
     /// Whether its store speaks the protocol of Nix's daemon, and not the legacy one.
     pub fn is_ssh_ng(&self) -> bool {
         self.uri.starts_with("ssh-ng://")
@@ -102,8 +111,20 @@ impl Machine {
     /// The machines of a list, as `builders` in nix.conf has it: with the files that it includes. A line that cannot be
     /// read is left out, and so is a file that is not there: Nix does the same.
     pub fn list(host: &Host, own: &NixSystem, builders: &str) -> Vec<Machine> {
-        let mut machines = Vec::new();
-        read(host, own, builders, DEPTH, &mut machines);
+        let mut all = Vec::new();
+        read(host, own, builders, DEPTH, &mut all);
+        let mut machines: Vec<Machine> = Vec::new();
+        for machine in all {
+            // A list may be a project's: nothing in it becomes an option of ssh.
+            if SshHost::from(&machine).check().is_err() {
+                continue;
+            }
+            // Nix takes a machine twice, with a line for each of its systems.
+            match machines.iter_mut().find(|known| known.uri == machine.uri) {
+                Some(known) => known.systems.extend(machine.systems),
+                None => machines.push(machine),
+            }
+        }
         machines
     }
 }
@@ -212,6 +233,14 @@ mod tests {
         let list = Machine::list(&host(), &mac(), &format!("@{};@/does/not/exist", file.display()));
         assert!(!list.is_empty() && list.iter().all(|machine| machine.host() == "a"));
         assert!(Machine::list(&host(), &mac(), "").is_empty());
+    }
+
+    #[test]
+    fn a_line_that_would_be_an_option_of_ssh_is_left_out_and_two_of_one_machine_are_one() {
+        let odd = "ssh-ng://-oProxyCommand=sh${IFS}x x86_64-linux\nssh-ng://box x86_64-linux\nssh-ng://box aarch64-linux";
+        let list = Machine::list(&host(), &mac(), odd);
+        assert_eq!(list.len(), 1);
+        assert_eq!((list[0].host(), systems(&list[0])), ("box", vec!["x86_64-linux", "aarch64-linux"]));
     }
 
     #[test]

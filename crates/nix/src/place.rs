@@ -44,6 +44,8 @@ pub struct PrivateStore {
     pub machines: Vec<Machine>,
     pub(crate) builders: String,
     pub(crate) ssh_options: String,
+    /// While it is used, nobody collects its garbage.
+    _in_use: std::fs::File,
 }
 
 impl Place {
@@ -65,7 +67,9 @@ impl Place {
             .or_error(&core_codes::PROCESS, || format!("{} cannot be made", root.display()))?;
         let builders = machines.iter().map(Machine::line).collect::<Vec<_>>().join(";");
         let ssh_options = ssh_options(cx, &session);
-        Ok(Place::Private(Arc::new(PrivateStore { root, session, machines, builders, ssh_options })))
+        let _in_use = private_store::used(&cx.dirs.cache)
+            .or_error(&core_codes::PROCESS, || format!("{} cannot be used", root.display()))?;
+        Ok(Place::Private(Arc::new(PrivateStore { root, session, machines, builders, ssh_options, _in_use })))
     }
 
     /// The machine, in the words of an error; nothing for this one.

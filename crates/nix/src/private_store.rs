@@ -1,9 +1,9 @@
 //! The store in nixoci's cache that machines build into: how much it holds, and letting go of it.
 //!
-//! It is a chroot store, `DIR/nix/store`. While a build is in use, a root in nixoci's cache keeps its output. Nothing else is
-//! needed any more, except that a second build need not fetch it again.
+//! It is a chroot store, `DIR/nix/store`. What is in it is only needed while a build uses it, and so that a second build need not
+//! fetch it again.
 
-use std::fs;
+use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
 use nixoci_core::Result;
@@ -31,13 +31,26 @@ pub fn size(cache: &Path) -> u64 {
     of(&dir(cache).join("nix/store"))
 }
 
-/// Deletes whatever no build uses right now; the bytes that are free then.
+/// A lock that many may hold, as long as they use the store: nothing holds there what machines have just sent back.
+pub(crate) fn used(cache: &Path) -> std::io::Result<File> {
+    let file = lock(cache)?;
+    file.lock_shared()?;
+    Ok(file)
+}
+
+fn lock(cache: &Path) -> std::io::Result<File> {
+    fs::create_dir_all(cache)?;
+    File::options().create(true).append(true).open(cache.join("store.lock"))
+}
+
+/// Deletes what is in it; the bytes that are free then. Nothing, while somebody uses it.
 ///
 /// # Errors
 /// As [`Nix::discover`]; what keeps Nix from collecting.
 pub async fn collect(cx: &Cx<'_>) -> Result<u64> {
     let before = size(&cx.dirs.cache);
-    if before == 0 {
+    let alone = lock(&cx.dirs.cache).ok().filter(|file| file.try_lock().is_ok());
+    if before == 0 || alone.is_none() {
         return Ok(0);
     }
     let nix = Nix::discover(cx).await?;

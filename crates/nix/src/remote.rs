@@ -79,9 +79,12 @@ pub(crate) fn no_nix(host: &str) -> Error {
         ))
 }
 
-/// Asks a machine's Nix for its settings.
-pub(crate) fn settings_script() -> String {
-    format!("PATH=$PATH:{PROFILES} exec nix --extra-experimental-features nix-command config show --json")
+/// Asks a machine's Nix for its settings. Where its daemon's program is, its `nix` is.
+pub(crate) fn settings_script(remote_program: Option<&str>) -> String {
+    let beside = remote_program.and_then(|program| program.rsplit_once('/')).map_or("", |(dir, _)| dir);
+    format!(
+        "PATH={beside}:$PATH:{PROFILES} exec nix --extra-experimental-features nix-command config show --json"
+    )
 }
 
 fn lost(host: &str, error: Error) -> Error {

@@ -69,8 +69,10 @@ fn allowed(cx: &Cx<'_>, able: &[&Machine]) -> Result<()> {
     let Some(machine) = able.iter().find(|machine| !machine.is_ssh_ng() || unreadable(cx, machine)) else {
         return Ok(());
     };
-    let daemon =
-        Remedy::command("let the daemon connect", "[backend.darwin-builder]\ntransport = \"daemon\"");
+    let daemon = Remedy::command(
+        "let the daemon connect, in the backend's table in nixoci.toml",
+        "transport = \"daemon\"",
+    );
     let (code, why) = match &machine.key {
         Some(key) if machine.is_ssh_ng() => {
             (&ssh::codes::KEY_UNREADABLE, format!("{} may not be read by your user", key.display()))

@@ -20,7 +20,7 @@ use nixoci_core::artifact::Artifact;
 use nixoci_core::backend::{Check, CheckVerdict, Cx, Forecast, Readiness};
 use nixoci_core::platform::NixSystem;
 use nixoci_core::request::BuildRequest;
-use nixoci_core::runner::{Command, output, quote};
+use nixoci_core::runner::{Command, Exit, output, quote};
 use nixoci_core::{Error, Remedy, Result, codes as core_codes};
 use nixoci_nix::mac::Vm;
 use nixoci_nix::ssh::SshHost;
@@ -31,7 +31,7 @@ use tokio::time::{Instant, sleep, timeout};
 
 use self::dir::Dir;
 pub(crate) use self::steps::IDS;
-use crate::error::STOPPED;
+use crate::error::{PORT_TAKEN, STOPPED};
 
 /// Where the guest's ssh server is; `virtualisation.darwin-builder.hostPort`.
 const PORT: u16 = 31022;
@@ -287,12 +287,23 @@ impl Transient {
         }
         let mut words = ssh_words(dir).into_iter();
         let ssh = Command::new(words.next().unwrap_or_default()).args(words).args(["systemctl", "poweroff"]);
-        if !output(cx.runner, &ssh, cx.cancel).await?.exit.success() {
+        // 255 is ssh's own: the guest may be gone before it answers.
+        if !matches!(output(cx.runner, &ssh, cx.cancel).await?.exit, Exit::Code(0 | 255)) {
             return Ok(false);
         }
         let start = Instant::now();
-        while start.elapsed() < STOPPING && self.state(cx).await == State::PortTaken {
-            sleep(PAUSE).await;
+        while self.state(cx).await == State::PortTaken {
+            if start.elapsed() > STOPPING {
+                // Not ours, or one that does not listen: its disk stays.
+                return Err(Error::new(&PORT_TAKEN, "what is at the Linux builder's port does not stop")
+                    .because(format!("{ADDRESS}:{PORT} is in use")));
+            }
+            tokio::select! {
+                () = sleep(PAUSE) => {}
+                () = cx.cancel.cancelled() => {
+                    return Err(Error::new(&core_codes::CANCELLED, "waiting for the builder to stop was stopped"));
+                }
+            }
         }
         Ok(true)
     }

@@ -171,6 +171,9 @@ async fn fetch(cx: &Cx<'_>, nix: &Nix, dir: &Dir) -> Result<()> {
     };
     let built = nix.build(cx, &request, &Forecast::unknown(), &dir.program()).await;
     built.map_err(|error| {
+        if error.is(&core_codes::CANCELLED) {
+            return error;
+        }
         let why = format!("{error}");
         let error = error
             .report()

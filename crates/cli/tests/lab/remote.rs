@@ -199,6 +199,8 @@ fn a_pinned_host_key_is_the_only_one_that_counts() {
     let wrong = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJBWcxb/Blaqt1auOtE+F8QUWrUotiC5qBJ+UuEWdVCb";
     let builder = |key: &str| format!("{{ host = 'builder@127.0.0.1:32202', host-key = '{key}' }}");
     NEW.with(FLEET).sh(&with(&builder(key), "image")).code(0);
+    let own = builder(key).replace(" }", ", key = '~/.ssh/id_ed25519' }");
+    NEW.with(FLEET).sh(&with(&own, "image")).code(0);
     NEW.with(FLEET).sh(&with(&builder(wrong), "image")).fails(20, "nixoci::ssh::host_key_changed");
 }
 
@@ -212,6 +214,10 @@ fn a_project_s_settings_do_not_become_options_of_ssh() {
             .sh(&with(&builder, "image; code=$?; ls /tmp/owned; exit $code"))
             .fails(10, "nixoci::config::value");
     }
+    // A list of the project's is no way around.
+    let script = "printf 'echo owned > /tmp/owned' > x; echo 'ssh-ng://-oProxyCommand=sh${IFS}x x86_64-linux' > machines
+                  printf '[backend.remote]\\nfrom = \"machines\"' > nixoci.toml; for c in 'shell -- true' backends doctor; do nixoci $c; done; ls /tmp/owned";
+    NEW.with(FLEET).sh(&with("", script)).code(2).err("cannot access '/tmp/owned'");
 }
 
 #[test]

@@ -211,11 +211,9 @@ impl MacBuilders {
         let mut checks = Vec::new();
         for system in want {
             let one = std::slice::from_ref(system);
+            self.wake(cx, &able(fleet, system)).await?;
             checks.extend(match self.way(cx, system).await? {
-                Way::Daemon => {
-                    self.wake(cx, &able(fleet, system)).await?;
-                    proof::checks(cx, nix, one).await?
-                }
+                Way::Daemon => proof::checks(cx, nix, one).await?,
                 Way::User(_) => fleet.prove(cx, nix, one).await?,
             });
         }

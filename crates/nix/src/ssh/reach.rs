@@ -17,34 +17,47 @@ use tokio::time::timeout;
 use super::rules::{diagnose, failure};
 use super::{SshHost, SshSession, codes};
 
-/// A builder on this machine answers at once; another one may need a moment.
-const PATIENCE: Duration = Duration::from_millis(1500);
+/// A builder on this machine answers at once.
+const NEAR: Duration = Duration::from_millis(1500);
+/// Another one may need a moment.
+const FAR: Duration = Duration::from_secs(4);
 
 impl SshHost {
     /// Why no ssh server answers; nothing if one does, or if only ssh itself can find out (through a jump host, for
     /// example). A connection wakes up a machine that starts on demand.
     pub async fn refusal(&self, cx: &Cx<'_>) -> Option<Error> {
         let (host, port) = self.address(cx).await?;
-        if let Err(error) = tokio::net::lookup_host((host.as_str(), port)).await {
-            let said = error.to_string();
-            let said = said.strip_prefix("failed to lookup address information: ").unwrap_or(&said);
-            return Some(failure(self, &codes::UNRESOLVED, &format!("{host}: {said}")));
-        }
-        let (code, said) = match timeout(PATIENCE, banner(&host, port)).await {
-            Ok(Ok(true)) => return None,
-            Ok(Ok(false)) => (&codes::NOT_SSH, String::new()),
+        match timeout(FAR, tokio::net::lookup_host((host.as_str(), port))).await {
+            Ok(Ok(_)) => {}
             Ok(Err(error)) => {
+                let said = error.to_string();
+                let said = said.strip_prefix("failed to lookup address information: ").unwrap_or(&said);
+                return Some(failure(self, &codes::UNRESOLVED, &format!("{host}: {said}")));
+            }
+            Err(_) => {
+                return Some(failure(
+                    self,
+                    &codes::UNRESOLVED,
+                    &format!("{host}: no answer from the name server"),
+                ));
+            }
+        }
+        let (code, said) = match look(&host, port).await? {
+            Seen::Refused(error) => {
                 let code = match error.kind() {
                     ErrorKind::ConnectionRefused => &codes::REFUSED,
                     ErrorKind::UnexpectedEof | ErrorKind::ConnectionReset => &codes::CLOSED,
                     _ => &codes::UNREACHABLE,
                 };
                 // That it ended is what the code says.
-                let said =
-                    if error.kind() == ErrorKind::UnexpectedEof { String::new() } else { error.to_string() };
-                (code, said)
+                let ended = error.kind() == ErrorKind::UnexpectedEof;
+                (code, if ended { String::new() } else { error.to_string() })
             }
-            Err(_) => (&codes::SILENT, format!("not a word within {:.1} s", PATIENCE.as_secs_f32())),
+            Seen::Another => (&codes::NOT_SSH, String::new()),
+            Seen::Nobody => (&codes::UNREACHABLE, format!("no answer within {} s", FAR.as_secs())),
+            Seen::Silence(patience) => {
+                (&codes::SILENT, format!("not a word within {:.1} s", patience.as_secs_f32()))
+            }
         };
         let place = format!("{host}:{port}");
         let said = if said.is_empty() { place } else { format!("{place}: {said}") };
@@ -60,7 +73,7 @@ impl SshHost {
         };
         let (host, port) = self.address(cx).await?;
         // ssh-keyscan does not go on to a name's next address when nobody listens at the first.
-        let there = timeout(PATIENCE, TcpStream::connect((host.as_str(), port))).await.ok()?.ok()?;
+        let there = timeout(FAR, TcpStream::connect((host.as_str(), port))).await.ok()?.ok()?;
         let host = there.peer_addr().ok()?.ip().to_string();
         let scan = Command::new("ssh-keyscan").args([
             "-T",
@@ -161,10 +174,31 @@ impl SshHost {
     }
 }
 
-/// Whether what listens there begins as an ssh server does.
-async fn banner(host: &str, port: u16) -> std::io::Result<bool> {
-    let mut stream = TcpStream::connect((host, port)).await?;
+/// What is there that is no ssh server.
+enum Seen {
+    Refused(std::io::Error),
+    /// Another protocol.
+    Another,
+    /// Packets go nowhere.
+    Nobody,
+    /// A connection, and nothing on it for so long.
+    Silence(Duration),
+}
+
+/// Looks whether what listens there begins as an ssh server does; nothing if so.
+async fn look(host: &str, port: u16) -> Option<Seen> {
+    let mut stream = match timeout(FAR, TcpStream::connect((host, port))).await {
+        Ok(Ok(stream)) => stream,
+        Ok(Err(error)) => return Some(Seen::Refused(error)),
+        Err(_) => return Some(Seen::Nobody),
+    };
+    let near = stream.peer_addr().is_ok_and(|address| address.ip().is_loopback());
+    let patience = if near { NEAR } else { FAR };
     let mut banner = [0; 4];
-    stream.read_exact(&mut banner).await?;
-    Ok(&banner == b"SSH-")
+    match timeout(patience, stream.read_exact(&mut banner)).await {
+        Ok(Ok(_)) if &banner == b"SSH-" => None,
+        Ok(Ok(_)) => Some(Seen::Another),
+        Ok(Err(error)) => Some(Seen::Refused(error)),
+        Err(_) => Some(Seen::Silence(patience)),
+    }
 }

@@ -88,12 +88,13 @@ pub(crate) fn failure(host: &SshHost, code: &'static Code, said: &str) -> Error 
 
 fn remedies(host: &SshHost, code: &'static Code) -> Vec<Remedy> {
     let by_hand = host.by_hand();
+    let port = host.port.map(|port| format!(" -p {port}")).unwrap_or_default();
     match code.id {
         id if id == c::HOST_KEY_UNKNOWN.id => vec![
             Remedy::command("log in once and compare the key", by_hand.to_string()),
             Remedy::command(
                 "or pin it as `host-key` in nixoci.toml, once you know that this is the one",
-                format!("ssh-keyscan -t ed25519 {}", host.name),
+                format!("ssh-keyscan{port} -t ed25519 {}", host.name),
             ),
         ],
         id if id == c::HOST_KEY_CHANGED.id && host.host_key.is_some() => vec![Remedy::advice(
@@ -102,11 +103,14 @@ fn remedies(host: &SshHost, code: &'static Code) -> Vec<Remedy> {
         )],
         id if id == c::HOST_KEY_CHANGED.id => vec![Remedy::command(
             "if the machine was set up anew: forget the old key, then log in and compare the new one",
-            format!("ssh-keygen -R {}", host.name),
+            match host.port {
+                Some(port) => format!("ssh-keygen -R '[{}]:{port}'", host.name),
+                None => format!("ssh-keygen -R {}", host.name),
+            },
         )],
         id if id == c::KEY_REFUSED.id => vec![
             Remedy::command("see which keys ssh offers", format!("{by_hand} -v true")),
-            Remedy::command("put your key there", format!("ssh-copy-id {}", host.destination())),
+            Remedy::command("put your key there", format!("ssh-copy-id{port} {}", host.destination())),
             Remedy::command("a key with a passphrase: give it to the agent", "ssh-add"),
         ],
         id if id == c::KEY_UNREADABLE.id => {

@@ -111,11 +111,7 @@ impl SshSession {
             && let Err(error) = tokio::fs::File::open(key).await
         {
             let said = format!("{}: {error}", key.display());
-            let code = match error.kind() {
-                std::io::ErrorKind::PermissionDenied => &codes::KEY_UNREADABLE,
-                _ => &codes::KEY_REFUSED,
-            };
-            return Err(failure(host, code, &said));
+            return Err(failure(host, &codes::KEY_UNREADABLE, &said));
         }
         let command = self
             .ssh()
