@@ -158,6 +158,12 @@ fn recognised(
 ) -> Error {
     context(&mut values, subject);
     let drv = values.get("drv").cloned();
+    // A Mac that was made to believe that it is another machine, and not one that lacks an emulator.
+    let mac = subject.host.system.kernel() == "darwin" && subject.place.and_then(Place::name).is_none();
+    let rule = match RULES.iter().find(|rule| rule.code.id == codes::LINUX_ON_MAC.id) {
+        Some(linux_on_mac) if mac && rule.code.id == codes::EXEC_FORMAT.id => linux_on_mac,
+        _ => rule,
+    };
     let unplaced = record.unplaced.as_ref().filter(|unplaced| !unplaced.offered.is_empty());
     let nobody = [&codes::PLATFORM, &codes::SYSTEM_FEATURES, &codes::NO_JOBS]
         .iter()

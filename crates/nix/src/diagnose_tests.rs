@@ -322,6 +322,33 @@ fn a_builders_own_words_can_be_the_reason() {
 }
 
 #[test]
+fn certificates_that_are_not_believed_are_told_from_a_network_that_is_down() {
+    // curl with OpenSSL, with GnuTLS (Debian's), and without the file with the authorities (a builder after a long sleep).
+    for said in [
+        "error: unable to download 'https://x/y': SSL peer certificate or SSH remote key was not OK (60) SSL certificate problem: certificate has expired",
+        "error: unable to download 'https://x/y': SSL peer certificate or SSH remote key was not OK (60) server certificate verification failed. CAfile: /etc/ssl/certs/ca-certificates.crt CRLfile: none",
+        "error: unable to download 'https://x/y': Problem with the SSL CA cert (path? access rights?) (77)",
+    ] {
+        let error = diagnose(&Record::of_text(said), &Subject::command(&host(), "x"));
+        assert!(error.is(&codes::CERTIFICATE), "{said}: {error:?}");
+    }
+}
+
+#[test]
+fn a_mac_that_runs_linux_programs_itself_is_told_so() {
+    let mac = Host { system: "aarch64-darwin".parse().unwrap(), ..host() };
+    for (said, host, code) in [
+        ("error: executing '/nix/store/x/bin/bash': Undefined error: 0", &mac, &codes::LINUX_ON_MAC),
+        ("error: executing '/nix/store/x/bin/bash': Exec format error", &mac, &codes::LINUX_ON_MAC),
+        ("/nix/store/x/bin/bash: cannot execute binary file", &mac, &codes::LINUX_ON_MAC),
+        ("error: executing '/nix/store/x/bin/bash': Exec format error", &host(), &codes::EXEC_FORMAT),
+    ] {
+        let error = diagnose(&Record::of_text(said), &Subject::command(host, "x"));
+        assert!(error.is(code), "{said}: {error:?}");
+    }
+}
+
+#[test]
 fn every_rule_can_be_filled_in() {
     const CONTEXT: &[&str] = &["user", "reference", "attribute", "system", "build", "here", "on"];
     for rule in RULES {

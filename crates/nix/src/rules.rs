@@ -195,7 +195,7 @@ pub(crate) static RULES: &[Rule] = &[
     .in_log(),
     rule(
         &c::CERTIFICATE,
-        &["SSL certificate problem: {why}", "SSL peer certificate or SSH remote key was not OK", "Problem with the SSL CA cert", "certificate verify failed"],
+        &["SSL certificate problem: {why}", "SSL peer certificate or SSH remote key was not OK", "Problem with the SSL CA cert", "certificate verify failed", "server certificate verification failed"],
         "a download was refused because of its certificate",
         &[
             ("see what the time is on {here}: a clock that stood still makes certificates look wrong", "{on}date"),

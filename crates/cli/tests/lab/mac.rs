@@ -202,3 +202,28 @@ fn a_program_that_builds_in_nix_s_place_is_a_builder_too() {
         .out("ok    x86_64-linux: built and read back")
         .out("(external-builders): done");
 }
+
+/// Bytes that the kernel takes for a program of a CPU that nobody here has: a header, and no more.
+const RISCV: &str =
+    r"\177ELF\002\001\001\000\000\000\000\000\000\000\000\000\002\000\363\000\001\000\000\000";
+
+#[test]
+#[ignore = "needs the lab: cargo xtask test"]
+fn a_mac_that_is_made_to_run_linux_programs_is_told_so() {
+    // With `--option system`, Nix believes that the Mac is a Linux machine, and runs the builder itself.
+    let script = format!(
+        r#"cd $(mktemp -d); printf '{RISCV}' > program; head -c 200 /dev/zero >> program; chmod +x program
+           printf '%s' '{{ system, n }}: derivation {{ name = "t-${{n}}"; system = "riscv64-linux"; builder = ./program; }}' > t.nix
+           nixoci build --backend darwin-builder --platform linux/amd64 --no-link -f t.nix --argstr n $RANDOM --option system riscv64-linux"#
+    );
+    for host in [OLD, NEW] {
+        let script = format!("{script} --option builders ''");
+        host.with(&["--as", "mac", "--with", "linux-builder"])
+            .sh(&script.replace(
+                "nixoci build",
+                "printf '[backend.darwin-builder]\ntransport = \"daemon\"' > nixoci.toml; nixoci build",
+            ))
+            .fails(40, "nixoci::nix::linux_on_mac")
+            .err("nix config show");
+    }
+}
