@@ -44,6 +44,7 @@ pub(crate) fn ensure_tools(log: &Path) -> Result<()> {
         ("setpriv", "util-linux"),
         ("mount", "mount"),
         ("gpgv", "gpgv"),
+        ("openssl", "openssl"),
     ];
     ensure_programs(&wanted, log)
 }

@@ -5,12 +5,13 @@ use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, Shutdown, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{self, Receiver};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 
 use super::builder::{self, ROSETTA};
 use super::state::State;
@@ -29,6 +30,8 @@ pub(crate) const WEB: u16 = 32314;
 pub(crate) const IMPOSTOR: u16 = 32315;
 /// nix-rosetta-builder with `onDemand`.
 pub(crate) const ON_DEMAND: u16 = 32316;
+/// A web server whose certificate nobody has signed who is known.
+const UNKNOWN: u16 = 32317;
 /// Where nobody listens.
 pub(crate) const NOBODY: u16 = 9;
 
@@ -66,11 +69,31 @@ pub(crate) fn run(state: &State) -> Result<()> {
     let on_demand = OnDemand::new(&on_demand_dir(state))?;
     let for_connections = Arc::clone(&on_demand);
     serve(ON_DEMAND, move |stream| for_connections.connection(&stream))?;
+    let mut web = unknown_certificate(state)?;
     File::create(state.live("trouble"))?;
     loop {
         thread::sleep(Duration::from_millis(100));
         on_demand.sleep_if_idle()?;
+        if let Some(status) = web.try_wait()? {
+            bail!("the web server with the unknown certificate ended: {status}");
+        }
     }
+}
+
+/// Starts it, with a certificate that was made just now.
+fn unknown_certificate(state: &State) -> Result<Child> {
+    let (key, cert) = (state.live("unknown.key"), state.live("unknown.cert"));
+    let mut make = Command::new("openssl");
+    make.args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]);
+    make.args(["-days", "1", "-subj", "/CN=127.0.0.1", "-keyout"]).arg(&key).arg("-out").arg(&cert);
+    crate::sh::quiet(&mut make)?;
+    let mut serve = Command::new("openssl");
+    serve
+        .args(["s_server", "-quiet", "-www", "-accept", &format!("127.0.0.1:{UNKNOWN}"), "-key"])
+        .arg(&key)
+        .arg("-cert")
+        .arg(&cert);
+    serve.stdin(Stdio::null()).stdout(Stdio::null()).spawn().context("cannot run openssl")
 }
 
 /// Handles each connection of a port in a thread of its own. That one ends badly is what connections here do.

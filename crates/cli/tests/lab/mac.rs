@@ -227,3 +227,18 @@ fn a_mac_that_is_made_to_run_linux_programs_is_told_so() {
             .err("nix config show");
     }
 }
+
+#[test]
+#[ignore = "needs the lab: cargo xtask test"]
+fn a_certificate_that_is_not_believed_is_no_network_that_is_down() {
+    // The builder downloads it, as its own certificates are those that get lost.
+    let script = r#"cd $(mktemp -d); printf '%s' '{ system }: derivation { name = "f-'$RANDOM'"; inherit system; builder = "builtin:fetchurl";
+          url = "https://127.0.0.1:32317/"; outputHashMode = "flat"; outputHashAlgo = "sha256"; outputHash = "0000000000000000000000000000000000000000000000000000"; }' > f.nix
+        nixoci build --backend darwin-builder --platform linux/amd64 --no-link -f f.nix"#;
+    for host in [OLD, NEW] {
+        host.with(LINUX)
+            .sh(script)
+            .fails(41, "nixoci::nix::certificate")
+            .err("sudo launchctl kickstart -k system/org.nixos.linux-builder");
+    }
+}
