@@ -5,6 +5,7 @@
 
 pub(crate) mod builders;
 pub(crate) mod images;
+mod paired;
 mod workload;
 
 use std::fmt::Write as _;

@@ -1,14 +1,12 @@
 //! `cargo xtask bench builders`: an emulated Mac and the machines that build for it, beside the command of the article that
 //! people follow (`nix build --builders …`), and `gzip -dc` of what it leaves, which is the least that a runtime does to load it.
 
-use std::fmt::Write as _;
-use std::process::{Command, Stdio};
 use std::time::{Duration, Instant, SystemTime};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 
-use super::{NIX, median_of, release_binary, shell, write_report};
-use crate::sh;
+use super::paired::{self, Shown};
+use super::{NIX, median_of, shell};
 
 /// One comparison. In commands, `$D` is the directory with the projects, `$NONCE` a text that was never there before, and
 /// `$BUILDER` the Mac's builder for `--builders`.
@@ -173,30 +171,21 @@ mkdir $D/slow && printf '[backend.remote]\nbuilders = [{ host = "slow", systems 
 /// Nobody has told the lab's root the builder's host key; the article's Mac knows it from nix-darwin.
 const BUILDER: &str = "ssh-ng://builder@linux-builder x86_64-linux /etc/nix/builder_ed25519";
 
+const HEAD: &str =
+    "| what | nixoci, median | peer, median | ratio of the pairs | goal | |\n|---|---|---|---|---|---|\n";
+
 /// Runs the comparisons whose names contain the word. All of them also go into docs/benchmarks.md.
 pub(crate) fn run(word: Option<&str>) -> Result<i32> {
-    let mut table = String::from(
-        "| what | nixoci, median | peer, median | ratio of the pairs | goal | |\n|---|---|---|---|---|---|\n",
-    );
-    let mut commands = String::from("\n```console\n");
-    let mut missed = 0;
-    for (number, case) in cases().iter().enumerate() {
-        if word.is_some_and(|word| !case.name.contains(word)) {
-            continue;
-        }
-        let pairs = sh::step(case.name, || outside(number, case))?;
-        let (line, met) = row(case, &pairs);
-        missed += i32::from(!met);
-        sh::say(&line);
-        table.push_str(&line);
-        writeln!(commands, "# {}\n$ {}\n$ {}", case.name, shown(case.ours), shown(case.peer))?;
-    }
-    commands.push_str("```\n");
-    println!("{table}");
-    if word.is_none() {
-        write_report("bench builders", &format!("{table}{commands}"))?;
-    }
-    Ok(i32::from(missed > 0))
+    let cases = cases();
+    let lines =
+        cases.iter().map(|case| Shown { name: case.name, ours: shown(case.ours), peer: shown(case.peer) });
+    paired::report("builders", HEAD, word, &lines.collect::<Vec<_>>(), |number| {
+        // As root: the article's command reads root's key.
+        let case = &cases[number];
+        let number = number.to_string();
+        let pairs = paired::on_host(case.host, &["--builders".as_ref(), number.as_ref()])?;
+        Ok(row(case, &pairs))
+    })
 }
 
 fn shown(command: &str) -> String {
@@ -221,45 +210,17 @@ fn row(case: &Case, pairs: &Pairs) -> (String, bool) {
     (line, met)
 }
 
-/// Runs a comparison on an emulated Mac, as root: the article's command reads root's key.
-fn outside(number: usize, case: &Case) -> Result<Pairs> {
-    let output = Command::new(std::env::current_exe()?)
-        .args(["lab", "exec", "--no-build"])
-        .args(case.host)
-        .arg("--cwd")
-        .arg(crate::workspace())
-        .arg("--")
-        .arg(std::env::current_exe()?)
-        .args(["bench-inside", "--builders", &number.to_string()])
-        .env("NIXOCI_BIN", release_binary()?)
-        .stderr(Stdio::inherit())
-        .output()?;
-    if !output.status.success() {
-        bail!("it failed on the host");
-    }
-    Ok(serde_json::from_slice(&output.stdout)?)
-}
-
 /// The part that runs on the emulated Mac: prints the seconds of every round on both sides.
 pub(crate) fn run_inside(number: usize) -> Result<i32> {
     let all = cases();
     let case = all.get(number).context("no such comparison")?;
     shell(&PROJECTS.replace("$D", DIR))?;
-    let mut pairs = Pairs::new();
-    // The first round brings what everything is made of to where it is needed, and is not counted. Who goes first changes from
-    // round to round.
-    for round in 0..=case.rounds {
-        let mut pair = [0.0; 2];
-        for side in [round % 2, (round + 1) % 2] {
-            let command = filled([case.ours, case.peer][side])?;
-            let begin = Instant::now();
-            shell(&command)?;
-            pair[side] = begin.elapsed().as_secs_f64();
-        }
-        if round > 0 {
-            pairs.push((pair[0], pair[1]));
-        }
-    }
+    let pairs = paired::pairs(case.rounds, |side| {
+        let command = filled([case.ours, case.peer][side])?;
+        let begin = Instant::now();
+        shell(&command)?;
+        Ok(begin.elapsed().as_secs_f64())
+    })?;
     println!("{}", serde_json::to_string(&pairs)?);
     Ok(0)
 }

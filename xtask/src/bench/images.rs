@@ -1,6 +1,5 @@
 //! `cargo xtask bench images`: converting and loading an image of 1 GB.
 
-use std::fmt::Write as _;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -10,8 +9,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Serialize};
 
-use super::{median_of, release_binary, shell, workload, write_report};
-use crate::sh;
+use super::paired::{self, Shown};
+use super::{median_of, shell, workload};
 
 /// One comparison. In commands, `$W` is the directory with the images, and `$OUT` an empty one.
 struct Case {
@@ -103,31 +102,20 @@ struct Run {
     output: u64,
 }
 
+const HEAD: &str = "| work | nixoci | peer | ratio | goal | output | peak memory | temporary files | |\n|---|---|---|---|---|---|---|---|---|\n";
+
 /// Runs the comparisons whose names contain the word. All of them also go into docs/benchmarks.md.
 pub(crate) fn run(word: Option<&str>) -> Result<i32> {
     let images = workload::ensure()?;
-    let mut table = String::from(
-        "| work | nixoci | peer | ratio | goal | output | peak memory | temporary files | |\n|---|---|---|---|---|---|---|---|---|\n",
-    );
-    let mut missed = 0;
-    let mut commands = String::from("\n```console\n");
-    for (number, case) in cases().iter().enumerate() {
-        if word.is_some_and(|word| !case.name.contains(word)) {
-            continue;
-        }
-        let runs = sh::step(case.name, || outside(number, case, &images))?;
-        let (line, met) = row(case, &runs);
-        missed += i32::from(!met);
-        sh::say(&line);
-        table.push_str(&line);
-        writeln!(commands, "# {}\n$ {}\n$ {}", case.name, shown(case.ours), shown(case.peer))?;
-    }
-    commands.push_str("```\n");
-    println!("{table}");
-    if word.is_none() {
-        write_report("bench images", &format!("{table}{commands}"))?;
-    }
-    Ok(i32::from(missed > 0))
+    let cases = cases();
+    let lines =
+        cases.iter().map(|case| Shown { name: case.name, ours: shown(case.ours), peer: shown(case.peer) });
+    paired::report("images", HEAD, word, &lines.collect::<Vec<_>>(), |number| {
+        let case = &cases[number];
+        let runs: Vec<(Run, Run)> =
+            paired::on_host(&["--docker", case.docker], &[number.to_string().as_ref(), images.as_os_str()])?;
+        Ok(row(case, &runs))
+    })
 }
 
 fn shown(command: &str) -> String {
@@ -167,24 +155,6 @@ fn row(case: &Case, runs: &[(Run, Run)]) -> (String, bool) {
     (line, met)
 }
 
-/// Runs a comparison on an emulated host.
-fn outside(number: usize, case: &Case, images: &Path) -> Result<Vec<(Run, Run)>> {
-    let output = Command::new(std::env::current_exe()?)
-        .args(["lab", "exec", "--no-build", "--docker", case.docker, "--cwd"])
-        .arg(crate::workspace())
-        .arg("--")
-        .arg(std::env::current_exe()?)
-        .args(["bench-inside", &number.to_string()])
-        .arg(images)
-        .env("NIXOCI_BIN", release_binary()?)
-        .stderr(Stdio::inherit())
-        .output()?;
-    if !output.status.success() {
-        bail!("it failed on the host");
-    }
-    Ok(serde_json::from_slice(&output.stdout)?)
-}
-
 /// The part that runs on the emulated host: prints what every round cost on both sides.
 pub(crate) fn run_inside(number: usize, images: &Path) -> Result<i32> {
     let all = cases();
@@ -194,21 +164,11 @@ pub(crate) fn run_inside(number: usize, images: &Path) -> Result<i32> {
     if !case.setup.is_empty() {
         shell(&fill(case.setup))?;
     }
-    let mut runs = Vec::new();
-    // The first round fills the file system's cache, and is not counted. Who goes first changes from round to round.
-    for round in 0..=ROUNDS {
-        let mut pair = [Run::default(); 2];
-        for side in [round % 2, (round + 1) % 2] {
-            shell(&fill(&format!(
-                "{{ {}; }} ; rm -rf $OUT && mkdir $OUT && sync",
-                if case.prepare.is_empty() { "true" } else { case.prepare }
-            )))?;
-            pair[side] = measure(&fill([case.ours, case.peer][side]))?;
-        }
-        if round > 0 {
-            runs.push((pair[0], pair[1]));
-        }
-    }
+    let runs = paired::pairs(ROUNDS, |side| {
+        let prepare = if case.prepare.is_empty() { "true" } else { case.prepare };
+        shell(&fill(&format!("{{ {prepare}; }} ; rm -rf $OUT && mkdir $OUT && sync")))?;
+        measure(&fill([case.ours, case.peer][side]))
+    })?;
     shell(&fill("rm -rf $OUT; docker rmi -f bench:1 bench:2 || true"))?;
     println!("{}", serde_json::to_string(&runs)?);
     Ok(0)
