@@ -1,26 +1,11 @@
 //! The contract of `Backend`, kept by the local backend on real Nix.
 
-#![expect(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
-
 use nixoci_backend_local::{Factory, Settings};
-use nixoci_core::factory::TypedFactory;
-use nixoci_testkit::lab;
+use nixoci_testkit::lab::{Hosts, keeps_the_contract};
 
 #[test]
 #[ignore = "needs the lab: cargo xtask test"]
 fn the_contract_is_kept_on_every_nix_for_every_user() {
-    if lab::is_inside() {
-        return inside();
-    }
-    let kept = lab::on_every_host(&[], "the_contract_is_kept_on_every_nix_for_every_user");
-    assert_eq!(kept, Ok(()));
-}
-
-#[tokio::main]
-async fn inside() {
-    let backend = Factory.create(Settings::default()).unwrap();
-    let outcome = lab::conform(&backend, "x86_64-linux", &"x86_64-linux".parse().unwrap()).await.unwrap();
-    assert_eq!(outcome.failed, Vec::<String>::new());
-    assert_eq!(outcome.skipped, Vec::<&str>::new());
-    assert!(!outcome.passed.is_empty());
+    let test = "the_contract_is_kept_on_every_nix_for_every_user";
+    assert_eq!(keeps_the_contract(&Factory, Settings::default(), Hosts::Linux, test), Ok(()));
 }

@@ -9,6 +9,7 @@ use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use nixoci_core::backend::Backend;
+use nixoci_core::factory::TypedFactory;
 use nixoci_core::platform::NixSystem;
 use nixoci_core::request::{BuildRequest, Installable, NixArg, NixFlags};
 use nixoci_nix::HostRunner;
@@ -53,11 +54,47 @@ pub fn on_every_host(flags: &[&str], test: &str) -> Result<(), String> {
     if failures.is_empty() { Ok(()) } else { Err(failures.join("\n")) }
 }
 
-/// Runs the suite over a backend on a host of the system `host`, with builds for `system`.
+/// The hosts that a backend's suite runs on.
+#[derive(Clone, Copy, Debug)]
+pub enum Hosts {
+    /// Linux machines that build for themselves.
+    Linux,
+    /// Emulated Macs with this beside them: a name that `lab exec --with` knows.
+    MacWith(&'static str),
+}
+
+/// Runs the conformance suite over a backend with these settings, with builds for x86_64-linux, with every Nix, as root and as
+/// an ordinary user. `test` is the test that calls this: on the hosts it is run again, and runs the suite there.
 ///
 /// # Errors
-/// Those of making the project that is built.
-pub async fn conform(backend: &dyn Backend, host: &str, system: &NixSystem) -> io::Result<Outcome> {
+/// The rules that were broken or left out, and where.
+pub fn keeps_the_contract<F: TypedFactory>(
+    factory: &F,
+    settings: F::Settings,
+    hosts: Hosts,
+    test: &str,
+) -> Result<(), String> {
+    let (flags, system) = match hosts {
+        Hosts::Linux => (Vec::new(), "x86_64-linux"),
+        Hosts::MacWith(with) => (vec!["--as", "mac", "--with", with], "aarch64-darwin"),
+    };
+    if !is_inside() {
+        return on_every_host(&flags, test);
+    }
+    let backend = factory.create(settings).map_err(|error| error.to_string())?;
+    let outcome = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .and_then(|runtime| runtime.block_on(conform(&backend, system)))
+        .map_err(|error| format!("the suite does not run: {error}"))?;
+    if outcome.failed.is_empty() && outcome.skipped.is_empty() && !outcome.passed.is_empty() {
+        return Ok(());
+    }
+    Err(format!("broken: {:#?}\nleft out: {:?}", outcome.failed, outcome.skipped))
+}
+
+/// Runs the suite over a backend on a host of the system `host`.
+async fn conform(backend: &dyn Backend, host: &str) -> io::Result<Outcome> {
     let project = tempfile::tempdir()?;
     // `sleep` is enough of a build to be stopped in its middle.
     let text = "{ system, name }: (import <nixpkgs> { inherit system; }).runCommand name { } \
@@ -69,7 +106,8 @@ pub async fn conform(backend: &dyn Backend, host: &str, system: &NixSystem) -> i
         world.host.env = std::env::vars().collect();
         world
     };
-    let requests = || request(project.path(), system);
+    let system: NixSystem = "x86_64-linux".parse().map_err(io::Error::other)?;
+    let requests = || request(project.path(), &system);
     Ok(conformance::run(backend, world, Some(&requests)).await)
 }
 
