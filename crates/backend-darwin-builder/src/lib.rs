@@ -16,6 +16,7 @@ mod transient;
 use std::borrow::Cow;
 use std::ffi::OsString;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use nixoci_core::artifact::{Artifact, PathInfo, StorePath};
@@ -30,7 +31,7 @@ use nixoci_core::request::BuildRequest;
 use nixoci_core::runner::Command;
 use nixoci_core::{Error, Result};
 use nixoci_nix::mac::{MacBuilders, Manager, Vm, configuration, require_mac, wrong_system};
-use nixoci_nix::{Fleet, Machine};
+use nixoci_nix::{BuildStore, Machine};
 use tokio::io::AsyncWrite;
 
 pub use error::CODES;
@@ -91,9 +92,9 @@ impl DarwinBuilder {
         Ok(self.transient.as_ref().filter(|_| none))
     }
 
-    /// The machine that built these paths, if it was nixoci's own.
-    fn built(&self, paths: &[StorePath]) -> Option<&Fleet> {
-        self.transient.as_ref().and_then(Transient::built).filter(|fleet| fleet.has(paths))
+    /// The store that these paths were built in, if it is of nixoci's own builder.
+    fn built(&self, paths: &[StorePath]) -> Option<Arc<BuildStore>> {
+        self.transient.as_ref().and_then(Transient::built)?.owner(paths)
     }
 
     /// The same, if it is one that builds for this system.
@@ -210,7 +211,7 @@ impl Backend for DarwinBuilder {
 
     async fn query(&self, cx: &Cx<'_>, roots: &[StorePath], closure: bool) -> Result<Vec<PathInfo>> {
         match self.built(roots) {
-            Some(fleet) => fleet.query(cx, roots, closure).await,
+            Some(store) => store.query(cx, roots, closure).await,
             None => self.builders.query(cx, roots, closure).await,
         }
     }
@@ -222,7 +223,7 @@ impl Backend for DarwinBuilder {
         out: &mut (dyn AsyncWrite + Send + Unpin),
     ) -> Result<u64> {
         match self.built(paths) {
-            Some(fleet) => fleet.fetch(cx, paths, out).await,
+            Some(store) => store.fetch(cx, paths, out).await,
             None => self.builders.fetch(cx, paths, out).await,
         }
     }
@@ -250,11 +251,11 @@ impl Backend for DarwinBuilder {
         Ok(())
     }
 
-    async fn shell(&self, cx: &Cx<'_>, command: &[OsString]) -> Result<Command> {
-        if let Some(own) = self.own(cx).await? {
+    async fn shell(&self, cx: &Cx<'_>, system: &NixSystem, command: &[OsString]) -> Result<Command> {
+        if let Some(own) = self.own_for(cx, system).await? {
             return own.shell(cx, command).await;
         }
         let none = || Error::new(&error::NO_BUILDER, error::NO_BUILDER.title);
-        self.builders.shell(cx, command, none).await
+        self.builders.shell(cx, system, command, none).await
     }
 }

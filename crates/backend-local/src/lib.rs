@@ -155,7 +155,7 @@ impl Backend for Local {
         }
     }
 
-    async fn shell(&self, cx: &Cx<'_>, command: &[OsString]) -> Result<Command> {
+    async fn shell(&self, cx: &Cx<'_>, _: &NixSystem, command: &[OsString]) -> Result<Command> {
         offers::require_linux(cx.host)?;
         let shell = || Command::new(cx.host.var("SHELL").unwrap_or("/bin/sh"));
         let command = command.split_first();

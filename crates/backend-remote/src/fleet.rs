@@ -22,12 +22,12 @@ const LIMIT: u64 = 1 << 20;
 pub(crate) async fn find(cx: &Cx<'_>, remote: &Remote) -> Result<Machines> {
     let configured = configured(cx, &remote.settings)?;
     if !configured.is_empty() {
-        let mut fleet = Fleet::new(configured)?;
+        let mut fleet = Fleet::new(configured);
         fleet.learn_systems(cx).await?;
         return Ok(Machines { fleet, of_nix: false });
     }
     let known = known_to_nix(cx, remote).await?;
-    if known.is_empty() { Err(none()) } else { Ok(Machines { fleet: Fleet::new(known)?, of_nix: true }) }
+    if known.is_empty() { Err(none()) } else { Ok(Machines { fleet: Fleet::new(known), of_nix: true }) }
 }
 
 /// The machines, and who named them.

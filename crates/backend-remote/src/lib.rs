@@ -19,11 +19,10 @@ use nixoci_core::factory::TypedFactory;
 use nixoci_core::plan::{ProvisionPlan, Step, StepState};
 use nixoci_core::platform::NixSystem;
 use nixoci_core::request::BuildRequest;
-use nixoci_core::runner::{Command, quote};
+use nixoci_core::runner::Command;
 use nixoci_core::{Error, Remedy, Result};
-use nixoci_nix::mac::explain;
-use nixoci_nix::ssh::SshHost;
-use nixoci_nix::{Fleet, HostStore, Machine, Over, Transport, Way, codes, proof};
+use nixoci_nix::ssh::{self, SshHost};
+use nixoci_nix::{Fleet, HostStore, Over, Transport, Way, Ways, codes};
 use tokio::io::AsyncWrite;
 use tokio::sync::OnceCell;
 
@@ -72,10 +71,13 @@ impl Remote {
         Ok(&self.machines(cx).await?.fleet)
     }
 
+    async fn ways(&self, cx: &Cx<'_>) -> Result<Ways<'_>> {
+        Ok(Ways { host: &self.host, fleet: self.fleet(cx).await? })
+    }
+
     /// How a build for `system` is done.
     async fn way(&self, cx: &Cx<'_>, system: &NixSystem) -> Result<Way> {
         let Machines { fleet, of_nix } = self.machines(cx).await?;
-        let able: Vec<&Machine> = able(fleet, system);
         let settings = self.host.settings(cx).await?;
         match self.settings.transport {
             Transport::Daemon if !of_nix => {
@@ -89,7 +91,7 @@ impl Remote {
             Transport::Auto if !of_nix => {
                 Ok(Way::User(fleet.over(system, !settings.own_caches().is_empty())))
             }
-            transport => transport.way(cx, &able, settings),
+            transport => transport.way(cx, &fleet.able(system), settings),
         }
     }
 
@@ -125,26 +127,11 @@ impl Remote {
     }
 
     async fn described(&self, cx: &Cx<'_>, able: &[&str], system: &NixSystem) -> Result<String> {
-        let (first, all) = (able.first().copied().unwrap_or_default(), able.join(", "));
+        let way = self.way(cx, system).await?;
+        let able = if way == Way::User(Over::Store) { &able[..able.len().min(1)] } else { able };
         let verb = if able.len() == 1 { "builds" } else { "build" };
-        Ok(match self.way(cx, system).await? {
-            Way::Daemon => {
-                format!("{all} {verb} for {system}, as this machine's Nix daemon sends it (transport daemon)")
-            }
-            Way::User(Over::Store) => {
-                format!(
-                    "{first} builds for {system} in its own store, with its own binary caches (transport store)"
-                )
-            }
-            Way::User(Over::Builders) => format!(
-                "{all} {verb} for {system}, with this machine's binary caches, into nixoci's store (transport builders)"
-            ),
-        })
+        Ok(format!("{} {verb} for {system} ({})", able.join(", "), way.words()))
     }
-}
-
-fn able<'a>(fleet: &'a Fleet, system: &NixSystem) -> Vec<&'a Machine> {
-    fleet.machines().iter().filter(|machine| machine.systems.contains(system)).collect()
 }
 
 #[async_trait]
@@ -186,40 +173,24 @@ impl Backend for Remote {
     }
 
     async fn prove(&self, cx: &Cx<'_>, want: &[NixSystem]) -> Result<Vec<Check>> {
-        let nix = self.host.nix(cx).await?;
-        let Machines { fleet, of_nix } = self.machines(cx).await?;
-        // Machines that Nix knows are asked as it would: the user may have no key.
-        if *of_nix { proof::checks(cx, nix, want).await } else { fleet.prove(cx, nix, want).await }
+        let ways = self.ways(cx).await?;
+        let mut checks = Vec::new();
+        for system in want {
+            checks.extend(ways.prove(cx, system, self.way(cx, system).await?).await?);
+        }
+        Ok(checks)
     }
 
     async fn forecast(&self, cx: &Cx<'_>, request: &BuildRequest, depth: Depth) -> Result<Forecast> {
-        let (fleet, nix) = (self.fleet(cx).await?, self.host.nix(cx).await?);
-        match (depth, self.way(cx, &request.system).await?) {
-            (Depth::Verdict, Way::User(Over::Store)) => fleet.foresee(cx, nix, request).await,
-            // The build evaluates anyway: asking first would do it twice.
-            (Depth::Verdict, _) => Ok(Forecast::unknown()),
-            (Depth::Full, Way::Daemon) => nix.forecast(cx, request).await,
-            (Depth::Full, Way::User(over)) => fleet.forecast(cx, nix, request, over).await,
-        }
+        self.ways(cx).await?.forecast(cx, request, depth, self.way(cx, &request.system).await?).await
     }
 
     async fn build(&self, cx: &Cx<'_>, request: &BuildRequest, forecast: &Forecast) -> Result<Artifact> {
-        let (fleet, store) = (self.fleet(cx).await?, self.host.get(cx).await?);
-        match self.way(cx, &request.system).await? {
-            Way::User(over) => fleet.build(cx, store.nix(), request, forecast, over).await,
-            Way::Daemon => match store.build(cx, request, forecast).await {
-                Err(error) => Err(explain(cx, &able(fleet, &request.system), error).await),
-                built => built,
-            },
-        }
+        self.ways(cx).await?.build(cx, request, forecast, self.way(cx, &request.system).await?).await
     }
 
     async fn query(&self, cx: &Cx<'_>, roots: &[StorePath], closure: bool) -> Result<Vec<PathInfo>> {
-        let fleet = self.fleet(cx).await?;
-        if fleet.has(roots) {
-            return fleet.query(cx, roots, closure).await;
-        }
-        self.host.get(cx).await?.query(cx, roots, closure).await
+        self.ways(cx).await?.query(cx, roots, closure).await
     }
 
     async fn fetch(
@@ -228,19 +199,12 @@ impl Backend for Remote {
         paths: &[StorePath],
         out: &mut (dyn AsyncWrite + Send + Unpin),
     ) -> Result<u64> {
-        let fleet = self.fleet(cx).await?;
-        if fleet.has(paths) {
-            return fleet.fetch(cx, paths, out).await;
-        }
-        self.host.get(cx).await?.fetch(cx, paths, out).await
+        self.ways(cx).await?.fetch(cx, paths, out).await
     }
 
     async fn release(&self, cx: &Cx<'_>, how: Release) -> Result<()> {
         match how {
-            Release::Artifact { id } => {
-                self.fleet(cx).await?.release(cx, &id).await?;
-                self.host.get(cx).await?.release(cx, &id).await
-            }
+            Release::Artifact { id } => self.ways(cx).await?.release(cx, &id).await,
             _ => {
                 cx.observer.info(
                     "remote: there is nothing to stop and nothing to remove, the machines are not nixoci's",
@@ -250,11 +214,10 @@ impl Backend for Remote {
         }
     }
 
-    async fn shell(&self, cx: &Cx<'_>, command: &[OsString]) -> Result<Command> {
+    async fn shell(&self, cx: &Cx<'_>, system: &NixSystem, command: &[OsString]) -> Result<Command> {
         let fleet = self.fleet(cx).await?;
-        let machine = fleet.machines().first().ok_or_else(|| Error::new(&error::NONE, error::NONE.title))?;
-        let ssh = SshHost::from(machine).by_hand();
-        let ssh = if command.is_empty() { ssh.arg("-t") } else { ssh };
-        Ok(ssh.args(command.iter().map(|word| quote(word))).interactive())
+        let machine = fleet.answering(cx, system).await;
+        let machine = machine.ok_or_else(|| offers::wrong_system(fleet, system))?;
+        Ok(ssh::shell(SshHost::from(machine).by_hand(), command))
     }
 }

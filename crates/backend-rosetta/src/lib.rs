@@ -163,8 +163,8 @@ impl Backend for Rosetta {
         }
     }
 
-    async fn shell(&self, cx: &Cx<'_>, command: &[OsString]) -> Result<Command> {
+    async fn shell(&self, cx: &Cx<'_>, system: &NixSystem, command: &[OsString]) -> Result<Command> {
         let none = || Error::new(&error::NONE, error::NONE.title);
-        self.builders.shell(cx, command, none).await
+        self.builders.shell(cx, system, command, none).await
     }
 }

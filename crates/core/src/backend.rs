@@ -119,9 +119,9 @@ pub trait Backend: Send + Sync + fmt::Debug {
     /// [`Cx::observer`].
     async fn release(&self, cx: &Cx<'_>, how: Release) -> Result<()>;
 
-    /// The command that opens a shell where this backend builds, or that runs `command` there if it is not empty.
-    /// It is [interactive](Command::interactive).
-    async fn shell(&self, cx: &Cx<'_>, command: &[OsString]) -> Result<Command>;
+    /// The command that opens a shell where this backend builds for `system`, or that runs `command` there if it is not
+    /// empty. It is [interactive](Command::interactive).
+    async fn shell(&self, cx: &Cx<'_>, system: &NixSystem, command: &[OsString]) -> Result<Command>;
 }
 
 /// What is known about a backend without having one.

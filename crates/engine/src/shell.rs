@@ -41,5 +41,5 @@ pub async fn shell(engine: &Engine<'_>, job: &ShellJob) -> Result<Command> {
         .pop_front()
         .ok_or_else(|| Error::new(&BUG, "nobody was chosen, and no error said so"))?;
     make_ready(engine, &choice, &job.system, job.agreed).await?;
-    choice.backend.shell(&engine.cx, &job.command).await
+    choice.backend.shell(&engine.cx, &job.system, &job.command).await
 }

@@ -15,6 +15,9 @@ use crate::place::{Place, RemoteMachine};
 use crate::roots::{self, Held};
 use crate::{Nix, NixSettings, memory, remote};
 
+/// What is done with what was built, for a message.
+const READ: &str = "the image was read";
+
 /// A Nix that works in some store, and what was built there and is still in use.
 #[derive(Debug)]
 pub struct BuildStore {
@@ -51,10 +54,7 @@ impl BuildStore {
         self.nix.place().connect(cx).await?;
         self.tell_what_is_lost(cx, &request.flags);
         let built = self.nix.build(cx, request, forecast, &root).await;
-        let built = match (built, self.nix.place()) {
-            (Err(error), Place::Machine(remote)) => return Err(remote::explain(cx, remote, error).await),
-            (built, _) => built?,
-        };
+        let built = self.explained(cx, "it built", built).await?;
         let id = ArtifactId(root.to_string_lossy().into_owned());
         match self.nix.place() {
             Place::Machine(remote) => self.held.keep(id.clone(), hold(cx, remote, &built.path, &root).await),
@@ -70,6 +70,14 @@ impl BuildStore {
             attribute: built.attribute,
             id,
         })
+    }
+
+    /// Says more about a failure while something was done on a machine than Nix does.
+    async fn explained<T>(&self, cx: &Cx<'_>, doing: &str, done: Result<T>) -> Result<T> {
+        match (done, self.nix.place()) {
+            (Err(error), Place::Machine(remote)) => Err(remote::explain(cx, remote, doing, error).await),
+            (done, _) => done,
+        }
     }
 
     /// No option of Nix's crosses to another machine's store.
@@ -93,7 +101,8 @@ impl BuildStore {
     /// # Errors
     /// As [`Nix::path_info`].
     pub async fn query(&self, cx: &Cx<'_>, paths: &[StorePath], closure: bool) -> Result<Vec<PathInfo>> {
-        let mut infos = self.nix.path_info(cx, paths, closure).await?;
+        let infos = self.nix.path_info(cx, paths, closure).await;
+        let mut infos = self.explained(cx, READ, infos).await?;
         for info in &mut infos {
             info.local = self.nix.place().readable(info.path.as_path());
             self.note(cx, info);
@@ -132,10 +141,10 @@ impl BuildStore {
         // Each question costs a process, and one to a machine several round trips.
         let infos = match self.noted(paths) {
             Some(infos) => infos,
-            None => self.nix.path_info(cx, paths, false).await?,
+            None => self.explained(cx, READ, self.nix.path_info(cx, paths, false).await).await?,
         };
         for info in infos {
-            total += self.nix.dump(cx, &info, out).await?;
+            total += self.explained(cx, READ, self.nix.dump(cx, &info, out).await).await?;
         }
         Ok(total)
     }

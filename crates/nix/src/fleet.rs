@@ -13,7 +13,6 @@ use nixoci_core::backend::{Check, Cx, Forecast};
 use nixoci_core::platform::NixSystem;
 use nixoci_core::request::BuildRequest;
 use nixoci_core::{Error, ErrorKind, Remedy, Result};
-use tokio::io::AsyncWrite;
 use tokio::sync::OnceCell;
 
 use crate::build_store::BuildStore;
@@ -22,7 +21,7 @@ use crate::machines::Machine;
 use crate::place::{self, Place};
 use crate::settings::{NixSettings, StoreInfo};
 use crate::ssh::SshSession;
-use crate::{codes, memory, proof, remote, ssh};
+use crate::{codes, mac, memory, proof, remote, ssh};
 
 /// How long a machine may take to say what it builds for: offers have to be made meanwhile.
 const LEARNING: Duration = Duration::from_secs(6);
@@ -60,16 +59,29 @@ struct Reached {
 
 impl Fleet {
     /// These machines; nobody is connected to yet.
-    ///
-    /// # Errors
-    /// Two have the same name.
-    pub fn new(machines: Vec<Machine>) -> Result<Fleet> {
-        Ok(Fleet { machines, session: OnceCell::new(), state: Mutex::default() })
+    pub fn new(machines: Vec<Machine>) -> Fleet {
+        Fleet { machines, session: OnceCell::new(), state: Mutex::default() }
     }
 
     /// The machines.
     pub fn machines(&self) -> &[Machine] {
         &self.machines
+    }
+
+    /// Those that build for a system.
+    pub fn able(&self, system: &NixSystem) -> Vec<&Machine> {
+        self.machines.iter().filter(|machine| machine.systems.contains(system)).collect()
+    }
+
+    /// The first of those that build for a system that answers; if nobody does, the first.
+    pub async fn answering(&self, cx: &Cx<'_>, system: &NixSystem) -> Option<&Machine> {
+        let able = self.able(system);
+        for machine in &able {
+            if mac::refusal(cx, machine).await.is_none() {
+                return Some(machine);
+            }
+        }
+        able.first().copied()
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -120,7 +132,9 @@ impl Fleet {
         let place = Place::machine(cx, machine.clone(), Arc::clone(session));
         let info = nix.at(place.clone()).store_info(cx).await;
         match (info, &place) {
-            (Err(error), Place::Machine(remote)) => Err(remote::explain(cx, remote, error).await),
+            (Err(error), Place::Machine(remote)) => {
+                Err(remote::explain(cx, remote, "it was asked about its store", error).await)
+            }
             (info, _) => info,
         }
     }
@@ -128,8 +142,7 @@ impl Fleet {
     /// How a build for `system` would be done: in a machine's own store where one machine is enough, unless this host has
     /// binary caches that the machine may not know.
     pub fn over(&self, system: &NixSystem, own_caches: bool) -> Over {
-        let able = self.machines.iter().filter(|machine| machine.systems.contains(system)).count();
-        if able > 1 || own_caches { Over::Builders } else { Over::Store }
+        if self.able(system).len() > 1 || own_caches { Over::Builders } else { Over::Store }
     }
 
     /// Builds. A machine that cannot be reached, and one that is lost in the middle, is left out while others are there.
@@ -193,9 +206,7 @@ impl Fleet {
         let proven = join_all(self.machines.iter().cloned().map(one)).await;
         let mut checks: Vec<Check> =
             proven.into_iter().collect::<Result<Vec<_>>>()?.into_iter().flatten().collect();
-        let nobodys = want
-            .iter()
-            .filter(|system| !self.machines.iter().any(|machine| machine.systems.contains(system)));
+        let nobodys = want.iter().filter(|system| self.able(system).is_empty());
         checks.extend(nobodys.map(|system| Check::failed(system.as_str(), &nobody(system, Vec::new()))));
         Ok(checks)
     }
@@ -227,34 +238,12 @@ impl Fleet {
     }
 
     fn recall(&self, cx: &Cx<'_>, system: &NixSystem, drv: &StorePath) -> Option<PathInfo> {
-        let mut able = self.machines.iter().filter(|machine| machine.systems.contains(system));
-        able.find_map(|machine| memory::recall(&cx.dirs.cache, machine, drv))
+        self.able(system).into_iter().find_map(|machine| memory::recall(&cx.dirs.cache, machine, drv))
     }
 
-    /// Whether these paths were built here.
-    pub fn has(&self, paths: &[StorePath]) -> bool {
-        paths.first().is_some_and(|path| self.state().owners.contains_key(path))
-    }
-
-    /// What the stores know about paths that were built there.
-    ///
-    /// # Errors
-    /// As [`BuildStore::query`]; [`codes::GONE`] for a path that was not built here.
-    pub async fn query(&self, cx: &Cx<'_>, paths: &[StorePath], closure: bool) -> Result<Vec<PathInfo>> {
-        self.owner(paths)?.query(cx, paths, closure).await
-    }
-
-    /// Writes the NARs of paths that were built there.
-    ///
-    /// # Errors
-    /// As [`BuildStore::fetch`]; [`codes::GONE`].
-    pub async fn fetch(
-        &self,
-        cx: &Cx<'_>,
-        paths: &[StorePath],
-        out: &mut (dyn AsyncWrite + Send + Unpin),
-    ) -> Result<u64> {
-        self.owner(paths)?.fetch(cx, paths, out).await
+    /// The store that the first of these paths was built in, if that was here. Paths of two stores are never asked for at once.
+    pub fn owner(&self, paths: &[StorePath]) -> Option<Arc<BuildStore>> {
+        self.state().owners.get(paths.first()?).cloned()
     }
 
     /// Lets the garbage collectors have what was built.
@@ -267,14 +256,6 @@ impl Fleet {
             store.release(cx, id).await?;
         }
         Ok(())
-    }
-
-    /// The store that has the first of these paths. Paths of two stores are never asked for at once.
-    fn owner(&self, paths: &[StorePath]) -> Result<Arc<BuildStore>> {
-        let state = self.state();
-        let owner =
-            paths.first().and_then(|path| state.owners.get(path)).or_else(|| state.stores.values().next());
-        owner.cloned().ok_or_else(|| Error::new(&codes::GONE, "nothing was built on these machines"))
     }
 
     /// The store to build in for a system, with a connection to everybody who takes part.

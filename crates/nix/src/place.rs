@@ -122,7 +122,7 @@ fn ssh_options(cx: &Cx<'_>, session: &SshSession) -> String {
 ///
 /// # Errors
 /// [`core_codes::CONFIG_VALUE`] names them.
-pub fn distinct(machines: &[Machine]) -> Result<()> {
+pub(crate) fn distinct(machines: &[Machine]) -> Result<()> {
     let mut names: Vec<&str> = machines.iter().map(Machine::host).collect();
     names.sort_unstable();
     match names.windows(2).find(|pair| pair[0] == pair[1]) {

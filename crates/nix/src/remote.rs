@@ -37,8 +37,9 @@ pub(crate) async fn hold(
     cx.runner.spawn(&command).await
 }
 
-/// Says more about a failure than Nix does, which hides what the connection's other end had to say.
-pub(crate) async fn explain(cx: &Cx<'_>, remote: &RemoteMachine, error: Error) -> Error {
+/// Says more about a failure than Nix does, which hides what the connection's other end had to say. `doing` is what was done
+/// meanwhile: `it built`.
+pub(crate) async fn explain(cx: &Cx<'_>, remote: &RemoteMachine, doing: &str, error: Error) -> Error {
     let host = remote.machine.host();
     if error.is(&codes::UNSIGNED) {
         let causes = error.report().causes.clone();
@@ -64,7 +65,7 @@ pub(crate) async fn explain(cx: &Cx<'_>, remote: &RemoteMachine, error: Error) -
                 format!("remote-program = \"{program}\""),
             ))
         }
-        Ok(_) => lost(host, error),
+        Ok(_) => lost(host, doing, error),
         Err(connection) => connection.because(error),
     }
 }
@@ -87,9 +88,9 @@ pub(crate) fn settings_script(remote_program: Option<&str>) -> String {
     )
 }
 
-fn lost(host: &str, error: Error) -> Error {
+fn lost(host: &str, doing: &str, error: Error) -> Error {
     let said = error.report().causes.clone();
-    let error = Error::new(&codes::CONNECTION_LOST, format!("the connection to {host} broke while it built"));
+    let error = Error::new(&codes::CONNECTION_LOST, format!("the connection to {host} broke while {doing}"));
     said.iter()
         .fold(error, Error::because)
         .remedy(Remedy::command("build again: what was finished is kept there", "nixoci build"))

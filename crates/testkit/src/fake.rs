@@ -376,7 +376,7 @@ impl Backend for FakeBackend {
         Ok(())
     }
 
-    async fn shell(&self, _: &Cx<'_>, command: &[std::ffi::OsString]) -> Result<Command> {
+    async fn shell(&self, _: &Cx<'_>, _: &NixSystem, command: &[std::ffi::OsString]) -> Result<Command> {
         let command = command.split_first();
         let shell = || Command::new("sh");
         Ok(command.map_or_else(shell, |(program, args)| Command::new(program).args(args)).interactive())

@@ -20,10 +20,10 @@ use nixoci_core::artifact::Artifact;
 use nixoci_core::backend::{Check, CheckVerdict, Cx, Forecast, Readiness};
 use nixoci_core::platform::NixSystem;
 use nixoci_core::request::BuildRequest;
-use nixoci_core::runner::{Command, Exit, output, quote};
+use nixoci_core::runner::{Command, Exit, output};
 use nixoci_core::{Error, Remedy, Result, codes as core_codes};
 use nixoci_nix::mac::Vm;
-use nixoci_nix::ssh::SshHost;
+use nixoci_nix::ssh::{self, SshHost};
 use nixoci_nix::{Fleet, Machine, Nix, Over, Transport};
 use tokio::net::TcpStream;
 use tokio::sync::OnceCell;
@@ -114,8 +114,8 @@ impl Transient {
         }
     }
 
-    async fn fleet(&self, cx: &Cx<'_>) -> Result<&Fleet> {
-        self.fleet.get_or_try_init(|| async { Fleet::new(vec![self.machine(cx)]) }).await
+    async fn fleet(&self, cx: &Cx<'_>) -> &Fleet {
+        self.fleet.get_or_init(|| async { Fleet::new(vec![self.machine(cx)]) }).await
     }
 
     /// Whether it builds in its own store, where a binary cache that only this host knows would be lost.
@@ -124,7 +124,7 @@ impl Transient {
             Some(over) => Ok(over),
             None => {
                 let own_caches = !nix.settings(cx).await?.own_caches().is_empty();
-                Ok(self.fleet(cx).await?.over(system, own_caches))
+                Ok(self.fleet(cx).await.over(system, own_caches))
             }
         }
     }
@@ -210,12 +210,12 @@ impl Transient {
     ) -> Result<Artifact> {
         self.hold(cx).await?;
         let over = self.over(cx, nix, &request.system).await?;
-        self.fleet(cx).await?.build(cx, nix, request, forecast, over).await
+        self.fleet(cx).await.build(cx, nix, request, forecast, over).await
     }
 
     pub(crate) async fn prove(&self, cx: &Cx<'_>, nix: &Nix, want: &[NixSystem]) -> Result<Vec<Check>> {
         self.hold(cx).await?;
-        self.fleet(cx).await?.prove(cx, nix, want).await
+        self.fleet(cx).await.prove(cx, nix, want).await
     }
 
     /// What was built with it, if anything was.
@@ -228,9 +228,7 @@ impl Transient {
         // The shell runs longer than this backend lives: until nixoci ends, which waits for it.
         std::mem::forget(self.held().take());
         let mut words = ssh_words(&Dir::of(cx)).into_iter();
-        let ssh = Command::new(words.next().unwrap_or_default()).args(words);
-        let ssh = if command.is_empty() { ssh.arg("-t") } else { ssh };
-        Ok(ssh.args(command.iter().map(|word| quote(word))).interactive())
+        Ok(ssh::shell(Command::new(words.next().unwrap_or_default()).args(words), command))
     }
 
     /// What removing it would take away.

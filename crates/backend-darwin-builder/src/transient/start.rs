@@ -124,7 +124,7 @@ impl Transient {
             let error = match host.refusal(cx).await {
                 Some(error) => error,
                 None => {
-                    let session = self.fleet(cx).await?.session(cx).await?;
+                    let session = self.fleet(cx).await.session(cx).await?;
                     match session.connect(cx, NAME).await {
                         Ok(()) => return Ok(()),
                         Err(error) => error,

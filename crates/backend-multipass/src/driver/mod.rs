@@ -225,10 +225,6 @@ impl Door for Exec {
         self.command(argv)
     }
 
-    fn name(&self) -> &str {
-        &self.name
-    }
-
     fn lost(&self, said: &str) -> Error {
         texts::diagnose(&self.name, said)
     }

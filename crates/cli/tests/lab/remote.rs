@@ -44,7 +44,7 @@ fn one_machine_builds_in_its_own_store_and_the_container_runs() {
                 ),
             );
             let run = host.with(FLEET).sh(&script).code(0).out("Hello, world!");
-            run.err(&format!("{machine} builds for x86_64-linux in its own store"));
+            run.err(&format!("{machine} builds for x86_64-linux (transport store, "));
         }
     }
 }
@@ -52,11 +52,14 @@ fn one_machine_builds_in_its_own_store_and_the_container_runs() {
 #[test]
 #[ignore = "needs the lab: cargo xtask test"]
 fn a_shell_is_opened_where_a_build_would_run() {
+    // Not on the first of the list, which does not build for this system. Each has a port of its own.
     let script = with(
-        "{ host = 'bee' }",
-        "nixoci shell --backend remote --platform linux/amd64 -- sh -c 'echo it is $USER'",
+        "{ host = 'ant', systems = ['aarch64-linux'] }, { host = 'bee', systems = ['x86_64-linux'] }",
+        "for platform in linux/amd64 linux/arm64; do
+            nixoci shell --backend remote --platform $platform -- sh -c 'echo $USER ${SSH_CONNECTION##* }'
+        done",
     );
-    NEW.with(FLEET).sh(&script).code(0).out("it is builder\n");
+    NEW.with(FLEET).sh(&script).code(0).out("builder 32202\nbuilder 32201\n");
 }
 
 #[test]
@@ -229,7 +232,8 @@ fn a_transfer_that_is_cut_leaves_nothing_and_says_so() {
         "build $here/examples/cowsay#container -o archive:cow.tar; code=$?; ls; find $XDG_CACHE_HOME -size +100k; exit $code",
     );
     let run = NEW.with(TROUBLE).sh(&script);
-    assert!([50, 20].contains(&run.code), "{run:#?}");
+    let run = run.fails(50, "nixoci::nix::connection_lost");
+    let run = run.err("the connection to cut broke while the image was read");
     assert!(!run.out.contains("cow.tar"), "{run:#?}");
 }
 
@@ -289,30 +293,22 @@ fn kill_9_in_the_middle_of_a_transfer_leaves_nothing_and_the_next_run_succeeds()
     }
 }
 
-/// Runs a script while a fault befalls a machine, a moment after its build has begun.
-fn during(host: Host, script: &str, machine: &str, fault: &str) -> Run {
+/// Builds run as dodo's build users.
+const WORKING: &[&str] = &["-u", "36500,36501,36502,36503,36504,36505,36506,36507"];
+/// A script runs this to say that it waits for the fault.
+const WAITING: &[&str] = &["-f", "^sleep 60\\.75757"];
+
+/// Runs a script while a fault befalls dodo, as soon as there is this process; then WAITING ends.
+fn during(host: Host, script: &str, process: &[&str], fault: &str) -> Run {
     let lab = std::env::var_os("NIXOCI_LAB").unwrap();
+    let run_lab = |args: &[&str]| Command::new(&lab).arg("lab").args(args).output().unwrap().status.success();
+    let seen = |program, process: &[&str]| run_lab(&[&["exec", "--", program], process].concat());
     std::thread::scope(|scope| {
         let run = scope.spawn(|| host.sh(script));
-        // Until somebody works there, there is nothing to kill.
-        for _ in 0..60 {
-            std::thread::sleep(std::time::Duration::from_millis(500));
-            let mut command = Command::new(&lab);
-            // dodo's build users.
-            command.args([
-                "lab",
-                "exec",
-                "--",
-                "pgrep",
-                "-u",
-                "36500,36501,36502,36503,36504,36505,36506,36507",
-            ]);
-            if command.output().unwrap().status.success() {
-                break;
-            }
-        }
-        let struck = Command::new(&lab).args(["lab", "fault", machine, fault]).status().unwrap();
-        assert!(struck.success());
+        let mut waits = (0..240).map(|_| std::thread::sleep(std::time::Duration::from_millis(500)));
+        assert!(waits.any(|()| seen("pgrep", process)), "{:#?}", run.join());
+        assert!(run_lab(&["fault", "dodo", fault]));
+        seen("pkill", WAITING);
         run.join().unwrap()
     })
 }
@@ -326,14 +322,42 @@ fn a_machine_that_is_lost_in_the_middle() {
     // One after the other: they share the machine.
     for fault in ["sessions", "daemon"] {
         let host = NEW.with(FLEET);
-        during(host, &with("{ host = 'dodo' }", busy), "dodo", fault)
+        during(host, &with("{ host = 'dodo' }", busy), WORKING, fault)
             .fails(50, "nixoci::nix::connection_lost")
             .err("the connection to dodo broke while it built");
         // Another one builds on.
         let both = "{ host = 'dodo', speed = 10.0 }, { host = 'bee' }";
-        during(host, &with(both, spin), "dodo", fault)
+        during(host, &with(both, spin), WORKING, fault)
             .fails(42, "nixoci::image::not_an_image")
             .err("building on without dodo")
             .err("on ssh-ng://bee");
+    }
+}
+
+#[test]
+#[ignore = "needs the lab: cargo xtask test"]
+fn a_machine_that_is_lost_in_the_middle_of_a_transfer() {
+    let _alone = dodo();
+    // nixoci is stopped in the middle, where the rest of the image waits at the other end for the fault. A copy may be quicker
+    // than we are: there are several attempts.
+    let script = r#"
+        middle() {
+            rm -f out.tar; nixoci build -q -f default.nix -o archive:$PWD/out.tar 2>log & pid=$!
+            until part=$(compgen -G "$XDG_CACHE_HOME/nixoci/images/*.part") && test -s $part; do kill -0 $pid 2>/dev/null || return 1; done
+            kill -STOP $pid; dog=$(pgrep -P $pid -f __watchdog); test $(stat -c %s $part) -lt 200000000 && return
+            kill -CONT $pid; wait $pid; rm -r $XDG_CACHE_HOME/nixoci/images; return 1
+        }
+        for n in 1 2 3 4 5 6; do middle && break; done || { cat log; exit 99; }
+        sleep 60.75757; kill -CONT $pid; wait $pid; code=$?; cat log >&2; sleep 1
+        # Who held the image there was killed as well: its root goes after a day.
+        ssh dodo 'rm -rf .local/state/nixoci/roots'; echo left:; left; dodo; echo end
+        { nixoci build -q -f default.nix -o archive:$PWD/out.tar && nixoci validate -q out.tar; } >/dev/null && echo whole
+        exit $code"#;
+    let script = format!("BUILDERS='{{ host = \"dodo\" }}'; {ON_DODO}{BIG}{HIT}{script}");
+    for host in [OLD, NEW] {
+        during(host.with(FLEET), &script, WAITING, "sessions")
+            .fails(50, "nixoci::nix::connection_lost")
+            .err("the connection to dodo broke while the image was read")
+            .out("left:\nend\nwhole\n");
     }
 }

@@ -27,9 +27,6 @@ pub trait Door: Send + Sync + fmt::Debug {
     /// The command that opens a terminal on `argv` in the guest.
     fn terminal(&self, argv: Vec<OsString>) -> Command;
 
-    /// What the guest is called.
-    fn name(&self) -> &str;
-
     /// What it means when a command has left no exit code: what the program that should have run it wrote to standard error.
     fn lost(&self, said: &str) -> Error;
 }

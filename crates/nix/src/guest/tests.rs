@@ -24,10 +24,6 @@ impl Door for Here {
         self.open(argv)
     }
 
-    fn name(&self) -> &str {
-        "here"
-    }
-
     fn lost(&self, said: &str) -> Error {
         Error::new(&LOST, "the guest is gone").because(said)
     }
@@ -44,10 +40,6 @@ impl Door for Shut {
 
     fn terminal(&self, argv: Vec<OsString>) -> Command {
         self.open(argv)
-    }
-
-    fn name(&self) -> &str {
-        "shut"
     }
 
     fn lost(&self, said: &str) -> Error {

@@ -50,11 +50,6 @@ impl Known {
         ALL.iter().find(|known| known.host == host)
     }
 
-    /// The command that starts it anew.
-    pub fn restart(&self) -> Option<String> {
-        self.label.map(|label| format!("sudo launchctl kickstart -k system/{label}"))
-    }
-
     /// Adds what helps with a builder of launchd's: the error says that it cannot be used.
     pub(crate) fn help(&self, error: Error) -> Error {
         let Some(label) = self.label else { return error };

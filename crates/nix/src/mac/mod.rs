@@ -16,7 +16,7 @@ use nixoci_core::backend::{Check, Cx, Depth, Forecast, Offer};
 use nixoci_core::host::Host;
 use nixoci_core::platform::NixSystem;
 use nixoci_core::request::BuildRequest;
-use nixoci_core::runner::{Command, quote};
+use nixoci_core::runner::Command;
 use nixoci_core::{Error, Result};
 use tokio::io::AsyncWrite;
 use tokio::sync::OnceCell;
@@ -25,17 +25,18 @@ pub use known::Known;
 pub use offers::wrong_system;
 pub use place_in::{Placed, place};
 pub use probe::checks;
-pub use reach::{explain, refusal};
-pub use set_up::{Manager, SetUp, Vm, configuration, customised, set_up};
+pub use reach::refusal;
+pub(crate) use reach::{explain, unreached};
+pub use set_up::{Manager, SetUp, Vm, configuration, set_up};
 
 use crate::build_store::HostStore;
-use crate::fleet::{Fleet, Over};
+use crate::fleet::Fleet;
 use crate::machines::Machine;
-use crate::proof;
 use crate::settings::ExternalBuilder;
-use crate::ssh::SshHost;
+use crate::ssh::{self, SshHost};
 use crate::transport::{Transport, Way};
 use crate::version::Implementation;
+use crate::ways::Ways;
 
 /// Some of the builders that this Mac's Nix knows.
 #[derive(Debug)]
@@ -76,9 +77,13 @@ impl MacBuilders {
             let mut machines = Machine::list(cx.host, &settings.system, &settings.builders);
             machines
                 .retain(|machine| machine.systems.iter().any(NixSystem::is_linux) && (self.takes)(machine));
-            Fleet::new(machines)
+            Ok(Fleet::new(machines))
         };
         self.fleet.get_or_try_init(find).await
+    }
+
+    async fn ways(&self, cx: &Cx<'_>) -> Result<Ways<'_>> {
+        Ok(Ways { host: &self.store, fleet: self.fleet(cx).await? })
     }
 
     /// The machines.
@@ -119,8 +124,7 @@ impl MacBuilders {
     /// # Errors
     /// [`crate::codes::TRANSPORT`] and [`crate::ssh::codes::KEY_UNREADABLE`] for a transport that was asked for and cannot be.
     pub async fn way(&self, cx: &Cx<'_>, system: &NixSystem) -> Result<Way> {
-        let fleet = self.fleet(cx).await?;
-        let able = able(fleet, system);
+        let able = self.fleet(cx).await?.able(system);
         if able.is_empty() {
             // Nix itself has it built.
             return Ok(Way::Daemon);
@@ -133,18 +137,12 @@ impl MacBuilders {
     /// # Errors
     /// As [`crate::Nix::forecast`].
     pub async fn forecast(&self, cx: &Cx<'_>, request: &BuildRequest, depth: Depth) -> Result<Forecast> {
-        let (fleet, nix) = (self.fleet(cx).await?, self.store.nix(cx).await?);
-        let asleep = able(fleet, &request.system)
-            .iter()
-            .any(|machine| Known::named(machine.host()).is_some_and(|known| known.wakes));
-        match (depth, self.way(cx, &request.system).await?) {
-            (Depth::Verdict, Way::User(Over::Store)) => fleet.foresee(cx, nix, request).await,
-            // The build evaluates anyway: asking first would do it twice.
-            (Depth::Verdict, _) => Ok(Forecast::unknown()),
-            (Depth::Full, Way::User(over)) if !asleep => fleet.forecast(cx, nix, request, over).await,
-            // A builder that sleeps is not woken by a plan.
-            (Depth::Full, _) => nix.forecast(cx, request).await,
-        }
+        let ways = self.ways(cx).await?;
+        // A builder that sleeps is not woken by a plan.
+        let asleep = depth == Depth::Full
+            && ways.fleet.able(&request.system).iter().any(|machine| reach::wakes(machine));
+        let way = if asleep { Way::Daemon } else { self.way(cx, &request.system).await? };
+        ways.forecast(cx, request, depth, way).await
     }
 
     /// Builds, waking the builder up first if nobody is awake who could do it.
@@ -152,52 +150,27 @@ impl MacBuilders {
     /// # Errors
     /// As [`crate::BuildStore::build`]; [`codes::ASLEEP`]; the codes of [`crate::ssh`], where Nix hides them.
     pub async fn build(&self, cx: &Cx<'_>, request: &BuildRequest, forecast: &Forecast) -> Result<Artifact> {
-        let fleet = self.fleet(cx).await?;
-        let woken = self.wake(cx, &able(fleet, &request.system)).await?;
-        let built = self.build_once(cx, fleet, request, forecast).await;
-        match built {
+        let ways = self.ways(cx).await?;
+        let woken = self.wake(cx, &request.system).await?;
+        let way = self.way(cx, &request.system).await?;
+        match ways.build(cx, request, forecast, way).await {
             // A builder that has just come up may refuse its first connection.
             Err(error) if woken && error.is(&crate::codes::BUILDER) => {
                 cx.observer.debug(format!("{error}: trying once more"));
-                self.build_once(cx, fleet, request, forecast).await
+                ways.build(cx, request, forecast, way).await
             }
             built => built,
         }
     }
 
-    /// Wakes a machine up, if nobody is awake.
-    async fn wake(&self, cx: &Cx<'_>, able: &[&Machine]) -> Result<bool> {
-        let wakes = |machine: &Machine| Known::named(machine.host()).is_some_and(|known| known.wakes);
+    /// Wakes a machine up, if nobody is awake who builds for the system.
+    async fn wake(&self, cx: &Cx<'_>, system: &NixSystem) -> Result<bool> {
+        let able = self.fleet(cx).await?.able(system);
         match able.first() {
-            Some(machine) if able.iter().all(|machine| wakes(machine)) => {
+            Some(machine) if able.iter().all(|machine| reach::wakes(machine)) => {
                 reach::wake(cx, machine).await.map(|()| true)
             }
             _ => Ok(false),
-        }
-    }
-
-    async fn build_once(
-        &self,
-        cx: &Cx<'_>,
-        fleet: &Fleet,
-        request: &BuildRequest,
-        forecast: &Forecast,
-    ) -> Result<Artifact> {
-        let store = self.store.get(cx).await?;
-        match self.way(cx, &request.system).await? {
-            Way::Daemon => match store.build(cx, request, forecast).await {
-                Err(error) => Err(reach::explain(cx, &able(fleet, &request.system), error).await),
-                built => built,
-            },
-            Way::User(over) => match fleet.build(cx, store.nix(), request, forecast, over).await {
-                Err(error) if error.code().starts_with("nixoci::ssh::") => {
-                    let known = able(fleet, &request.system)
-                        .into_iter()
-                        .find_map(|machine| Known::named(machine.host()));
-                    Err(known.map_or(error.clone(), |known| known.help(error)))
-                }
-                built => built,
-            },
         }
     }
 
@@ -206,16 +179,11 @@ impl MacBuilders {
     /// # Errors
     /// As [`MacBuilders::machines`]; those of a transport that cannot be.
     pub async fn prove(&self, cx: &Cx<'_>, want: &[NixSystem]) -> Result<Vec<Check>> {
-        let fleet = self.fleet(cx).await?;
-        let nix = self.store.nix(cx).await?;
+        let ways = self.ways(cx).await?;
         let mut checks = Vec::new();
         for system in want {
-            let one = std::slice::from_ref(system);
-            self.wake(cx, &able(fleet, system)).await?;
-            checks.extend(match self.way(cx, system).await? {
-                Way::Daemon => proof::checks(cx, nix, one).await?,
-                Way::User(_) => fleet.prove(cx, nix, one).await?,
-            });
+            self.wake(cx, system).await?;
+            checks.extend(ways.prove(cx, system, self.way(cx, system).await?).await?);
         }
         Ok(checks)
     }
@@ -225,11 +193,7 @@ impl MacBuilders {
     /// # Errors
     /// As [`crate::BuildStore::query`].
     pub async fn query(&self, cx: &Cx<'_>, paths: &[StorePath], closure: bool) -> Result<Vec<PathInfo>> {
-        let fleet = self.fleet(cx).await?;
-        if fleet.has(paths) {
-            return fleet.query(cx, paths, closure).await;
-        }
-        self.store.get(cx).await?.query(cx, paths, closure).await
+        self.ways(cx).await?.query(cx, paths, closure).await
     }
 
     /// Writes the NARs of paths.
@@ -242,11 +206,7 @@ impl MacBuilders {
         paths: &[StorePath],
         out: &mut (dyn AsyncWrite + Send + Unpin),
     ) -> Result<u64> {
-        let fleet = self.fleet(cx).await?;
-        if fleet.has(paths) {
-            return fleet.fetch(cx, paths, out).await;
-        }
-        self.store.get(cx).await?.fetch(cx, paths, out).await
+        self.ways(cx).await?.fetch(cx, paths, out).await
     }
 
     /// Lets the garbage collectors have what was built.
@@ -254,30 +214,26 @@ impl MacBuilders {
     /// # Errors
     /// As [`crate::BuildStore::release`].
     pub async fn release(&self, cx: &Cx<'_>, id: &ArtifactId) -> Result<()> {
-        self.fleet(cx).await?.release(cx, id).await?;
-        self.store.get(cx).await?.release(cx, id).await
+        self.ways(cx).await?.release(cx, id).await
     }
 
-    /// The command that opens a shell on the first machine. Unless its key may be read by everybody, it is root's.
+    /// The command that opens a shell where a build for this system would run. Unless the machine's key may be read by
+    /// everybody, it is root's.
     ///
     /// # Errors
-    /// `none` if there is no machine.
+    /// `none` if there is no such machine.
     pub async fn shell(
         &self,
         cx: &Cx<'_>,
+        system: &NixSystem,
         command: &[OsString],
         none: impl FnOnce() -> Error,
     ) -> Result<Command> {
-        let machine = self.machines(cx).await?.first().ok_or_else(none)?;
+        let machine = self.fleet(cx).await?.answering(cx, system).await.ok_or_else(none)?;
         let by_hand = SshHost::from(machine).by_hand();
         let readable = machine.key.as_ref().is_some_and(|key| cx.host.read(key, 1).is_ok());
         let ssh =
             if readable { by_hand } else { Command::new("sudo").arg(by_hand.program).args(by_hand.args) };
-        let ssh = if command.is_empty() { ssh.arg("-t") } else { ssh };
-        Ok(ssh.args(command.iter().map(|word| quote(word))).interactive())
+        Ok(ssh::shell(ssh, command))
     }
-}
-
-fn able<'a>(fleet: &'a Fleet, system: &NixSystem) -> Vec<&'a Machine> {
-    fleet.machines().iter().filter(|machine| machine.systems.contains(system)).collect()
 }

@@ -18,7 +18,7 @@ const PAUSE: Duration = Duration::from_millis(500);
 
 /// Why a builder does not answer; nothing if it does, or if asking would start it.
 pub async fn refusal(cx: &Cx<'_>, machine: &Machine) -> Option<Error> {
-    if sleeps(machine) {
+    if wakes(machine) {
         return None;
     }
     Some(help(machine, SshHost::from(machine).refusal(cx).await?))
@@ -26,7 +26,7 @@ pub async fn refusal(cx: &Cx<'_>, machine: &Machine) -> Option<Error> {
 
 /// As [`refusal`], and whether its host key is the one in Nix's list.
 pub(super) async fn trouble(cx: &Cx<'_>, machine: &Machine) -> Option<Error> {
-    if sleeps(machine) {
+    if wakes(machine) {
         return None;
     }
     let host = SshHost::from(machine);
@@ -37,7 +37,8 @@ pub(super) async fn trouble(cx: &Cx<'_>, machine: &Machine) -> Option<Error> {
     Some(help(machine, error))
 }
 
-fn sleeps(machine: &Machine) -> bool {
+/// Whether it may sleep until somebody connects.
+pub(super) fn wakes(machine: &Machine) -> bool {
     Known::named(machine.host()).is_some_and(|known| known.wakes)
 }
 
@@ -85,7 +86,7 @@ pub(super) async fn wake(cx: &Cx<'_>, machine: &Machine) -> Result<()> {
 }
 
 /// Nix says that it could not connect to machines, and hides why: we look, as far as one can see from outside.
-pub async fn explain(cx: &Cx<'_>, able: &[&Machine], error: Error) -> Error {
+pub(crate) async fn explain(cx: &Cx<'_>, able: &[&Machine], error: Error) -> Error {
     if error.is(&crate::codes::BUILDER_LOST) {
         let lost = able.iter().filter_map(|machine| Known::named(machine.host()));
         return lost.fold(error, |error, known| known.help(error));
@@ -103,6 +104,15 @@ pub async fn explain(cx: &Cx<'_>, able: &[&Machine], error: Error) -> Error {
         }
     }
     error
+}
+
+/// What the user's own ssh says is not hidden; what helps with a builder of the Mac's is added.
+pub(crate) fn unreached(able: &[&Machine], error: Error) -> Error {
+    let known = able.iter().find_map(|machine| Known::named(machine.host()));
+    match known {
+        Some(known) if error.code().starts_with("nixoci::ssh::") => known.help(error),
+        _ => error,
+    }
 }
 
 /// Nix does not say whose disk it is.

@@ -113,7 +113,7 @@ fn by_module(option: &str, place: &str, both: bool, vm: &Vm) -> SetUp {
 }
 
 /// What the stock builder does not have, as configuration.
-pub fn customised(option: &str, both: bool, vm: &Vm) -> Option<String> {
+fn customised(option: &str, both: bool, vm: &Vm) -> Option<String> {
     if !both && *vm == Vm::default() {
         return None;
     }

@@ -8,6 +8,8 @@ mod reach;
 mod recent;
 mod rules;
 mod session;
+mod shell;
 
 pub use host::SshHost;
 pub use session::SshSession;
+pub use shell::shell;

@@ -6,7 +6,7 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -71,16 +71,6 @@ impl SshSession {
     /// The configuration file.
     pub fn config(&self) -> PathBuf {
         self.dir.path().join("config")
-    }
-
-    /// The directory with everything of this session.
-    pub fn dir(&self) -> &Path {
-        self.dir.path()
-    }
-
-    /// The machines.
-    pub fn hosts(&self) -> &[SshHost] {
-        &self.hosts
     }
 
     fn host(&self, name: &str) -> Result<&SshHost> {
