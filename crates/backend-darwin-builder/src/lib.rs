@@ -35,7 +35,7 @@ use nixoci_nix::{BuildStore, Machine};
 use tokio::io::AsyncWrite;
 
 pub use error::CODES;
-pub use settings::{Idle, Settings};
+pub use settings::Settings;
 
 use transient::Transient;
 

@@ -49,6 +49,12 @@ nixoci_core::codes! {
     /// Mounts are switched off.
     NO_MOUNTS = ("nixoci::multipass::mounts", NoBackend, "Multipass does not mount directories here",
         "Mounts are switched off in this installation. Without them, nixoci sends the sources itself, which is the default.");
+    /// Somebody else's.
+    NOT_OURS = ("nixoci::multipass::not_ours", NoBackend, "the virtual machine is not nixoci's",
+        "nixoci writes into a virtual machine that it makes who made it (/etc/nixoci/vm.json). One of the same name without that is          somebody else's, and is neither set up nor stopped nor deleted.");
+    /// Another CPU.
+    WRONG_CPU = ("nixoci::multipass::cpu", NoBackend, "a virtual machine of Multipass's has this machine's CPU",
+        "Multipass runs virtual machines of the host's own CPU architecture. For the other one there are the backends rosetta (on a          Mac with Apple's CPU), remote, and cross.");
     /// Something else.
     FAILED = ("nixoci::multipass::failed", Provision, "Multipass failed",
         "Multipass reported an error that nixoci does not know. Its own words are below the message.");

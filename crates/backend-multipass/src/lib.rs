@@ -1,8 +1,348 @@
-//! Multipass's virtual machines, as far as nixoci drives them today: the program `multipass`, typed, with its quirks, and the way
-//! into a guest for [`nixoci_nix::guest::GuestRunner`].
+//! The backend of a virtual machine that Multipass runs: Linux with a Nix of its own, on a host that needs no Nix at all.
 //!
-//! The backend itself, which provisions a virtual machine, brings the sources in and builds there, is not here yet, and so
-//! nixoci does not offer it.
+//! nixoci makes the virtual machine ([`driver`]), installs Nix in it ([`nixoci_nix::guest`]), sends what Nix has to see of the project,
+//! builds there with the same code that drives every other Nix, and reads the image out of it. What it knows of Multipass is how to
+//! start a command in an instance, and how to change one.
 
 pub mod driver;
 pub mod error;
+mod grow;
+mod machine;
+mod plan;
+mod receipt;
+mod settings;
+mod size;
+mod work;
+
+use std::borrow::Cow;
+use std::ffi::OsString;
+use std::sync::{Mutex, PoisonError};
+
+use async_trait::async_trait;
+use nixoci_core::artifact::{Artifact, PathInfo, StorePath};
+use nixoci_core::backend::{
+    Amendment, Backend, BuilderId, Check, CheckVerdict, Cx, Depth, Descriptor, Forecast, How, Offer,
+    Readiness, Release,
+};
+use nixoci_core::factory::TypedFactory;
+use nixoci_core::plan::{ProvisionPlan, StepState};
+use nixoci_core::platform::NixSystem;
+use nixoci_core::request::BuildRequest;
+use nixoci_core::runner::Command;
+use nixoci_core::{Error, Remedy, Result};
+use nixoci_nix::guest::Facts;
+use tokio::io::AsyncWrite;
+use tokio::sync::OnceCell;
+
+use driver::{Multipass, State};
+pub use error::CODES;
+use error::WRONG_CPU;
+use grow::Growth;
+use machine::{Machine, host_memory};
+use plan::{Standing, is_current};
+use receipt::Receipt;
+pub use settings::{OnOom, Send as Sending, Settings};
+pub use size::Size;
+use work::{Built, Work};
+
+/// Makes [`MultipassBackend`]s.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Factory;
+
+impl TypedFactory for Factory {
+    const DESCRIPTOR: Descriptor = Descriptor {
+        name: Cow::Borrowed("multipass"),
+        aliases: Cow::Borrowed(&[]),
+        summary: Cow::Borrowed("a virtual machine that Multipass runs, with a Nix of its own"),
+        concurrent_builds: true,
+        automatic: true,
+        hosts: Cow::Borrowed(&[Cow::Borrowed("darwin")]),
+    };
+    type Settings = Settings;
+    type Backend = MultipassBackend;
+
+    fn create(&self, settings: Settings) -> Result<MultipassBackend> {
+        settings.check()?;
+        Ok(MultipassBackend {
+            settings,
+            multipass: OnceCell::new(),
+            facts: tokio::sync::Mutex::default(),
+            growth: Mutex::default(),
+            built: Built::default(),
+        })
+    }
+}
+
+/// A virtual machine of Multipass's.
+#[derive(Debug)]
+pub struct MultipassBackend {
+    settings: Settings,
+    multipass: OnceCell<Multipass>,
+    /// What there is in it, once it was woken up.
+    facts: tokio::sync::Mutex<Option<Facts>>,
+    /// What a build that failed would need.
+    growth: Mutex<Option<Growth>>,
+    built: Built,
+}
+
+impl MultipassBackend {
+    async fn multipass(&self, cx: &Cx<'_>) -> Result<&Multipass> {
+        self.multipass.get_or_try_init(|| Multipass::find(cx)).await
+    }
+
+    async fn machine(&self, cx: &Cx<'_>) -> Result<Machine<'_>> {
+        Ok(Machine { multipass: self.multipass(cx).await?, settings: &self.settings })
+    }
+
+    /// The machine, awake and set up.
+    async fn work(&self, cx: &Cx<'_>) -> Result<Work<'_>> {
+        let machine = self.machine(cx).await?;
+        let mut known = self.facts.lock().await;
+        let facts = match known.as_ref() {
+            Some(facts) => facts.clone(),
+            None => machine.awake(cx).await?,
+        };
+        let work = Work { machine, facts };
+        work.is_set_up()?;
+        *known = Some(work.facts.clone());
+        Ok(work)
+    }
+
+    fn growth(&self) -> Option<Growth> {
+        *self.growth.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn set_growth(&self, growth: Option<Growth>) {
+        *self.growth.lock().unwrap_or_else(PoisonError::into_inner) = growth;
+    }
+
+    /// The system that its virtual machine builds for.
+    fn system(&self, cx: &Cx<'_>) -> NixSystem {
+        let receipt = Receipt::read(cx, &self.settings.instance);
+        receipt.map_or_else(|| cx.host.system.to_linux(), |receipt| receipt.system)
+    }
+
+    async fn readiness(&self, cx: &Cx<'_>) -> Result<Readiness> {
+        let machine = self.machine(cx).await?;
+        let receipt = Receipt::read(cx, &self.settings.instance);
+        let current = is_current(receipt.as_ref(), &self.settings);
+        Ok(match machine.state(cx).await? {
+            Some(State::Running) if current => Readiness::Ready,
+            Some(State::Stopped | State::Suspended | State::Changing) if current => Readiness::Asleep,
+            Some(State::Deleted) if receipt.is_none() => Readiness::No { error: machine.deleted() },
+            Some(State::Unknown) if receipt.is_none() => Readiness::No { error: machine.not_ours() },
+            _ => Readiness::Startable,
+        })
+    }
+
+    fn wrong_cpu(&self, system: &NixSystem, own: &NixSystem) -> Error {
+        let error = Error::new(
+            &WRONG_CPU,
+            format!("the virtual machine {} builds for {own}, not for {system}", self.settings.instance),
+        )
+        .because("Multipass runs virtual machines of this machine's own CPU architecture only");
+        let mac = "a builder for both, on a Mac with Apple's CPU";
+        error
+            .remedy(Remedy::command(mac, "nixoci build --backend rosetta"))
+            .remedy(Remedy::command("or a Linux machine of that CPU", "nixoci build --backend remote"))
+    }
+
+    async fn set_up(&self, cx: &Cx<'_>, machine: &Machine<'_>, facts: Facts) -> Result<Facts> {
+        let stamp = plan::stamp(&self.settings);
+        if facts.stamp != stamp || facts.nix.is_empty() {
+            let installer = if facts.nix.is_empty() { machine.installer(cx).await? } else { None };
+            self.settings.set_up(installer).run(cx, &machine.guest(cx)).await?;
+        }
+        let facts = machine.look(cx).await?;
+        Receipt { stamp: facts.stamp.clone(), system: facts.system.clone() }
+            .write(cx, &self.settings.instance)?;
+        Ok(facts)
+    }
+}
+
+#[async_trait]
+impl Backend for MultipassBackend {
+    async fn offers(&self, cx: &Cx<'_>, want: Option<&NixSystem>) -> Result<Vec<Offer>> {
+        let own = self.system(cx);
+        let builder = BuilderId(format!("multipass {}", self.settings.instance));
+        if let Some(want) = want
+            && *want != own
+        {
+            let readiness = Readiness::No { error: self.wrong_cpu(want, &own) };
+            return Ok(vec![Offer { system: want.clone(), how: How::Native, readiness, builder }]);
+        }
+        Ok(vec![Offer { system: own, how: How::Native, readiness: self.readiness(cx).await?, builder }])
+    }
+
+    async fn probe(&self, cx: &Cx<'_>) -> Result<Vec<Check>> {
+        let multipass = match self.multipass(cx).await {
+            Ok(multipass) => multipass,
+            Err(error) => return Ok(vec![Check::failed("Multipass", &error)]),
+        };
+        let (client, daemon) = multipass.versions(cx).await?;
+        let version = daemon.unwrap_or(client);
+        let good = |title: &str, detail: String| Check {
+            title: title.to_owned(),
+            detail,
+            verdict: CheckVerdict::Good,
+            remedies: Vec::new(),
+        };
+        let mut checks = vec![good("Multipass", version)];
+        let machine = self.machine(cx).await?;
+        let plan = plan::plan(cx, &self.settings, plan::standing(cx, &machine).await?, None).await;
+        for step in plan.steps {
+            let (title, detail) = ("virtual machine", step.title.clone());
+            checks.push(match step.state {
+                StepState::Blocked { error } => Check::failed(title, &error),
+                StepState::Pending => Check {
+                    verdict: CheckVerdict::Warning,
+                    remedies: vec![Remedy::command("make it ready", "nixoci provision --backend multipass")],
+                    ..good(title, format!("to do: {detail}"))
+                },
+                StepState::Unknown { would_need } => {
+                    good(title, format!("{detail}, as far as can be seen without {would_need}"))
+                }
+                _ => good(title, detail),
+            });
+        }
+        Ok(checks)
+    }
+
+    async fn plan(&self, cx: &Cx<'_>, want: &[NixSystem]) -> Result<ProvisionPlan> {
+        let machine = self.machine(cx).await?;
+        let own = self.system(cx);
+        let standing = match want.iter().find(|want| **want != own) {
+            Some(other) => Standing::Refused(self.wrong_cpu(other, &own)),
+            None => plan::standing(cx, &machine).await?,
+        };
+        Ok(plan::plan(cx, &self.settings, standing, self.growth()).await)
+    }
+
+    async fn provision(&self, cx: &Cx<'_>, plan: &ProvisionPlan) -> Result<()> {
+        if let Some((_, error)) = plan.blocked() {
+            return Err(error.clone());
+        }
+        let machine = self.machine(cx).await?;
+        let _lock = machine.lock(cx).await?;
+        if plan.pending().next().is_none() {
+            return Ok(());
+        }
+        let mut known = self.facts.lock().await;
+        *known = None;
+        let facts = machine.bring_up(cx).await?;
+        let mut facts = self.set_up(cx, &machine, facts).await?;
+        if let Some(growth) = self.growth() {
+            growth.carry_out(cx, machine.multipass, &self.settings).await?;
+            self.set_growth(None);
+            facts = machine.awake(cx).await?;
+        }
+        *known = Some(facts);
+        Ok(())
+    }
+
+    async fn removable(&self, cx: &Cx<'_>) -> Vec<String> {
+        let Ok(machine) = self.machine(cx).await else { return Vec::new() };
+        let state = machine.state(cx).await.ok().flatten();
+        let known = Receipt::read(cx, &self.settings.instance).is_some();
+        if state.is_none() || !known {
+            return Vec::new();
+        }
+        vec![format!(
+            "the virtual machine {}, with Nix and everything that was built in it",
+            self.settings.instance
+        )]
+    }
+
+    async fn prove(&self, cx: &Cx<'_>, want: &[NixSystem]) -> Result<Vec<Check>> {
+        self.work(cx).await?.prove(cx, want).await
+    }
+
+    async fn forecast(&self, cx: &Cx<'_>, request: &BuildRequest, depth: Depth) -> Result<Forecast> {
+        match depth {
+            Depth::Verdict => Ok(Forecast::unknown()),
+            Depth::Full => self.work(cx).await?.forecast(cx, request).await,
+        }
+    }
+
+    async fn build(&self, cx: &Cx<'_>, request: &BuildRequest, forecast: &Forecast) -> Result<Artifact> {
+        let work = self.work(cx).await?;
+        let built = work.build(cx, request, forecast, &self.built).await;
+        let Err(error) = built else { return built };
+        // What a build says of memory and disk is of the moment.
+        *self.facts.lock().await = None;
+        let growth = Growth::against(&error, &work.facts, host_memory(cx).await);
+        self.set_growth(growth);
+        let remedies = growth.map(|growth| growth.remedies(&self.settings)).unwrap_or_default();
+        Err(remedies.into_iter().fold(error, Error::remedy))
+    }
+
+    async fn amend(&self, _: &Cx<'_>, _: &Error) -> Result<Option<Amendment>> {
+        let amendment = self.growth().and_then(|growth| growth.amendment(&self.settings));
+        if amendment.is_none() {
+            self.set_growth(None);
+        }
+        Ok(amendment)
+    }
+
+    async fn query(&self, cx: &Cx<'_>, roots: &[StorePath], closure: bool) -> Result<Vec<PathInfo>> {
+        let work = self.work(cx).await?;
+        let store = self.built.owner(roots).map_or_else(|| work.store(), Ok)?;
+        let inside = work.inside(cx, Vec::new());
+        store.query(&Cx { runner: &inside, ..*cx }, roots, closure).await
+    }
+
+    async fn fetch(
+        &self,
+        cx: &Cx<'_>,
+        paths: &[StorePath],
+        out: &mut (dyn AsyncWrite + Send + Unpin),
+    ) -> Result<u64> {
+        let work = self.work(cx).await?;
+        let store = self.built.owner(paths).map_or_else(|| work.store(), Ok)?;
+        let inside = work.inside(cx, Vec::new());
+        store.fetch(&Cx { runner: &inside, ..*cx }, paths, out).await
+    }
+
+    async fn release(&self, cx: &Cx<'_>, how: Release) -> Result<()> {
+        let instance = &self.settings.instance;
+        match how {
+            Release::Artifact { id } => {
+                let work = self.work(cx).await?;
+                let store = self.built.holder(&id).map_or_else(|| work.store(), Ok)?;
+                let inside = work.inside(cx, Vec::new());
+                return store.release(&Cx { runner: &inside, ..*cx }, &id).await;
+            }
+            Release::Stop | Release::Remove if Receipt::read(cx, instance).is_none() => {
+                cx.observer.info("multipass: nixoci has made no virtual machine");
+            }
+            Release::Stop => {
+                let machine = self.machine(cx).await?;
+                let _lock = machine.lock(cx).await?;
+                if machine.state(cx).await? == Some(State::Running) {
+                    machine.look(cx).await?;
+                    machine.multipass.stop(cx, instance, false).await?;
+                }
+                cx.observer
+                    .info(format!("multipass: the virtual machine {instance} is off; a build starts it"));
+            }
+            Release::Remove => {
+                let machine = self.machine(cx).await?;
+                let _lock = machine.lock(cx).await?;
+                if machine.state(cx).await?.is_some() {
+                    machine.multipass.delete(cx, instance).await?;
+                }
+                Receipt::forget(cx, instance);
+                cx.observer.info(format!("multipass: the virtual machine {instance} is gone"));
+            }
+            _ => {}
+        }
+        *self.facts.lock().await = None;
+        Ok(())
+    }
+
+    async fn shell(&self, cx: &Cx<'_>, _: &NixSystem, command: &[OsString]) -> Result<Command> {
+        let work = self.work(cx).await?;
+        let words = if command.is_empty() { vec!["bash".into(), "-l".into()] } else { command.to_vec() };
+        Ok(work.machine.multipass.door(&self.settings.instance).terminal(words).interactive())
+    }
+}

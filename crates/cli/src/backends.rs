@@ -8,6 +8,7 @@ pub(crate) fn registry() -> Registry {
         Box::new(nixoci_backend_local::Factory),
         Box::new(nixoci_backend_darwin_builder::Factory::kept_by(std::env::current_exe().ok())),
         Box::new(nixoci_backend_rosetta::Factory),
+        Box::new(nixoci_backend_multipass::Factory),
         Box::new(nixoci_backend_remote::Factory),
     ])
 }
@@ -18,6 +19,7 @@ pub(crate) fn codes() -> impl Iterator<Item = &'static nixoci_core::Code> {
         nixoci_core::codes::CODES,
         nixoci_nix::codes::CODES,
         nixoci_nix::ssh::codes::CODES,
+        nixoci_nix::guest::codes::CODES,
         nixoci_nix::mac::codes::CODES,
         nixoci_nix::sudo::CODES,
         nixoci_image::codes::CODES,
@@ -25,6 +27,7 @@ pub(crate) fn codes() -> impl Iterator<Item = &'static nixoci_core::Code> {
         nixoci_backend_local::CODES,
         nixoci_backend_darwin_builder::CODES,
         nixoci_backend_rosetta::CODES,
+        nixoci_backend_multipass::CODES,
         nixoci_backend_remote::CODES,
         crate::codes::CODES,
     ]

@@ -102,6 +102,12 @@ pub trait Backend: Send + Sync + fmt::Debug {
     /// Builds. The artifact stays in the backend's store, held by a garbage collector root, until released.
     async fn build(&self, cx: &Cx<'_>, request: &BuildRequest, forecast: &Forecast) -> Result<Artifact>;
 
+    /// What would let the build that has just failed with this error end well, if anything: the engine has somebody agree to it,
+    /// carries it out with [`Backend::provision`], and builds once more.
+    async fn amend(&self, _cx: &Cx<'_>, _error: &Error) -> Result<Option<Amendment>> {
+        Ok(None)
+    }
+
     /// What the store knows about `roots`, and about everything they refer to with `closure`.
     async fn query(&self, cx: &Cx<'_>, roots: &[StorePath], closure: bool) -> Result<Vec<PathInfo>>;
 
@@ -122,6 +128,15 @@ pub trait Backend: Send + Sync + fmt::Debug {
     /// The command that opens a shell where this backend builds for `system`, or that runs `command` there if it is not
     /// empty. It is [interactive](Command::interactive).
     async fn shell(&self, cx: &Cx<'_>, system: &NixSystem, command: &[OsString]) -> Result<Command>;
+}
+
+/// What would let a build that failed end well.
+#[derive(Clone, Debug)]
+pub struct Amendment {
+    /// What is to be done.
+    pub plan: ProvisionPlan,
+    /// Whether the backend's settings agree to it already.
+    pub agreed: bool,
 }
 
 /// What is known about a backend without having one.

@@ -5,7 +5,7 @@ use std::time::Instant;
 use futures_util::future::join_all;
 use nixoci_core::Result;
 use nixoci_core::artifact::{Artifact, ArtifactId, PathInfo, Role};
-use nixoci_core::backend::{Cx, Depth, Forecast, Release, Verdict};
+use nixoci_core::backend::{Amendment, Cx, Depth, Forecast, Release, Verdict};
 use nixoci_core::codes::CANCELLED;
 use nixoci_core::platform::{NixSystem, OciPlatform};
 use nixoci_core::registry::{Rejection, nobody};
@@ -14,6 +14,7 @@ use tokio::sync::Mutex;
 use crate::Engine;
 use crate::bring::{Brought, at_hand, bring};
 use crate::choose::{Choice, Choices, Pool, choose};
+use crate::consent::{self, Agreed};
 use crate::deliver::{Runtimes, check_sinks, deliver};
 use crate::job::Job;
 use crate::provision::make_ready;
@@ -114,7 +115,7 @@ async fn build_all(engine: &Engine<'_>, job: &Job, settled: Vec<Settled>) -> Res
         }
         let alone = !engine.registry.require(&one.choice.name)?.descriptor().concurrent_builds;
         let _turn = if alone { Some(turn.lock().await) } else { None };
-        let built = one.choice.backend.build(cx, &job.request(one.system), &one.forecast).await;
+        let built = build_one(engine, cx, job, &one).await;
         if built.is_err() && !job.flags.keep_going {
             stop.cancel();
         }
@@ -137,6 +138,25 @@ async fn build_all(engine: &Engine<'_>, job: &Job, settled: Vec<Settled>) -> Res
         engine.cx.observer.warn(error.to_string(), error.report().remedies.clone());
     }
     reason.map(|_| Vec::new())
+}
+
+/// Builds, and once more if the backend knows what would let it end well and somebody agrees to that.
+async fn build_one(engine: &Engine<'_>, cx: &Cx<'_>, job: &Job, one: &Settled) -> Result<Artifact> {
+    let backend = &one.choice.backend;
+    let request = job.request(one.system.clone());
+    let error = match backend.build(cx, &request, &one.forecast).await {
+        Ok(artifact) => return Ok(artifact),
+        Err(error) => error,
+    };
+    let Some(Amendment { plan, agreed }) = backend.amend(cx, &error).await? else { return Err(error) };
+    let agreed = Agreed { yes: job.agreed.yes || agreed, ..job.agreed };
+    if !consent::to_amend(engine, &one.choice.name, &plan, agreed).await? {
+        return Err(error);
+    }
+    let todo: Vec<&str> = plan.pending().map(|step| step.title.as_str()).collect();
+    cx.observer.warn(format!("{error}: to {}, and build on", todo.join(", ")), Vec::new());
+    backend.provision(cx, &plan).await?;
+    backend.build(cx, &request, &one.forecast).await
 }
 
 /// The first backend that takes the build once it has seen what it would be. This is the last moment at which another

@@ -154,6 +154,19 @@ pub(crate) async fn to_provision(
     Err(agree.into_iter().chain(steps).chain(plan.instead.iter().cloned()).fold(error, Error::remedy))
 }
 
+/// Has somebody agree to what would let a build that failed end well. Where nobody agrees, the build has failed.
+///
+/// # Errors
+/// [`nixoci_core::codes::CANCELLED`].
+pub(crate) async fn to_amend(
+    engine: &Engine<'_>,
+    backend: &str,
+    plan: &ProvisionPlan,
+    agreed: Agreed,
+) -> Result<bool> {
+    Ok(refusal(engine, Change::Provision { backend, plan }, agreed).await?.is_none())
+}
+
 /// The command that agrees to all of a plan.
 fn command(backend: &str, plan: &ProvisionPlan, want: &[NixSystem]) -> String {
     let platform = |system: &NixSystem| system.to_oci().map_or(system.to_string(), |oci| oci.to_string());

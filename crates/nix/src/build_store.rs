@@ -49,8 +49,7 @@ impl BuildStore {
     /// # Errors
     /// As [`Nix::build`]; those of connecting to a machine; [`crate::codes::ROOT`].
     pub async fn build(&self, cx: &Cx<'_>, request: &BuildRequest, forecast: &Forecast) -> Result<Artifact> {
-        let root = roots::new_root(&cx.dirs.cache).await?;
-        let guard = cx.temporary.guard(&root);
+        let (root, guard) = roots::begin(cx, self.nix.place()).await?;
         self.nix.place().connect(cx).await?;
         self.tell_what_is_lost(cx, &request.flags);
         let built = self.nix.build(cx, request, forecast, &root).await;
@@ -154,7 +153,7 @@ impl BuildStore {
     /// # Errors
     /// [`crate::codes::ROOT`].
     pub async fn release(&self, cx: &Cx<'_>, id: &ArtifactId) -> Result<()> {
-        roots::release(&cx.dirs.cache, id).await?;
+        roots::end(cx, self.nix.place(), id).await?;
         self.held.forget(id);
         Ok(())
     }

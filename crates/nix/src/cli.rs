@@ -51,7 +51,7 @@ pub(crate) fn nix(nix: &Nix, words: &[&str]) -> Command {
 fn in_store(nix: &Nix, words: &[&str]) -> Command {
     let command = self::nix(nix, words);
     match nix.place() {
-        Place::Own => command,
+        Place::Own | Place::Guest(_) => command,
         Place::Machine(machine) => {
             command.args(["--store", &machine.uri]).env("NIX_SSHOPTS", &machine.ssh_options)
         }
@@ -73,7 +73,7 @@ pub(crate) enum Mode<'a> {
 pub(crate) fn build(nix: &Nix, target: &Target, flags: &NixFlags, mode: &Mode<'_>) -> Command {
     let command = logged(in_store(nix, &["build", "--json"]));
     let command = match nix.place() {
-        Place::Own => command,
+        Place::Own | Place::Guest(_) => command,
         // Evaluated here: there, every file of the project would be sent before anything is known.
         Place::Machine(_) => command.args(["--eval-store", "auto"]),
         Place::Private(private) => command
@@ -88,7 +88,7 @@ pub(crate) fn build(nix: &Nix, target: &Target, flags: &NixFlags, mode: &Mode<'_
         (Mode::Root(_), Place::Machine(_)) => command.arg("--no-link"),
         (Mode::Root(root), _) => command.arg("--out-link").arg(*root),
     };
-    with_target(with_flags(command, &flags_for(nix, flags), target), target)
+    with_target(nix, with_flags(nix, command, &flags_for(nix, flags), target), target)
 }
 
 /// What of the user's flags counts in this store: our own does not build here.
@@ -102,7 +102,7 @@ fn flags_for<'a>(nix: &Nix, flags: &'a NixFlags) -> Cow<'a, NixFlags> {
 /// `nix eval --json` of a function applied to a target.
 pub(crate) fn eval(nix: &Nix, target: &Target, flags: &NixFlags, apply: &str) -> Command {
     let command = self::nix(nix, &["eval", "--json", "--apply", apply]);
-    with_target(with_flags(command, flags, target), target)
+    with_target(nix, with_flags(nix, command, flags, target), target)
 }
 
 /// `nix eval` of the path of a target's derivation, which is written to this host's store by that. Nothing for a store path.
@@ -122,7 +122,7 @@ pub(crate) fn derivation_path(nix: &Nix, target: &Target, flags: &NixFlags) -> O
         "allow-import-from-derivation",
         "false",
     ]);
-    Some(with_target(with_flags(command, flags, &target), &target))
+    Some(with_target(nix, with_flags(nix, command, flags, &target), &target))
 }
 
 /// The same command with its log in a form that [`crate::log`] reads.
@@ -130,7 +130,7 @@ pub(crate) fn logged(command: Command) -> Command {
     command.args(["--log-format", "internal-json"])
 }
 
-fn with_flags(mut command: Command, flags: &NixFlags, target: &Target) -> Command {
+fn with_flags(nix: &Nix, mut command: Command, flags: &NixFlags, target: &Target) -> Command {
     for (set, name) in [
         (flags.impure, "--impure"),
         (flags.accept_flake_config, "--accept-flake-config"),
@@ -151,7 +151,7 @@ fn with_flags(mut command: Command, flags: &NixFlags, target: &Target) -> Comman
     }
     if matches!(target, Target::Flake { .. }) {
         for (input, reference) in &flags.override_inputs {
-            command = command.args(["--override-input", input, reference]);
+            command = command.args(["--override-input", input, nix.place().reference(reference)]);
         }
     }
     for (name, value) in &flags.options {
@@ -160,14 +160,15 @@ fn with_flags(mut command: Command, flags: &NixFlags, target: &Target) -> Comman
     command
 }
 
-fn with_target(command: Command, target: &Target) -> Command {
+fn with_target(nix: &Nix, command: Command, target: &Target) -> Command {
     match target {
         // The leading dot keeps Nix from trying the host's own sets first.
         Target::Flake { reference, attribute } => {
+            let reference = nix.place().reference(reference);
             command.arg("--no-write-lock-file").arg(format!("{reference}#.{attribute}"))
         }
         Target::File { file, attribute, args, system } => {
-            let command = command.arg("--file").arg(file).args(file_args(args, system));
+            let command = command.arg("--file").arg(nix.place().file(file)).args(file_args(args, system));
             match attribute {
                 Some(attribute) => command.arg(attribute),
                 None => command,

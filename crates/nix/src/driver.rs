@@ -1,6 +1,7 @@
 //! [`Nix`]: one installed Nix, found and understood, and the questions it can be asked.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use nixoci_core::artifact::{ParseStorePathError, StorePath};
 use nixoci_core::backend::{Check, CheckVerdict, Cx};
@@ -8,6 +9,7 @@ use nixoci_core::runner::{Command, Output, output};
 use nixoci_core::{Error, Remedy, Result, codes as core_codes};
 
 use crate::diagnose::{Subject, diagnose};
+use crate::guest::sources::Sources;
 use crate::place::Place;
 use crate::record::Record;
 use crate::settings::{NixSettings, StoreInfo};
@@ -27,6 +29,20 @@ pub struct Nix {
 impl Nix {
     pub(crate) fn new(program: PathBuf, version: Version) -> Nix {
         Nix { program, version, place: Place::Own }
+    }
+
+    /// The Nix of a guest, which sees what was sent to it. Every [`Cx`] that it is given has a runner into that guest.
+    ///
+    /// # Errors
+    /// [`codes::UNKNOWN_VERSION`], [`codes::TOO_OLD`].
+    pub fn in_guest(version: &str, sources: Arc<Sources>) -> Result<Nix> {
+        let unknown =
+            || Error::new(&codes::UNKNOWN_VERSION, format!("`{version}` is no Nix that nixoci knows"));
+        let version = Version::parse(version).ok_or_else(unknown)?;
+        if !version.is_supported() {
+            return Err(too_old(&version));
+        }
+        Ok(Nix { program: PathBuf::from("nix"), version, place: Place::Guest(sources) })
     }
 
     /// The same Nix, working in another store.

@@ -1,4 +1,4 @@
-//! Whose store a Nix works in.
+//! Whose store a Nix works in, and where that Nix runs.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -6,6 +6,7 @@ use std::sync::Arc;
 use nixoci_core::backend::Cx;
 use nixoci_core::{Error, Result, ResultExt, codes as core_codes};
 
+use crate::guest::sources::Sources;
 use crate::machines::Machine;
 use crate::private_store;
 use crate::ssh::SshSession;
@@ -20,6 +21,8 @@ pub enum Place {
     Machine(Arc<RemoteMachine>),
     /// A directory of nixoci's, which machines build for, as Nix's scheduler distributes it. What they build comes here.
     Private(Arc<PrivateStore>),
+    /// A guest's, where Nix itself runs, too: what is on this host it sees where this host has it.
+    Guest(Arc<Sources>),
 }
 
 /// A machine whose store is used.
@@ -76,7 +79,23 @@ impl Place {
     pub(crate) fn name(&self) -> Option<&str> {
         match self {
             Place::Machine(remote) => Some(remote.machine.host()),
-            Place::Own | Place::Private(_) => None,
+            Place::Own | Place::Private(_) | Place::Guest(_) => None,
+        }
+    }
+
+    /// What Nix is to call a flake that is `reference` here.
+    pub(crate) fn reference<'a>(&'a self, reference: &'a str) -> &'a str {
+        match self {
+            Place::Guest(sources) => sources.references.get(reference).map_or(reference, String::as_str),
+            _ => reference,
+        }
+    }
+
+    /// What Nix is to call a file that is `file` here.
+    pub(crate) fn file<'a>(&'a self, file: &'a std::path::Path) -> &'a std::path::Path {
+        match self {
+            Place::Guest(sources) => sources.files.get(file).map_or(file, PathBuf::as_path),
+            _ => file,
         }
     }
 
@@ -84,7 +103,7 @@ impl Place {
     pub(crate) fn readable(&self, path: &std::path::Path) -> Option<PathBuf> {
         match self {
             Place::Own => Some(path.to_owned()),
-            Place::Machine(_) => None,
+            Place::Machine(_) | Place::Guest(_) => None,
             Place::Private(private) => Some(private.root.join(path.strip_prefix("/").unwrap_or(path))),
         }
     }
@@ -95,7 +114,7 @@ impl Place {
     /// As [`SshSession::connect`].
     pub(crate) async fn connect(&self, cx: &Cx<'_>) -> Result<()> {
         match self {
-            Place::Own => Ok(()),
+            Place::Own | Place::Guest(_) => Ok(()),
             Place::Machine(remote) => remote.session.connect(cx, remote.machine.host()).await,
             Place::Private(private) => {
                 let names =

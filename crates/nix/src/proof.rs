@@ -11,7 +11,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use nixoci_core::artifact::StorePath;
+use nixoci_core::artifact::{ArtifactId, StorePath};
 use nixoci_core::backend::{Check, CheckVerdict, Cx, Forecast};
 use nixoci_core::platform::NixSystem;
 use nixoci_core::request::{BuildRequest, Installable, NixArg, NixFlags};
@@ -20,6 +20,8 @@ use sha2::{Digest, Sha256};
 
 use crate::codes::PROOF;
 use crate::driver::Nix;
+use crate::guest::sources::Sources;
+use crate::place::Place;
 use crate::{nar, roots};
 
 /// The programs that nixoci carries, by CPU. Their source lies beside them and says how they were made.
@@ -88,10 +90,9 @@ fn good(system: &NixSystem, proof: &Proof) -> Check {
 }
 
 async fn build_and_read(cx: &Cx<'_>, nix: &Nix, system: &NixSystem) -> Result<StorePath> {
-    let place = cx.dirs.cache.join("proof");
-    let file = write(&place, system).or_error(&PROOF, || format!("{} cannot be written", place.display()))?;
+    let file = expression_file(cx, system)?;
     let nonce = nonce();
-    let root = Root::new(cx).await?;
+    let root = Root::new(cx, nix.place()).await?;
     let built = nix.build(cx, &request(file, system, &nonce), &Forecast::unknown(), &root.path).await?;
     let infos = nix.path_info(cx, std::slice::from_ref(&built.path), false).await?;
     let info = infos.first().filter(|info| info.nar_size <= NAR_LIMIT);
@@ -102,7 +103,27 @@ async fn build_and_read(cx: &Cx<'_>, nix: &Nix, system: &NixSystem) -> Result<St
     nar::single_file(bytes.as_slice())?
         .read_to_end(&mut text)
         .or_error(&PROOF, || format!("{} cannot be read", built.path))?;
+    roots::end(cx, nix.place(), &ArtifactId(root.path.to_string_lossy().into_owned())).await?;
     if text == nonce.as_bytes() { Ok(built.path) } else { Err(something_else(&built.path)) }
+}
+
+fn expression_file(cx: &Cx<'_>, system: &NixSystem) -> Result<PathBuf> {
+    let dir = cx.dirs.cache.join("proof");
+    write(&dir, system).or_error(&PROOF, || format!("{} cannot be written", dir.display()))
+}
+
+/// What a guest has to see for [`checks`].
+///
+/// # Errors
+/// [`PROOF`].
+pub fn sources(cx: &Cx<'_>, want: &[NixSystem]) -> Result<Sources> {
+    let mut dir = cx.dirs.cache.join("proof");
+    for system in want {
+        if let Some(parent) = expression_file(cx, system)?.parent() {
+            parent.clone_into(&mut dir);
+        }
+    }
+    Sources::directory(&dir)
 }
 
 fn no_answer() -> Error {
@@ -120,9 +141,8 @@ struct Root {
 }
 
 impl Root {
-    async fn new(cx: &Cx<'_>) -> Result<Root> {
-        let path = roots::new_root(&cx.dirs.cache).await?;
-        let _guard = cx.temporary.guard(&path);
+    async fn new(cx: &Cx<'_>, place: &Place) -> Result<Root> {
+        let (path, _guard) = roots::begin(cx, place).await?;
         Ok(Root { path, _guard })
     }
 }

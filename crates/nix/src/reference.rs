@@ -57,17 +57,17 @@ pub(crate) fn as_typed(reference: &str, here: &Path) -> String {
 /// The directory that a reference names, if it is on this host: not necessarily the root of its repository.
 pub(crate) fn local_dir(reference: &str) -> Option<PathBuf> {
     let local = Local::of(reference)?;
-    let dir = local.query.trim_start_matches('?').split('&').find_map(|part| part.strip_prefix("dir="));
+    let dir = local.parameter("dir");
     let dir = dir.map_or(local.path.clone(), |dir| local.path.join(dir));
     // Without `.` in the middle.
     Some(dir.components().collect())
 }
 
 /// A reference to a place on this host, taken apart.
-struct Local<'a> {
+pub(crate) struct Local<'a> {
     /// `path:`, `git+file://`, or nothing.
-    scheme: &'a str,
-    path: PathBuf,
+    pub(crate) scheme: &'a str,
+    pub(crate) path: PathBuf,
     /// With its question mark.
     query: &'a str,
 }
@@ -75,7 +75,7 @@ struct Local<'a> {
 const SCHEMES: &[&str] = &["path:", "git+file:"];
 
 impl<'a> Local<'a> {
-    fn of(reference: &'a str) -> Option<Local<'a>> {
+    pub(crate) fn of(reference: &'a str) -> Option<Local<'a>> {
         let scheme = SCHEMES.iter().find(|scheme| reference.starts_with(**scheme));
         let rest = &reference[scheme.map_or(0, |scheme| scheme.len())..];
         let rest = if scheme.is_some() { rest.strip_prefix("//").unwrap_or(rest) } else { rest };
@@ -87,6 +87,12 @@ impl<'a> Local<'a> {
         let scheme = &reference[..reference.len() - rest.len()];
         let path = if scheme.is_empty() { path.to_owned() } else { percent_decode(path)? };
         Some(Local { scheme, path: PathBuf::from(path), query })
+    }
+
+    /// What the query says for a key, as it is written there.
+    pub(crate) fn parameter(&self, key: &str) -> Option<&'a str> {
+        let parts = self.query.trim_start_matches('?').split('&');
+        parts.filter_map(|part| part.split_once('=')).find(|(name, _)| *name == key).map(|(_, value)| value)
     }
 
     fn encode(&self, path: &Path) -> String {
@@ -111,7 +117,7 @@ fn percent_decode(text: &str) -> Option<String> {
     String::from_utf8(bytes).ok()
 }
 
-fn percent_encode(text: &str) -> String {
+pub(crate) fn percent_encode(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for byte in text.bytes() {
         if byte.is_ascii_alphanumeric() || b"/-._~!$&'()*+,;=:@".contains(&byte) {

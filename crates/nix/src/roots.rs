@@ -8,19 +8,23 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use nixoci_core::artifact::ArtifactId;
+use nixoci_core::backend::Cx;
+use nixoci_core::runner::{Command, output};
 use nixoci_core::{Error, Result, ResultExt};
 
 use crate::codes::ROOT;
+use crate::guest;
+use crate::place::Place;
 
 /// Roots that were not released yet, each known to the watchdog.
 #[derive(Default)]
 pub(crate) struct Held(Mutex<HashMap<ArtifactId, Guard>>);
 
 /// What keeps a root known to the watchdog.
-type Guard = Box<dyn Send + Sync>;
+pub(crate) type Guard = Box<dyn Send + Sync>;
 
 impl Held {
     pub(crate) fn keep(&self, id: ArtifactId, guard: Guard) {
@@ -40,8 +44,37 @@ impl fmt::Debug for Held {
 
 const STALE: Duration = Duration::from_secs(24 * 60 * 60);
 
+/// Where roots are in a guest.
+fn in_guest() -> PathBuf {
+    Path::new(guest::HOME).join("roots")
+}
+
+/// A path for a root in this place's store that nobody else uses, and what keeps it known to the watchdog.
+pub(crate) async fn begin(cx: &Cx<'_>, place: &Place) -> Result<(PathBuf, Guard)> {
+    if let Place::Guest(_) = place {
+        let time = SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default().as_nanos();
+        // What a killed nixoci leaves in a guest goes after a day: no watchdog reaches it.
+        return Ok((in_guest().join(format!("{time}-{}", std::process::id())), Box::new(())));
+    }
+    let root = new_root(&cx.dirs.cache).await?;
+    let guard = cx.temporary.guard(&root);
+    Ok((root, guard))
+}
+
+/// Removes a root of this place's store. One that is gone already is fine.
+pub(crate) async fn end(cx: &Cx<'_>, place: &Place, id: &ArtifactId) -> Result<()> {
+    let Place::Guest(_) = place else { return release(&cx.dirs.cache, id).await };
+    let path = Path::new(&id.0);
+    if path.parent() != Some(&in_guest()) {
+        return Err(Error::new(&ROOT, format!("{} is not a root of this backend", path.display())));
+    }
+    let script = r#"rm -f -- "$2"; find "$1" -type l -mtime +0 -delete"#;
+    let command = Command::new("sh").args(["-c", script, "nixoci"]).arg(in_guest()).arg(path);
+    output(cx.runner, &command, cx.cancel).await.map(drop)
+}
+
 /// A path for a root that nobody else uses.
-pub(crate) async fn new_root(cache: &Path) -> Result<PathBuf> {
+async fn new_root(cache: &Path) -> Result<PathBuf> {
     static NEXT: AtomicU64 = AtomicU64::new(0);
     let dir = cache.join("roots");
     tokio::fs::create_dir_all(&dir).await.or_error(&ROOT, || format!("{} cannot be made", dir.display()))?;
@@ -51,7 +84,7 @@ pub(crate) async fn new_root(cache: &Path) -> Result<PathBuf> {
 }
 
 /// Removes a root. One that is gone already is fine.
-pub(crate) async fn release(cache: &Path, id: &ArtifactId) -> Result<()> {
+async fn release(cache: &Path, id: &ArtifactId) -> Result<()> {
     let path = Path::new(&id.0);
     // An artifact's id comes from outside once backends are plugins: only our own directory is touched.
     if path.parent() != Some(&cache.join("roots")) {

@@ -15,11 +15,10 @@ use std::time::Duration;
 use nixoci_core::backend::Cx;
 use nixoci_core::{Error, Result, ResultExt, codes as core_codes};
 use nixoci_nix::keeper::{Keeper, lock_file};
+use nixoci_nix::patience;
 
-/// How often a lock is tried that somebody else holds.
+/// How long somebody who only looks may hold a lock.
 const PAUSE: Duration = Duration::from_millis(100);
-/// After how many tries that is told.
-const TELL: u32 = 10;
 /// What it is called in nixoci's state directory.
 const NAME: &str = "linux-builder";
 
@@ -193,27 +192,13 @@ async fn patiently(
     path: &Path,
     lock: fn(&File) -> std::result::Result<(), TryLockError>,
 ) -> Result<File> {
-    let failed = || format!("{} cannot be locked", path.display());
-    for tries in 0u32.. {
+    let open = || {
         // Somebody may remove it while we wait.
         dir.make()?;
-        let file = lock_file(path).or_error(&core_codes::PROCESS, failed)?;
-        match lock(&file) {
-            Ok(()) => return Ok(file),
-            Err(TryLockError::WouldBlock) => {}
-            Err(TryLockError::Error(error)) => {
-                return Err(Error::new(&core_codes::PROCESS, failed()).caused_by(&error));
-            }
-        }
-        if tries == TELL {
-            cx.observer.info("waiting for another nixoci that starts or stops the Linux builder");
-        }
-        tokio::select! {
-            () = tokio::time::sleep(PAUSE) => {}
-            () = cx.cancel.cancelled() => break,
-        }
-    }
-    Err(Error::new(&core_codes::CANCELLED, "waiting was stopped"))
+        lock_file(path).or_error(&core_codes::PROCESS, || format!("{} cannot be locked", path.display()))
+    };
+    patience::patiently(cx, open, lock, "waiting for another nixoci that starts or stops the Linux builder")
+        .await
 }
 
 #[cfg(test)]

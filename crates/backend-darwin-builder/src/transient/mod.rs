@@ -24,7 +24,7 @@ use nixoci_core::runner::{Command, Exit, output};
 use nixoci_core::{Error, Remedy, Result, codes as core_codes};
 use nixoci_nix::mac::Vm;
 use nixoci_nix::ssh::{self, SshHost};
-use nixoci_nix::{Fleet, Machine, Nix, Over, Transport};
+use nixoci_nix::{Fleet, Idle, Machine, Nix, Over, Transport};
 use tokio::net::TcpStream;
 use tokio::sync::OnceCell;
 use tokio::time::{Instant, sleep, timeout};
@@ -151,7 +151,7 @@ impl Transient {
 
     /// For `doctor`.
     pub(crate) async fn check(&self, cx: &Cx<'_>) -> Check {
-        let idle = humantime::format_duration(self.idle);
+        let idle = Idle(self.idle);
         let size = Dir::of(cx).disk_size();
         let disk = size.map(|size| format!("; its disk takes {size}")).unwrap_or_default();
         let (detail, verdict, remedy) = match self.state(cx).await {

@@ -3,6 +3,7 @@
 use nixoci_core::backend::Cx;
 use nixoci_core::plan::{Step, StepState};
 use nixoci_core::{Error, Remedy};
+use nixoci_nix::Idle;
 use nixoci_nix::mac::{Manager, set_up};
 use nixoci_nix::ssh::SshHost;
 
@@ -53,7 +54,7 @@ impl Transient {
     }
 
     async fn start_step(&self, cx: &Cx<'_>, dir: &Dir) -> Step {
-        let idle = humantime::format_duration(self.idle);
+        let idle = Idle(self.idle);
         let (cpus, memory) = (self.cpus(cx), self.memory());
         let mut step =
             step("start", "start the Linux builder", "a Mac cannot build Linux derivations itself");

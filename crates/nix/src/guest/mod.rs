@@ -5,8 +5,13 @@
 //! ends (that is, when nixoci ends, however it does) and says its exit code on standard error, in a line that nobody else
 //! writes.
 
+pub mod codes;
+mod inside;
+mod look;
 mod process;
 mod script;
+mod set_up;
+pub mod sources;
 
 use std::ffi::OsString;
 use std::fmt;
@@ -17,7 +22,10 @@ use async_trait::async_trait;
 use nixoci_core::runner::{Command, Process, Runner};
 use nixoci_core::{Error, Result};
 
+pub use inside::{HOME, Inside, Seen};
+pub use look::{Facts, Space, killed_since, look};
 use process::GuestProcess;
+pub use set_up::{Installer, SetUp};
 
 /// The way into a guest.
 pub trait Door: Send + Sync + fmt::Debug {
@@ -36,6 +44,8 @@ pub trait Door: Send + Sync + fmt::Debug {
 pub struct GuestRunner<'a> {
     host: &'a dyn Runner,
     door: Arc<dyn Door>,
+    /// What is run in front of each command there.
+    before: Vec<OsString>,
 }
 
 impl fmt::Debug for GuestRunner<'_> {
@@ -47,14 +57,20 @@ impl fmt::Debug for GuestRunner<'_> {
 impl<'a> GuestRunner<'a> {
     /// A runner that goes through this door, on a host where `host` starts processes.
     pub fn new(host: &'a dyn Runner, door: Arc<dyn Door>) -> Self {
-        GuestRunner { host, door }
+        GuestRunner { host, door, before: Vec::new() }
+    }
+
+    /// The same, with these words in front of each command: a program that runs the rest.
+    #[must_use]
+    fn entered_by(self, before: Vec<OsString>) -> Self {
+        GuestRunner { before, ..self }
     }
 }
 
 #[async_trait]
 impl Runner for GuestRunner<'_> {
     async fn spawn(&self, command: &Command) -> Result<Box<dyn Process>> {
-        let argv = script::argv(command);
+        let argv = [self.before.clone(), script::argv(command)].concat();
         if command.interactive {
             return self.host.spawn(&self.door.terminal(argv).interactive()).await;
         }

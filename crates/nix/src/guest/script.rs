@@ -48,7 +48,7 @@ pub(super) fn argv(command: &Command) -> Vec<OsString> {
 }
 
 /// No variable crosses by itself.
-fn environment(command: &Command) -> Vec<OsString> {
+pub(super) fn environment(command: &Command) -> Vec<OsString> {
     if command.env.is_empty() {
         return Vec::new();
     }

@@ -89,6 +89,12 @@ pub(super) fn ask(
 }
 
 /// The host that we are on.
+/// As `uname` on PATH would say.
+fn has_apples_cpu() -> bool {
+    let intel = || std::env::var("PATH").is_ok_and(|path| path.contains("/lab/doubles/intel"));
+    host().starts_with(super::Machine::Mac.name()) && !intel()
+}
+
 fn host() -> String {
     fs::read_to_string(HOST).unwrap_or_default()
 }
@@ -634,6 +640,7 @@ fn request(args: &Args, timeout: Option<u64>) -> Result<Launch, String> {
         image,
         user_data: None,
         timeout,
+        arm: has_apples_cpu(),
     })
 }
 

@@ -32,6 +32,8 @@ pub(super) struct Plan {
     pub(super) user_data: String,
     /// Nobody is to reach it.
     pub(super) cut_off: bool,
+    /// It says that it has Apple's CPU.
+    pub(super) arm: bool,
 }
 
 /// Who people are in a guest.
@@ -106,7 +108,14 @@ fn make(root: &Root, plan: &Plan) -> Result<()> {
     root.write("/etc/hostname", &format!("{}\n", plan.name), 0o644)?;
     root.write("/etc/hosts", &format!("127.0.0.1 localhost\n127.0.1.1 {}\n", plan.name), 0o644)?;
     root.write("/etc/environment", ENVIRONMENT, 0o644)?;
-    root.write(NIX_CONF, NIX_SETTINGS, 0o644)?;
+    root.write(
+        NIX_CONF,
+        &format!("{NIX_SETTINGS}{}", if plan.arm { "system = aarch64-linux\n" } else { "" }),
+        0o644,
+    )?;
+    if plan.arm {
+        root.write("/usr/local/bin/uname", UNAME, 0o755)?;
+    }
     root.write("/etc/apt/sources.list", "deb [trusted=yes] file:/lab/apt ./\n", 0o644)?;
     let lists = root.outside("/var/lib/apt/lists");
     fs::remove_dir_all(&lists)?;
@@ -130,6 +139,10 @@ const NIX_SETTINGS: &str = "extra-experimental-features = flakes\n\
                             substituters =\n\
                             flake-registry = /etc/lab/flake-registry.json\n\
                             nix-path = nixpkgs=/lab/nixpkgs\n";
+
+/// What such a guest's `uname` says: the kernel is the machine's.
+const UNAME: &str =
+    "#!/bin/sh\ncase $1 in -m | -p | -i) echo aarch64 ;; *) exec /usr/bin/uname \"$@\" ;; esac\n";
 
 /// The guest's user in place of the lab's.
 fn users(root: &Root) -> Result<()> {

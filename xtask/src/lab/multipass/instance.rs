@@ -55,6 +55,7 @@ pub(super) struct Instance {
     pub(super) memory: u64,
     pub(super) disk: u64,
     pub(super) user_data: String,
+    pub(super) arm: bool,
     pub(super) status: Status,
     /// The last part of its address.
     pub(super) number: u16,
@@ -158,6 +159,7 @@ fn spawn(daemon: &Daemon, instance: &Instance, cut_off: bool) -> Result<()> {
         version: instance.image.version.to_owned(),
         user_data: instance.user_data.clone(),
         cut_off,
+        arm: instance.arm,
     };
     fs::write(plan_file(state, name), serde_json::to_vec(&plan)?)?;
     mount_disk(state, name)?;

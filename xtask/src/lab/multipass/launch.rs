@@ -183,6 +183,7 @@ pub(super) fn launch(
         memory,
         disk,
         user_data,
+        arm: wanted.arm,
         status: Status::Starting,
         number: 0,
         keeper: None,

@@ -34,6 +34,8 @@ pub(super) fn address(number: u16) -> Ipv4Addr {
 /// Gives the network namespace of a process an interface on the bridge.
 pub(super) fn connect(number: u16, pid: &str) -> Result<()> {
     let name = format!("mp{number}");
+    // The kernel takes the last guest's away when it comes to it.
+    let _ = ip(&["link", "delete", &name]);
     ip(&["link", "add", &name, "type", "veth", "peer", "name", "eth0", "netns", pid])?;
     ip(&["link", "set", &name, "master", BRIDGE, "up"])
 }

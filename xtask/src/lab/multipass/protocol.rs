@@ -96,6 +96,8 @@ pub(super) struct Launch {
     pub(super) image: String,
     pub(super) user_data: Option<String>,
     pub(super) timeout: Option<u64>,
+    /// The host has Apple's CPU, and so does what it launches.
+    pub(super) arm: bool,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]

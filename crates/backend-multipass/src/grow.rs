@@ -1,0 +1,134 @@
+//! A bigger virtual machine, for a build that did not fit.
+
+use nixoci_core::backend::{Amendment, Cx};
+use nixoci_core::plan::{ProvisionPlan, Step, StepState};
+use nixoci_core::{Error, Remedy, Result};
+use nixoci_nix::guest::Facts;
+use nixoci_nix::guest::codes::{DISK_FULL, OUT_OF_MEMORY};
+
+use crate::driver::Multipass;
+use crate::plan::GROW;
+use crate::settings::{OnOom, Settings};
+use crate::size::{GIB, Size};
+
+/// What is to be bigger, and how big.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Growth {
+    Memory(Size),
+    Disk(Size),
+}
+
+impl Growth {
+    /// What would help against this error: twice as much memory, as far as this machine has it; twice as big a disk.
+    pub(crate) fn against(error: &Error, facts: &Facts, host: Option<Size>) -> Option<Growth> {
+        let whole = |bytes: u64| bytes.div_ceil(GIB) * GIB;
+        if error.is(&OUT_OF_MEMORY) {
+            let most = host.map_or(u64::MAX, |Size(bytes)| bytes / 4 * 3 / GIB * GIB);
+            let wanted = whole(facts.memory.total * 2).min(most);
+            // Less than half as much again would be for nothing.
+            return (wanted >= facts.memory.total / 2 * 3).then_some(Growth::Memory(Size(wanted)));
+        }
+        error.is(&DISK_FULL).then_some(Growth::Disk(Size(whole(facts.disk.total * 2))))
+    }
+
+    fn setting(self) -> (&'static str, Size) {
+        match self {
+            Growth::Memory(size) => ("memory", size),
+            Growth::Disk(size) => ("disk", size),
+        }
+    }
+
+    fn commands(self, settings: &Settings) -> Vec<String> {
+        let (key, size) = self.setting();
+        let name = &settings.instance;
+        vec![
+            format!("multipass stop {name}"),
+            format!("multipass set local.{name}.{key}={}", size.argument()),
+            format!("multipass start {name}"),
+        ]
+    }
+
+    pub(crate) fn step(self, settings: &Settings) -> Step {
+        let (key, size) = self.setting();
+        let what = if key == "memory" { "of memory" } else { "of disk" };
+        Step {
+            id: GROW.to_owned(),
+            title: format!("give the virtual machine {} {size} {what}", settings.instance),
+            why: "the build did not fit".to_owned(),
+            state: StepState::Pending,
+            effects: vec!["it is stopped and started; what was built so far is kept".to_owned()],
+            needs_root: false,
+            commands: self.commands(settings),
+        }
+    }
+
+    pub(crate) fn amendment(self, settings: &Settings) -> Option<Amendment> {
+        let agreed = match settings.on_oom {
+            OnOom::Ask => false,
+            OnOom::Grow => true,
+            OnOom::Fail => return None,
+        };
+        Some(Amendment {
+            plan: ProvisionPlan { steps: vec![self.step(settings)], instead: Vec::new() },
+            agreed,
+        })
+    }
+
+    /// The commands, for somebody who does it by hand.
+    pub(crate) fn remedies(self, settings: &Settings) -> Vec<Remedy> {
+        let (key, size) = self.setting();
+        vec![
+            Remedy::command("enlarge it", self.commands(settings).join(" && ")),
+            Remedy::command(
+                "or let nixoci do that, in nixoci.toml",
+                format!("[backend.multipass]\non-oom = \"grow\"    # next: {key} = \"{}\"", size.argument()),
+            ),
+        ]
+    }
+
+    pub(crate) async fn carry_out(
+        self,
+        cx: &Cx<'_>,
+        multipass: &Multipass,
+        settings: &Settings,
+    ) -> Result<()> {
+        let name = &settings.instance;
+        let (key, size) = self.setting();
+        multipass.stop(cx, name, false).await?;
+        multipass.set(cx, name, key, &size.argument()).await?;
+        multipass.start(cx, name).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use nixoci_nix::guest::Space;
+
+    use super::*;
+
+    fn facts(memory: u64, disk: u64) -> Facts {
+        let space = |total: u64| Space { free: 0, total };
+        Facts {
+            ours: true,
+            stamp: String::new(),
+            nix: String::new(),
+            system: "aarch64-linux".parse().unwrap(),
+            release: String::new(),
+            cpus: 1,
+            time: 0,
+            disk: space(disk),
+            memory: space(memory),
+            swap: space(0),
+        }
+    }
+
+    #[test]
+    fn it_doubles_as_far_as_the_host_has_it() {
+        let (oom, full) = (Error::new(&OUT_OF_MEMORY, "x"), Error::new(&DISK_FULL, "x"));
+        let grown = |error, host| Growth::against(error, &facts(4 * GIB - 1, 60 * GIB), host);
+        assert_eq!(grown(&oom, None), Some(Growth::Memory(Size(8 * GIB))));
+        assert_eq!(grown(&oom, Some(Size(9 * GIB))), Some(Growth::Memory(Size(6 * GIB))));
+        assert_eq!(grown(&oom, Some(Size(6 * GIB))), None);
+        assert_eq!(grown(&full, None), Some(Growth::Disk(Size(120 * GIB))));
+    }
+}

@@ -1,0 +1,248 @@
+//! The virtual machine: making it, waking it up, and knowing what it is.
+
+use std::fs::File;
+use std::time::Duration;
+
+use nixoci_core::backend::Cx;
+use nixoci_core::event::{Task, TaskKind};
+use nixoci_core::runner::{Command, output, output_with_input};
+use nixoci_core::{Error, Remedy, Result, ResultExt, codes as core_codes};
+use nixoci_nix::guest::{Facts, GuestRunner, look};
+use nixoci_nix::patience::patiently;
+
+use crate::driver::{Launch, Multipass, State};
+use crate::error::{ABSENT, DELETED, NO_ROUTE, NOT_OURS, SLOW};
+use crate::receipt::Receipt;
+use crate::settings::Settings;
+use crate::size::Size;
+
+/// How long a machine that is on its way somewhere may take.
+const CHANGING: Duration = Duration::from_secs(300);
+const PAUSE: Duration = Duration::from_millis(500);
+/// The first boot's orders: who made it, and swap, which cloud images have none of. Multipass reads and writes them anew, so
+/// nothing depends on quotes.
+const CLOUD_INIT: &str = "\
+swap:
+  filename: /swap.img
+  size: 4G
+package_update: false
+write_files:
+  - path: /etc/nixoci/vm.json
+    content: |
+      {\"schema\":1,\"owner\":\"nixoci\"}
+";
+
+/// A virtual machine by its name.
+#[derive(Debug)]
+pub(crate) struct Machine<'a> {
+    pub(crate) multipass: &'a Multipass,
+    pub(crate) settings: &'a Settings,
+}
+
+impl Machine<'_> {
+    fn name(&self) -> &str {
+        &self.settings.instance
+    }
+
+    pub(crate) async fn state(&self, cx: &Cx<'_>) -> Result<Option<State>> {
+        self.multipass.state(cx, self.name()).await
+    }
+
+    pub(crate) fn guest<'c>(&self, cx: &Cx<'c>) -> GuestRunner<'c> {
+        GuestRunner::new(cx.runner, self.multipass.door(self.name()))
+    }
+
+    /// Keeps other nixocis from changing it.
+    pub(crate) async fn lock(&self, cx: &Cx<'_>) -> Result<File> {
+        let dir = cx.dirs.state.join("multipass");
+        let path = dir.join(format!("{}.lock", self.name()));
+        let open = || {
+            std::fs::create_dir_all(&dir)
+                .and_then(|()| File::options().create(true).truncate(false).write(true).open(&path))
+                .or_error(&core_codes::PROCESS, || format!("{} cannot be opened", path.display()))
+        };
+        let waiting = format!("waiting for another nixoci that sets up the virtual machine {}", self.name());
+        patiently(cx, open, File::try_lock, &waiting).await
+    }
+
+    /// Wakes it up if it sleeps, and says what there is in it.
+    ///
+    /// # Errors
+    /// [`ABSENT`], [`DELETED`], [`NO_ROUTE`], [`SLOW`], [`NOT_OURS`] and what Multipass says otherwise.
+    pub(crate) async fn awake(&self, cx: &Cx<'_>) -> Result<Facts> {
+        self.start(cx).await?;
+        self.look(cx).await
+    }
+
+    /// Waits for a machine that is starting, starts one that is off.
+    pub(crate) async fn start(&self, cx: &Cx<'_>) -> Result<()> {
+        let begin = tokio::time::Instant::now();
+        loop {
+            match self.state(cx).await? {
+                None => return Err(self.absent()),
+                Some(State::Running) => return Ok(()),
+                Some(State::Stopped | State::Suspended) => {
+                    let task = Task::start(
+                        cx.observer,
+                        TaskKind::Provision,
+                        format!("starting the virtual machine {}", self.name()),
+                        None,
+                    );
+                    let started = self.multipass.start(cx, self.name()).await;
+                    // Two that start it at once are no reason to fail.
+                    if let Err(error) = started
+                        && self.state(cx).await? != Some(State::Running)
+                    {
+                        return Err(error);
+                    }
+                    task.finish();
+                }
+                Some(State::Deleted) => return Err(self.deleted()),
+                Some(State::Unknown) => self.restart_by_force(cx).await?,
+                Some(State::Changing) if begin.elapsed() < CHANGING => pause(cx).await?,
+                Some(state) => {
+                    return Err(Error::new(
+                        &SLOW,
+                        format!("the virtual machine {} is neither on nor off", self.name()),
+                    )
+                    .because(format!("Multipass says: {state:?}"))
+                    .remedy(Remedy::command(
+                        "see how it stands",
+                        format!("multipass info {}", self.name()),
+                    )));
+                }
+            }
+        }
+    }
+
+    /// One that runs and does not answer. Only one of ours may be switched off.
+    async fn restart_by_force(&self, cx: &Cx<'_>) -> Result<()> {
+        if Receipt::read(cx, self.name()).is_none() {
+            return Err(self
+                .not_ours()
+                .because("it is in an unknown state, so that it cannot be looked into"));
+        }
+        cx.observer.warn(
+            format!(
+                "the virtual machine {} runs and does not answer: it is switched off and on",
+                self.name()
+            ),
+            Vec::new(),
+        );
+        self.multipass.stop(cx, self.name(), true).await
+    }
+
+    /// What there is in it; it runs.
+    pub(crate) async fn look(&self, cx: &Cx<'_>) -> Result<Facts> {
+        let facts = look(cx, &self.guest(cx)).await;
+        // It is on, so whoever is not let in is not let in by this host.
+        let facts = facts.map_err(|error| {
+            if error.is(&NO_ROUTE) {
+                error.context(format!("the virtual machine {} runs, and cannot be reached", self.name()))
+            } else {
+                error
+            }
+        })?;
+        if facts.ours { Ok(facts) } else { Err(self.not_ours()) }
+    }
+
+    /// Makes it, if it is not there; a failure to launch counts only if nothing came of it.
+    pub(crate) async fn launch(&self, cx: &Cx<'_>) -> Result<()> {
+        let settings = self.settings;
+        let memory = settings.memory(host_memory(cx).await);
+        let launch = Launch {
+            image: settings.image.clone(),
+            cpus: settings.cpus(cx),
+            memory: memory.argument(),
+            disk: settings.disk.argument(),
+            timeout: settings.timeout,
+            cloud_init: CLOUD_INIT.to_owned(),
+        };
+        let title = format!("launching the virtual machine {}", self.name());
+        let task = Task::start(cx.observer, TaskKind::Provision, title, None);
+        if let Err(error) = self.multipass.launch(cx, self.name(), &launch).await {
+            if error.is(&core_codes::CANCELLED) || self.state(cx).await?.is_none() {
+                return Err(error);
+            }
+            cx.observer.debug(format!("launching {}: {error}; it is there all the same", self.name()));
+        }
+        task.finish();
+        Ok(())
+    }
+
+    /// Brings it to where it can be looked into, whatever state it is in.
+    pub(crate) async fn bring_up(&self, cx: &Cx<'_>) -> Result<Facts> {
+        match self.state(cx).await? {
+            None => self.launch(cx).await?,
+            // Its memory of who made it is in it: it has to be back for that.
+            Some(State::Deleted) => self.multipass.recover(cx, self.name()).await?,
+            _ => {}
+        }
+        self.start(cx).await?;
+        self.look(cx).await
+    }
+
+    /// Puts the installer where the guest can run it; says where that is.
+    pub(crate) async fn installer(&self, cx: &Cx<'_>) -> Result<Option<String>> {
+        let Some(installer) = &self.settings.installer else { return Ok(None) };
+        if installer.starts_with("https://") || installer.starts_with("http://") {
+            return Ok(Some(installer.clone()));
+        }
+        let bytes = tokio::fs::read(installer)
+            .await
+            .or_error(&core_codes::CONFIG_VALUE, || format!("the installer {installer} cannot be read"))?;
+        let place = "/var/tmp/nixoci-nix-installer";
+        let command = Command::new("sh").args(["-c", "cat >\"$1\"", "nixoci", place]).with_stdin();
+        let answer = output_with_input(&self.guest(cx), &command, &bytes, cx.cancel).await?;
+        if answer.exit.success() {
+            return Ok(Some(place.to_owned()));
+        }
+        Err(Error::new(
+            &nixoci_nix::guest::codes::SET_UP,
+            "the installer could not be brought into the virtual machine",
+        )
+        .because(answer.stderr_text().trim()))
+    }
+
+    fn absent(&self) -> Error {
+        Error::new(&ABSENT, format!("there is no virtual machine {}", self.name()))
+            .remedy(Remedy::command("make it", "nixoci provision --backend multipass --yes"))
+    }
+
+    pub(crate) fn deleted(&self) -> Error {
+        let name = self.name();
+        Error::new(
+            &DELETED,
+            format!("the virtual machine {name} is deleted, and its name is taken until it is purged"),
+        )
+        .remedy(Remedy::command("recover it", format!("multipass recover {name}")))
+        .remedy(Remedy::command("or let go of it for good", format!("multipass delete -p {name}")))
+    }
+
+    pub(crate) fn not_ours(&self) -> Error {
+        let name = self.name();
+        Error::new(&NOT_OURS, format!("the virtual machine {name} was not made by nixoci"))
+            .because("it has no /etc/nixoci/vm.json that says so, and nixoci does not change other people's machines")
+            .remedy(Remedy::command("take another name, in nixoci.toml", "[backend.multipass]\ninstance = \"nixoci-builder\""))
+            .remedy(Remedy::command("or delete it, if nobody needs it", format!("multipass delete -p {name}")))
+    }
+}
+
+async fn pause(cx: &Cx<'_>) -> Result<()> {
+    tokio::select! {
+        () = tokio::time::sleep(PAUSE) => Ok(()),
+        () = cx.cancel.cancelled() => Err(Error::new(&core_codes::CANCELLED, "waiting was stopped")),
+    }
+}
+
+/// How much memory this host has, as it says itself.
+pub(crate) async fn host_memory(cx: &Cx<'_>) -> Option<Size> {
+    if let Ok(text) = cx.host.read(std::path::Path::new("/proc/meminfo"), 1 << 16) {
+        let text = String::from_utf8_lossy(&text).into_owned();
+        let line = text.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
+        return Some(Size(line.split_whitespace().next()?.parse::<u64>().ok()? << 10));
+    }
+    let command = Command::new("sysctl").args(["-n", "hw.memsize"]);
+    let answer = output(cx.runner, &command, cx.cancel).await.ok()?;
+    answer.stdout_text().trim().parse().ok().map(Size)
+}

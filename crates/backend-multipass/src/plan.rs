@@ -1,0 +1,186 @@
+//! What it takes to have a virtual machine that builds.
+
+use nixoci_core::Error;
+use nixoci_core::backend::Cx;
+use nixoci_core::plan::{ProvisionPlan, Step, StepState};
+use nixoci_nix::guest::Facts;
+
+use crate::driver::State;
+use crate::grow::Growth;
+use crate::machine::{Machine, host_memory};
+use crate::receipt::Receipt;
+use crate::settings::Settings;
+
+pub(crate) const MACHINE: &str = "multipass-machine";
+pub(crate) const NIX: &str = "multipass-nix";
+pub(crate) const GROW: &str = "multipass-grow";
+
+/// How things stand.
+pub(crate) enum Standing {
+    /// Multipass knows no such instance.
+    Absent,
+    /// It sleeps, and nixoci knows what it is.
+    Asleep,
+    /// It is in this state, and cannot be looked into.
+    Shut(State),
+    /// It runs, and this is what is in it.
+    Awake(Facts),
+    /// It cannot be used.
+    Refused(Error),
+}
+
+pub(crate) async fn standing(cx: &Cx<'_>, machine: &Machine<'_>) -> nixoci_core::Result<Standing> {
+    let receipt = Receipt::read(cx, &machine.settings.instance);
+    Ok(match machine.state(cx).await? {
+        None => Standing::Absent,
+        Some(State::Running) => match machine.look(cx).await {
+            Ok(facts) => Standing::Awake(facts),
+            Err(error) => Standing::Refused(error),
+        },
+        Some(State::Stopped | State::Suspended) if is_current(receipt.as_ref(), machine.settings) => {
+            Standing::Asleep
+        }
+        Some(State::Deleted) if receipt.is_none() => Standing::Refused(machine.deleted()),
+        Some(State::Unknown) if receipt.is_none() => Standing::Refused(machine.not_ours()),
+        Some(state) => Standing::Shut(state),
+    })
+}
+
+/// Whether what was set up is what is wanted now.
+pub(crate) fn is_current(receipt: Option<&Receipt>, settings: &Settings) -> bool {
+    receipt.is_some_and(|receipt| receipt.stamp == stamp(settings))
+}
+
+pub(crate) fn stamp(settings: &Settings) -> String {
+    settings.set_up(None).stamp()
+}
+
+pub(crate) async fn plan(
+    cx: &Cx<'_>,
+    settings: &Settings,
+    standing: Standing,
+    growth: Option<Growth>,
+) -> ProvisionPlan {
+    let mut steps = match standing {
+        Standing::Absent => vec![launch(cx, settings).await, nix(settings, StepState::Pending)],
+        Standing::Asleep => {
+            let name = &settings.instance;
+            let asleep = || StepState::Unknown {
+                would_need: format!("the virtual machine {name}, which is off; a build starts it"),
+            };
+            vec![machine(format!("the virtual machine {name} is there"), asleep()), nix(settings, asleep())]
+        }
+        Standing::Shut(state) => vec![
+            wake(settings, &state),
+            nix(settings, StepState::Unknown { would_need: "the virtual machine".to_owned() }),
+        ],
+        Standing::Awake(facts) => {
+            let current = facts.stamp == stamp(settings) && !facts.nix.is_empty();
+            vec![
+                machine(described(settings, &facts), StepState::Satisfied),
+                nix(settings, if current { StepState::Satisfied } else { StepState::Pending }),
+            ]
+        }
+        Standing::Refused(error) => {
+            vec![machine(
+                format!("the virtual machine {} can be used", settings.instance),
+                StepState::Blocked { error },
+            )]
+        }
+    };
+    steps.extend(growth.map(|growth| growth.step(settings)));
+    ProvisionPlan { steps, instead: Vec::new() }
+}
+
+fn described(settings: &Settings, facts: &Facts) -> String {
+    let gib = |bytes: u64| bytes.div_ceil(1 << 30);
+    format!(
+        "the virtual machine {} runs ({}, {} CPUs, {} GiB of memory, {} of {} GiB of disk free)",
+        settings.instance,
+        facts.release,
+        facts.cpus,
+        gib(facts.memory.total),
+        facts.disk.free >> 30,
+        gib(facts.disk.total)
+    )
+}
+
+fn machine(title: String, state: StepState) -> Step {
+    Step {
+        id: MACHINE.to_owned(),
+        title,
+        why: "the image is built there: a Mac cannot build Linux derivations itself".to_owned(),
+        state,
+        effects: Vec::new(),
+        needs_root: false,
+        commands: Vec::new(),
+    }
+}
+
+async fn launch(cx: &Cx<'_>, settings: &Settings) -> Step {
+    let (cpus, memory) = (settings.cpus(cx), settings.memory(host_memory(cx).await));
+    let title = format!("launch the virtual machine {} with Ubuntu {}", settings.instance, settings.image);
+    let mut step = machine(title, StepState::Pending);
+    let idle = if settings.idle.0.is_zero() {
+        "it runs until somebody stops it".to_owned()
+    } else {
+        format!("it switches itself off when nobody has used it for {}", settings.idle)
+    };
+    step.effects = vec![
+        format!(
+            "Ubuntu's image is downloaded once (about 600 MB), and a virtual machine runs with {cpus} CPUs, {memory} of memory and up to {} of disk",
+            settings.disk
+        ),
+        "its disk takes what is in it: about 3 GB with Nix, and what was built".to_owned(),
+        format!("{idle}; `nixoci provision --backend multipass --stop` and `--remove` put it away"),
+    ];
+    step.commands = vec![format!(
+        "multipass launch {} --name {} --cpus {cpus} --memory {} --disk {} --timeout {} --cloud-init -",
+        settings.image,
+        settings.instance,
+        memory.argument(),
+        settings.disk.argument(),
+        settings.timeout
+    )];
+    step
+}
+
+fn wake(settings: &Settings, state: &State) -> Step {
+    let name = &settings.instance;
+    let (title, commands) = match state {
+        State::Deleted => (
+            format!("recover the virtual machine {name}, and start it"),
+            vec![format!("multipass recover {name}"), format!("multipass start {name}")],
+        ),
+        State::Unknown => (
+            format!("switch the virtual machine {name} off and on, which does not answer"),
+            vec![format!("multipass stop --force {name}"), format!("multipass start {name}")],
+        ),
+        State::Changing => {
+            (format!("wait for the virtual machine {name}, which is starting or stopping"), Vec::new())
+        }
+        _ => (format!("start the virtual machine {name}"), vec![format!("multipass start {name}")]),
+    };
+    Step { commands, ..machine(title, StepState::Pending) }
+}
+
+fn nix(settings: &Settings, state: StepState) -> Step {
+    let how = match &settings.installer {
+        Some(installer) => format!("install Nix there with {installer}"),
+        None => "install Nix there, from Ubuntu's package".to_owned(),
+    };
+    let title = if matches!(state, StepState::Pending) {
+        how
+    } else {
+        "Nix is installed there, and set up".to_owned()
+    };
+    Step {
+        id: NIX.to_owned(),
+        title,
+        why: "it evaluates and builds in the virtual machine: this machine needs no Nix".to_owned(),
+        state,
+        effects: Vec::new(),
+        needs_root: false,
+        commands: Vec::new(),
+    }
+}

@@ -1,0 +1,181 @@
+//! `[backend.multipass]`.
+
+use nixoci_core::backend::Cx;
+use nixoci_core::{Error, Remedy, Result, codes as core_codes};
+use nixoci_nix::Idle;
+use nixoci_nix::guest::{Installer, SetUp};
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use crate::size::{GIB, Size};
+
+/// Who logs in to every instance of Multipass's.
+pub(crate) const USER: &str = "ubuntu";
+
+/// Settings of the multipass backend.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub struct Settings {
+    /// The virtual machine's name.
+    pub instance: String,
+    /// How many CPUs it gets; half of this machine's without.
+    pub cpus: Option<u32>,
+    /// How much memory it gets: `8G`; a third of this machine's without, but at least 4G.
+    pub memory: Option<Size>,
+    /// How big its disk may become: `60G`.
+    pub disk: Size,
+    /// Ubuntu's release, or another image that Multipass knows.
+    pub image: String,
+    /// How long its first boot may take, in seconds.
+    pub timeout: u64,
+    /// How long it runs on when nobody uses it: `30m`, `2h`; `0s` for ever.
+    pub idle: Idle,
+    /// What is sent of a project: what a flake sees (`stream`), or everything in its directory (`path`).
+    pub sources: Send,
+    /// What is done when a build runs out of memory, or the disk is full.
+    pub on_oom: OnOom,
+    /// NixOS's static installer of Nix, for releases whose package is too old: a URL, or a file on this machine.
+    pub installer: Option<String>,
+    /// The SHA-256 of the installer.
+    pub installer_sha256: Option<String>,
+}
+
+/// What is sent of a project.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Send {
+    /// What Git tracks, for a flake; what Git does not ignore, for a file.
+    #[default]
+    Stream,
+    /// Everything.
+    Path,
+}
+
+/// What is done when memory or disk do not suffice.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum OnOom {
+    /// Somebody is asked whether to enlarge the virtual machine.
+    #[default]
+    Ask,
+    /// It is enlarged.
+    Grow,
+    /// The build fails.
+    Fail,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Settings {
+            instance: "nixoci".to_owned(),
+            cpus: None,
+            memory: None,
+            disk: Size(60 * GIB),
+            image: "26.04".to_owned(),
+            timeout: 1800,
+            idle: Idle::default(),
+            sources: Send::default(),
+            on_oom: OnOom::default(),
+            installer: None,
+            installer_sha256: None,
+        }
+    }
+}
+
+impl Settings {
+    /// Says what cannot be before anything is asked.
+    pub(crate) fn check(&self) -> Result<()> {
+        let wrong = |why: String| Error::new(&core_codes::CONFIG_VALUE, format!("[backend.multipass] {why}"));
+        let name = &self.instance;
+        let inner = |c: char| c.is_ascii_alphanumeric() || c == '-';
+        let valid = name.starts_with(|c: char| c.is_ascii_alphabetic())
+            && name.ends_with(|c: char| c.is_ascii_alphanumeric())
+            && name.chars().all(inner);
+        if !valid {
+            let text = format!(
+                "`{name}` is no name of a virtual machine: letters, digits and dashes, a letter first"
+            );
+            return Err(wrong(text));
+        }
+        if name == "primary" {
+            let text =
+                "`primary` is Multipass's own virtual machine, into which it mounts the home directory";
+            return Err(wrong(text.to_owned()).remedy(Remedy::advice("take another name, such as `nixoci`")));
+        }
+        if self.memory.is_some_and(|memory| memory < Size(GIB)) {
+            return Err(wrong(
+                "`memory` is less than Nix needs: 1G at least, 4G for more than small things".to_owned(),
+            ));
+        }
+        if self.disk < Size(8 * GIB) {
+            return Err(wrong("`disk` is less than Ubuntu with Nix takes: 8G at least".to_owned()));
+        }
+        let sha256 = self.installer_sha256.as_deref();
+        let hash =
+            sha256.is_some_and(|hash| hash.len() == 64 && hash.bytes().all(|byte| byte.is_ascii_hexdigit()));
+        if self.installer.is_some() != sha256.is_some() || (sha256.is_some() && !hash) {
+            let text =
+                "`installer` and `installer-sha256` belong together; the latter is 64 hexadecimal digits";
+            return Err(wrong(text.to_owned()));
+        }
+        if self.image.starts_with('-') || self.image.is_empty() {
+            return Err(wrong(format!("`{}` is no image", self.image)));
+        }
+        Ok(())
+    }
+
+    pub(crate) fn cpus(&self, cx: &Cx<'_>) -> u32 {
+        self.cpus.unwrap_or_else(|| u32::try_from(cx.host.cpus / 2).unwrap_or(1)).max(1)
+    }
+
+    /// Given how much this machine has.
+    pub(crate) fn memory(&self, host: Option<Size>) -> Size {
+        let third = host.map_or(0, |Size(bytes)| bytes / 3 / GIB * GIB);
+        self.memory.unwrap_or(Size(third.max(4 * GIB)))
+    }
+
+    /// How the guest is set up, with the installer at this place in it.
+    pub(crate) fn set_up(&self, installer: Option<String>) -> SetUp {
+        let sha256 = self.installer_sha256.as_deref().unwrap_or_default().to_ascii_lowercase();
+        SetUp {
+            user: USER.to_owned(),
+            idle: self.idle.0,
+            installer: installer.map(|from| Installer { from, sha256 }),
+            settings: Vec::new(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_cannot_be_is_refused() {
+        let odd = |change: fn(&mut Settings)| {
+            let mut settings = Settings::default();
+            change(&mut settings);
+            settings.check().unwrap_err()
+        };
+        assert!(Settings::default().check().is_ok());
+        for error in [
+            odd(|settings| settings.instance = "a_b".into()),
+            odd(|settings| settings.instance = "-a".into()),
+            odd(|settings| settings.instance = "primary".into()),
+            odd(|settings| settings.memory = Some(Size(1 << 20))),
+            odd(|settings| settings.disk = Size(GIB)),
+            odd(|settings| settings.installer = Some("x".into())),
+            odd(|settings| settings.image = "--all".into()),
+        ] {
+            assert!(error.is(&core_codes::CONFIG_VALUE), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_third_of_the_memory_is_taken_but_not_too_little() {
+        let settings = Settings::default();
+        assert_eq!(settings.memory(Some(Size(32 * GIB))), Size(10 * GIB));
+        assert_eq!(settings.memory(Some(Size(8 * GIB))), Size(4 * GIB));
+        assert_eq!(settings.memory(None), Size(4 * GIB));
+    }
+}

@@ -1,0 +1,222 @@
+//! Building in the guest.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use nixoci_core::artifact::{Artifact, ArtifactId, StorePath};
+use nixoci_core::backend::{Check, Cx, Forecast};
+use nixoci_core::event::{Event, Stage};
+use nixoci_core::platform::NixSystem;
+use nixoci_core::request::BuildRequest;
+use nixoci_core::runner::{Command, output};
+use nixoci_core::text::{bytes, count};
+use nixoci_core::{Error, ErrorKind, Result};
+use nixoci_nix::guest::codes::{DISK_FULL, NOT_SET_UP, OUT_OF_MEMORY};
+use nixoci_nix::guest::sources::{Scope, Sources, send};
+use nixoci_nix::guest::{Facts, Inside, Seen, killed_since};
+use nixoci_nix::{BuildStore, Nix, codes as nix_codes, proof};
+
+use crate::machine::Machine;
+use crate::plan::stamp;
+use crate::receipt::dir;
+use crate::settings::{Send, USER};
+
+/// Less free disk than this, and garbage is collected before a build.
+const LITTLE_DISK: u64 = 1 << 30;
+/// Less than this, and no build is begun.
+const NO_DISK: u64 = 128 << 20;
+/// Sources beyond this are worth a word.
+const MUCH: u64 = 20 << 20;
+
+/// What was built in the guest, and by which Nix.
+#[derive(Debug, Default)]
+pub(crate) struct Built(Mutex<Vec<(StorePath, ArtifactId, Arc<BuildStore>)>>);
+
+impl Built {
+    fn all(&self) -> std::sync::MutexGuard<'_, Vec<(StorePath, ArtifactId, Arc<BuildStore>)>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn owner(&self, paths: &[StorePath]) -> Option<Arc<BuildStore>> {
+        let all = self.all();
+        let owner = all.iter().find(|(path, ..)| paths.first() == Some(path));
+        owner.or(all.last()).map(|(.., store)| Arc::clone(store))
+    }
+
+    pub(crate) fn holder(&self, id: &ArtifactId) -> Option<Arc<BuildStore>> {
+        self.all().iter().find(|(_, held, _)| held == id).map(|(.., store)| Arc::clone(store))
+    }
+
+    fn keep(&self, artifact: &Artifact, store: Arc<BuildStore>) {
+        self.all().push((artifact.path.clone(), artifact.id.clone(), store));
+    }
+}
+
+/// A guest that is awake and set up.
+pub(crate) struct Work<'a> {
+    pub(crate) machine: Machine<'a>,
+    pub(crate) facts: Facts,
+}
+
+impl Work<'_> {
+    /// What commands run through, where they see what was sent.
+    pub(crate) fn inside<'c>(&self, cx: &Cx<'c>, seen: Vec<Seen>) -> Inside<'c> {
+        Inside::new(self.machine.guest(cx), USER, seen)
+    }
+
+    fn name(&self) -> &str {
+        &self.machine.settings.instance
+    }
+
+    /// Sends what Nix has to see.
+    async fn send(&self, cx: &Cx<'_>, sources: &Sources) -> Result<Vec<Seen>> {
+        let (files, weight) = sources
+            .trees
+            .iter()
+            .map(|tree| tree.weight())
+            .fold((0, 0), |(files, bytes), (more, size)| (files + more, bytes + size));
+        if weight > MUCH {
+            let text = format!(
+                "the project has {} ({}); what the virtual machine has already is not sent again",
+                count(files, "file"),
+                bytes(weight)
+            );
+            cx.observer.info(text);
+        }
+        let memory = dir(cx, self.name()).join("trees");
+        let sent = send(cx, &self.machine.guest(cx), &memory, &sources.trees).await?;
+        if sent.files > 0 {
+            let text = format!(
+                "sent {} ({}) to the virtual machine {}",
+                count(sent.files, "file"),
+                bytes(sent.bytes),
+                self.name()
+            );
+            cx.observer.observe(Event::Stage { stage: Stage::Forecast, system: None, text });
+        }
+        Ok(sent.seen)
+    }
+
+    async fn prepared(&self, cx: &Cx<'_>, request: &BuildRequest) -> Result<(Nix, Vec<Seen>)> {
+        let scope = match self.machine.settings.sources {
+            Send::Stream => Scope::Seen,
+            Send::Path => Scope::All,
+        };
+        let sources = Sources::of(cx, request, scope).await?;
+        let seen = self.send(cx, &sources).await?;
+        Ok((Nix::in_guest(&self.facts.nix, Arc::new(sources))?, seen))
+    }
+
+    pub(crate) async fn forecast(&self, cx: &Cx<'_>, request: &BuildRequest) -> Result<Forecast> {
+        let (nix, seen) = self.prepared(cx, request).await?;
+        let inside = self.inside(cx, seen);
+        nix.forecast(&Cx { runner: &inside, ..*cx }, request).await
+    }
+
+    pub(crate) async fn build(
+        &self,
+        cx: &Cx<'_>,
+        request: &BuildRequest,
+        forecast: &Forecast,
+        built: &Built,
+    ) -> Result<Artifact> {
+        self.room(cx).await?;
+        let (nix, seen) = self.prepared(cx, request).await?;
+        let inside = self.inside(cx, seen);
+        let store = Arc::new(BuildStore::new(nix));
+        match store.build(&Cx { runner: &inside, ..*cx }, request, forecast).await {
+            Ok(artifact) => {
+                built.keep(&artifact, store);
+                Ok(artifact)
+            }
+            Err(error) => Err(self.explained(cx, error).await),
+        }
+    }
+
+    /// Makes room on the disk, where there is little.
+    async fn room(&self, cx: &Cx<'_>) -> Result<()> {
+        if self.facts.disk.free > LITTLE_DISK {
+            return Ok(());
+        }
+        cx.observer.info(format!(
+            "the virtual machine {} has {} of disk left: collecting garbage",
+            self.name(),
+            bytes(self.facts.disk.free)
+        ));
+        self.collect(cx).await?;
+        let facts = self.machine.look(cx).await?;
+        if facts.disk.free > NO_DISK { Ok(()) } else { Err(self.disk_full(&facts)) }
+    }
+
+    async fn collect(&self, cx: &Cx<'_>) -> Result<()> {
+        let inside = self.inside(cx, Vec::new());
+        let command = Command::new("nix-store").arg("--gc");
+        output(&inside, &command, cx.cancel).await.map(drop)
+    }
+
+    fn disk_full(&self, facts: &Facts) -> Error {
+        Error::new(&DISK_FULL, format!("the disk of the virtual machine {} is full", self.name())).because(
+            format!(
+                "{} of {} are free after collecting garbage",
+                bytes(facts.disk.free),
+                bytes(facts.disk.total)
+            ),
+        )
+    }
+
+    /// Says more about a build that failed: what the kernel killed, whether the disk is full.
+    async fn explained(&self, cx: &Cx<'_>, error: Error) -> Error {
+        if !matches!(
+            error.kind(),
+            ErrorKind::Build | ErrorKind::Transfer | ErrorKind::Evaluation | ErrorKind::NoBackend
+        ) {
+            return error;
+        }
+        if error.is(&nix_codes::DISK_FULL) {
+            let _ = self.collect(cx).await;
+            let facts = self.machine.look(cx).await.unwrap_or_else(|_| self.facts.clone());
+            return self.disk_full(&facts).because(&error);
+        }
+        let killed = killed_since(cx, &self.machine.guest(cx), self.facts.time).await.unwrap_or_default();
+        let Some(program) = killed.last() else { return error };
+        let has = format!(
+            "it has {} of memory and {} of swap",
+            bytes(self.facts.memory.total),
+            bytes(self.facts.swap.total)
+        );
+        let told =
+            Error::new(&OUT_OF_MEMORY, format!("the virtual machine {} ran out of memory", self.name()))
+                .because(&error)
+                .because(format!("its kernel killed `{program}`; {has}"));
+        match &error.report().log_path {
+            Some(path) => told.log_at(path),
+            None => told,
+        }
+    }
+
+    pub(crate) async fn prove(&self, cx: &Cx<'_>, want: &[NixSystem]) -> Result<Vec<Check>> {
+        let sources = proof::sources(cx, want)?;
+        let seen = self.send(cx, &sources).await?;
+        let nix = Nix::in_guest(&self.facts.nix, Arc::new(sources))?;
+        let inside = self.inside(cx, seen);
+        proof::checks(&Cx { runner: &inside, ..*cx }, &nix, want).await
+    }
+
+    /// A store to ask about what somebody else built.
+    pub(crate) fn store(&self) -> Result<Arc<BuildStore>> {
+        Ok(Arc::new(BuildStore::new(Nix::in_guest(&self.facts.nix, Arc::default())?)))
+    }
+
+    /// # Errors
+    /// [`NOT_SET_UP`].
+    pub(crate) fn is_set_up(&self) -> Result<()> {
+        if self.facts.stamp == stamp(self.machine.settings) && !self.facts.nix.is_empty() {
+            return Ok(());
+        }
+        let text =
+            format!("the virtual machine {} is not set up, or as another nixoci.toml says", self.name());
+        Err(Error::new(&NOT_SET_UP, text).remedy(nixoci_core::Remedy::command(
+            "set it up; what was done is not done twice",
+            "nixoci provision --backend multipass --yes",
+        )))
+    }
+}

@@ -1,0 +1,116 @@
+# Makes a guest build with Nix: STAMP USER IDLE INSTALLER SHA256 SETTINGS. Run by root; may be run again, and by two at once.
+#
+# IDLE is in seconds, 0 for never. INSTALLER is a file or an URL; empty for the package of the release. Of what went wrong, the last line that
+# begins with `@` says the kind.
+set -eu
+stamp=$1 user=$2 idle=$3 installer=$4 sha256=$5 conf=$6
+home=/var/lib/nixoci
+export DEBIAN_FRONTEND=noninteractive PATH="/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:/nix/var/nix/profiles/default/bin"
+say() { echo "$*"; }
+fail() { echo "@$1"; exit 1; }
+mkdir -p "$home" /etc/nixoci /usr/local/lib/nixoci
+exec 9>"$home/lock"
+flock -n 9 || { say 'somebody else sets it up: waiting'; flock -w 1800 9; }
+[ "$(cat "$home/stamp" 2>/dev/null)" != "$stamp" ] || exit 0
+rm -f "$home/stamp"
+
+# What boots and what we install would want the same locks.
+timeout 900 cloud-init status --wait >/dev/null 2>&1 || say "cloud-init: $(cloud-init status 2>&1 | head -n 1)"
+
+# The lock is not for what is started and stays.
+systemctl() { command systemctl "$@" 9>&-; }
+apt() { apt-get -q -y -o DPkg::Lock::Timeout=600 -o Acquire::Retries=2 "$@" 9>&-; }
+packages() {
+    # What was interrupted is brought to its end.
+    dpkg --configure -a 9>&-
+    apt update
+    version=$(apt-cache policy nix-bin | sed -n 's/^  Candidate: //p')
+    [ -n "$version" ] && [ "$version" != '(none)' ] || fail 'no-package'
+    dpkg --compare-versions "$version" ge 2.24 || fail "old-package $version"
+    apt install --no-install-recommends nix-bin nix-setup-systemd git
+}
+install() {
+    file=$installer
+    case $installer in
+    http://* | https://*)
+        file=$home/nix-installer
+        say "downloading $installer"
+        curl -fL --retry 3 --no-progress-meter -o "$file.part" "$installer" || fail download
+        mv "$file.part" "$file"
+        ;;
+    esac
+    found=$(sha256sum <"$file" | cut -d' ' -f1)
+    [ "$found" = "$sha256" ] || fail "sha256 $found"
+    chmod 755 "$file"
+    "$file" install linux --no-confirm 9>&-
+    rm -f "$file"
+}
+if ! command -v nix >/dev/null; then
+    if [ -n "$installer" ]; then say 'installing Nix by its installer'; install; else say 'installing Nix from packages'; packages; fi
+fi
+command -v nix >/dev/null || fail 'no-nix'
+command -v git >/dev/null || apt install --no-install-recommends git
+
+# A command of ssh's finds nothing that is not on the plain PATH.
+for name in nix nix-build nix-store nix-daemon; do
+    [ -e "/usr/bin/$name" ] || ln -sf "/nix/var/nix/profiles/default/bin/$name" "/usr/local/bin/$name"
+done
+mkdir -p /etc/nix
+printf '%s\n' "$conf" >/etc/nix/nixoci.conf.new
+mv /etc/nix/nixoci.conf.new /etc/nix/nixoci.conf
+touch /etc/nix/nix.conf
+grep -qx '!include nixoci.conf' /etc/nix/nix.conf || printf '\n!include nixoci.conf\n' >>/etc/nix/nix.conf
+! getent group nix-users >/dev/null || usermod -aG nix-users "$user"
+systemctl enable --now nix-daemon.socket >/dev/null 2>&1 || systemctl enable --now nix-daemon.service
+systemctl restart nix-daemon.service
+
+for dir in home sources roots; do
+    mkdir -p "$home/$dir"
+    chown "$user:" "$home/$dir"
+done
+
+cat >/usr/local/lib/nixoci/idle <<'END'
+#!/bin/sh
+# Switches this machine off when nixoci has not used it, and nobody has been logged in, for SECONDS.
+seconds=$1
+pause=$((seconds / 4 + 1))
+[ $pause -lt 20 ] || pause=20
+mkdir -p /run/nixoci
+touch /run/nixoci/used
+exec 8>>/run/nixoci/in-use
+while sleep $pause; do
+    if [ -n "$(who)" ] || ! flock -n 8; then
+        touch /run/nixoci/used
+        continue
+    fi
+    if [ $(($(date +%s) - $(stat -c %Y /run/nixoci/used))) -ge "$seconds" ]; then
+        systemctl poweroff
+        exit
+    fi
+    flock -u 8
+done
+END
+chmod 755 /usr/local/lib/nixoci/idle
+cat >/etc/systemd/system/nixoci-idle.service <<END
+[Unit]
+Description=Switch off when nixoci does not use this machine
+
+[Service]
+ExecStart=/bin/sh /usr/local/lib/nixoci/idle $idle
+Restart=on-failure
+
+[Install]
+WantedBy=multi-user.target
+END
+systemctl daemon-reload
+if [ "$idle" -gt 0 ]; then
+    systemctl enable nixoci-idle.service >/dev/null 2>&1
+    systemctl restart nixoci-idle.service
+else
+    systemctl disable --now nixoci-idle.service >/dev/null 2>&1 || true
+fi
+
+printf '%s\n' "$stamp" >"$home/stamp.new"
+sync "$home/stamp.new"
+mv "$home/stamp.new" "$home/stamp"
+say "$(nix --version) is there"

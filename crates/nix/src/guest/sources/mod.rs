@@ -1,0 +1,263 @@
+//! What Nix in a guest has to see of this host: the project, and local inputs.
+//!
+//! A flake in a Git repository is what Git tracks. A clean one is sent as the files of its commit, and named to the guest's Nix as
+//! `path:DIR?rev=…&revCount=…&lastModified=…`, which gives it the same attributes and the same derivations as `git+file:` has here; one with
+//! uncommitted changes is sent as the files that are tracked, with a `.git` that is made in the guest, has this one commit, and
+//! says the same of it as the one here. Both were compared with Nix 2.26 and 2.34.
+
+mod git;
+mod inputs;
+mod send;
+mod tree;
+mod walk;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use nixoci_core::backend::Cx;
+use nixoci_core::request::{BuildRequest, Installable};
+use nixoci_core::{Error, Result, ResultExt, codes as core_codes};
+
+pub use send::{Sent, send};
+pub use tree::Tree;
+
+use crate::reference::{Local, canonical_reference, local_dir};
+use git::{Repository, Revision};
+pub(super) use tree::hex;
+use tree::{Entry, From};
+
+/// What of a project is sent.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Scope {
+    /// What a flake sees; of a file's directory what Git does not ignore.
+    #[default]
+    Seen,
+    /// Everything that is there, ignored or not.
+    All,
+}
+
+/// What has to be sent for a build, and what the guest's Nix calls it.
+#[derive(Clone, Debug, Default)]
+pub struct Sources {
+    /// Directories of this host.
+    pub trees: Vec<Tree>,
+    /// References of flakes: as they are here, and as they are there, where that differs.
+    pub references: BTreeMap<String, String>,
+    /// Files that are reached by symbolic links here.
+    pub files: BTreeMap<PathBuf, PathBuf>,
+}
+
+impl Sources {
+    /// What a build needs.
+    ///
+    /// # Errors
+    /// [`crate::guest::codes`]; a directory that does not exist.
+    pub async fn of(cx: &Cx<'_>, request: &BuildRequest, scope: Scope) -> Result<Sources> {
+        let here = std::env::current_dir()
+            .or_error(&core_codes::PROCESS, || "the current directory is not known")?;
+        let mut sources = Sources::default();
+        match &request.installable {
+            Installable::Flake { reference, .. } => {
+                let reference = canonical_reference(reference, &here)?;
+                sources.flake(cx, &reference, &reference, scope).await?;
+            }
+            Installable::File { path, .. } => sources.file(cx, &here.join(path), scope).await?,
+            _ => {}
+        }
+        for (_, reference) in &request.flags.override_inputs {
+            let canonical = canonical_reference(reference, &here)?;
+            sources.flake(cx, reference, &canonical, scope).await?;
+            if canonical != *reference {
+                sources.references.entry(reference.clone()).or_insert(canonical);
+            }
+        }
+        Ok(sources)
+    }
+
+    /// All of one directory.
+    ///
+    /// # Errors
+    /// As [`Sources::of`].
+    pub fn directory(dir: &Path) -> Result<Sources> {
+        Ok(Sources { trees: vec![walk::all(dir)?], ..Sources::default() })
+    }
+
+    fn add(&mut self, tree: Tree) {
+        if !self.trees.iter().any(|there| there.root == tree.root) {
+            self.trees.push(tree);
+        }
+    }
+
+    /// A flake that Nix is told of as `named`, and is at `reference`. One that is not on this host needs nothing.
+    async fn flake(&mut self, cx: &Cx<'_>, named: &str, reference: &str, scope: Scope) -> Result<()> {
+        let Some(local) = Local::of(reference) else { return Ok(()) };
+        if local.scheme.starts_with("path:") || scope == Scope::All {
+            self.add(whole(&local.path)?);
+        } else {
+            let dir = if local.scheme.is_empty() { with_flake(&local.path) } else { local.path.clone() };
+            match repository_of(&dir) {
+                Some(root) => self.repository(cx, named, &root, &dir, &local).await?,
+                None => self.add(whole(&dir)?),
+            }
+        }
+        for input in inputs::local(&local_dir(reference).unwrap_or_default())? {
+            if !self.trees.iter().any(|tree| input.starts_with(&tree.root)) {
+                self.add(whole(&input)?);
+            }
+        }
+        Ok(())
+    }
+
+    async fn repository(
+        &mut self,
+        cx: &Cx<'_>,
+        named: &str,
+        root: &Path,
+        dir: &Path,
+        local: &Local<'_>,
+    ) -> Result<()> {
+        let repository = Repository::at(cx, root).await?;
+        let asked = |key: &str| local.parameter(key);
+        let switch = |key: &str| matches!(asked(key), Some("1" | "true"));
+        let name = asked("rev").or(asked("ref"));
+        let revision = match name {
+            Some(name) => repository.revision(cx, name).await?,
+            None if repository.is_clean(cx).await? => repository.revision(cx, "HEAD").await?,
+            None => None,
+        };
+        let Some(revision) = revision else {
+            if switch("submodules") {
+                cx.observer.warn(
+                    "the repository has changes that are not committed, and its submodules come along: `self.dirtyRev` is not known there",
+                    Vec::new(),
+                );
+                let mut tree = repository.tracked(cx).await?;
+                tree.history = None;
+                submodules(cx, &repository, &mut tree).await?;
+                self.add(tree);
+                self.call(named, root, dir, local, None);
+                return Ok(());
+            }
+            self.add(repository.tracked(cx).await?);
+            return Ok(());
+        };
+        let mut tree = repository.committed(cx, &revision).await?;
+        if switch("submodules") {
+            submodules(cx, &repository, &mut tree).await?;
+        }
+        if switch("lfs") {
+            smudged(&mut tree, repository.format())?;
+        }
+        self.add(tree);
+        self.call(named, root, dir, local, Some(&revision));
+        Ok(())
+    }
+
+    /// Has the guest's Nix see a directory with what is known of its repository.
+    fn call(&mut self, named: &str, root: &Path, dir: &Path, local: &Local<'_>, revision: Option<&Revision>) {
+        let mut query = Vec::new();
+        let below =
+            dir.strip_prefix(root).unwrap_or(Path::new("")).join(local.parameter("dir").unwrap_or(""));
+        if !below.as_os_str().is_empty() {
+            query.push(format!("dir={}", crate::reference::percent_encode(&below.to_string_lossy())));
+        }
+        if let Some(Revision { id, count, time }) = revision {
+            query.push(format!("rev={id}"));
+            query.extend(count.map(|count| format!("revCount={count}")));
+            query.push(format!("lastModified={time}"));
+        }
+        let separator = if query.is_empty() { "" } else { "?" };
+        let root = crate::reference::percent_encode(&root.to_string_lossy());
+        self.references.insert(named.to_owned(), format!("path:{root}{separator}{}", query.join("&")));
+    }
+
+    async fn file(&mut self, cx: &Cx<'_>, file: &Path, scope: Scope) -> Result<()> {
+        let is_dir = file.is_dir();
+        let dir = if is_dir { file } else { file.parent().unwrap_or(file) };
+        // What does not exist is told where it is looked for.
+        let Ok(real) = dir.canonicalize() else { return Ok(()) };
+        let there = if is_dir { real.clone() } else { real.join(file.file_name().unwrap_or_default()) };
+        if there != file {
+            self.files.insert(file.to_owned(), there);
+        }
+        let tree = match repository_of(&real) {
+            Some(root) if scope == Scope::Seen => Repository::at(cx, &root).await?.present(cx).await?,
+            Some(root) => whole(&root)?,
+            None => whole(&real)?,
+        };
+        self.add(tree);
+        Ok(())
+    }
+}
+
+/// All of a directory that can be a project.
+fn whole(dir: &Path) -> Result<Tree> {
+    let home = std::env::var_os("HOME").map(PathBuf::from).and_then(|home| home.canonicalize().ok());
+    if dir == Path::new("/") || Some(dir) == home.as_deref() {
+        return Err(walk::too_much(dir));
+    }
+    walk::all(dir)
+}
+
+/// The directory with the flake: this one or one above it, but not above the repository's.
+fn with_flake(dir: &Path) -> PathBuf {
+    let root = repository_of(dir);
+    let up = dir.ancestors().take_while(|dir| root.as_ref().is_none_or(|root| dir.starts_with(root)));
+    up.into_iter().find(|dir| dir.join("flake.nix").exists()).unwrap_or(dir).to_owned()
+}
+
+fn repository_of(dir: &Path) -> Option<PathBuf> {
+    dir.ancestors().find(|dir| dir.join(".git").exists()).map(Path::to_owned)
+}
+
+/// Puts what is in the submodules where they are.
+async fn submodules(cx: &Cx<'_>, repository: &Repository, tree: &mut Tree) -> Result<()> {
+    for (name, id) in repository.modules(cx).await? {
+        let root = tree.root.join(tree::path_of(&name));
+        if !root.join(".git").exists() {
+            let text = format!("the submodule {} is not checked out", root.display());
+            return Err(Error::new(&crate::codes::SUBMODULE, text).remedy(nixoci_core::Remedy::command(
+                "check it out",
+                "git submodule update --init --recursive",
+            )));
+        }
+        let module = Repository::at(cx, &root).await?;
+        let revision = module.revision(cx, &id).await?;
+        let Some(revision) = revision else {
+            return Err(Error::new(
+                &crate::guest::codes::GIT,
+                format!("{} has no commit {id}", root.display()),
+            ));
+        };
+        let inner = module.committed(cx, &revision).await?;
+        for (inner_name, entry) in inner.entries {
+            // Its blobs are in a repository of its own: what is checked out stands for them.
+            let name = [name.as_slice(), b"/", &inner_name].concat();
+            match entry {
+                Entry::File { .. } => tree.put_from_disk(name, repository.format())?,
+                other => tree.put(name, other),
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Files that are pointers in the repository are taken as they are checked out.
+fn smudged(tree: &mut Tree, format: tree::Format) -> Result<()> {
+    const POINTER: u64 = 1024;
+    let small: Vec<tree::Name> = tree
+        .entries
+        .iter()
+        .filter(
+            |(_, entry)| matches!(entry, Entry::File { size, from: From::Blob(_), .. } if *size < POINTER),
+        )
+        .map(|(name, _)| name.clone())
+        .collect();
+    for name in small {
+        let path = tree.root.join(tree::path_of(&name));
+        if path.metadata().is_ok_and(|meta| meta.len() >= POINTER) {
+            tree.put_from_disk(name, format)?;
+        }
+    }
+    Ok(())
+}
