@@ -259,8 +259,11 @@ impl Backend for MultipassBackend {
 
     async fn forecast(&self, cx: &Cx<'_>, request: &BuildRequest, depth: Depth) -> Result<Forecast> {
         match depth {
-            Depth::Verdict => Ok(Forecast::unknown()),
-            Depth::Full => self.work(cx).await?.forecast(cx, request).await,
+            // Who evaluates is the guest, and a plan neither makes one nor wakes one up.
+            Depth::Full if matches!(self.readiness(cx).await?, Readiness::Ready) => {
+                self.work(cx).await?.forecast(cx, request).await
+            }
+            _ => Ok(Forecast::unknown()),
         }
     }
 

@@ -216,9 +216,11 @@ impl Writer {
     }
 
     fn started(&mut self, id: TaskId, kind: TaskKind, title: String, total: Option<u64>) {
-        let plain = self.bars.is_none() && matches!(kind, TaskKind::Build);
-        if plain && self.shows_progress() {
-            self.say(&format!("building {title}"));
+        let plain = self.bars.is_none() && self.shows_progress();
+        match kind {
+            TaskKind::Build if plain => self.say(&format!("building {title}")),
+            TaskKind::Provision if plain => self.say(&title),
+            _ => {}
         }
         let since = Instant::now();
         self.tasks.insert(id, Running { kind, title, total, done: 0, phase: None, since, bar: None });

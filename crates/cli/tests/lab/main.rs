@@ -12,6 +12,7 @@ mod init;
 mod mac;
 mod machine;
 mod memory;
+mod multipass;
 mod platforms;
 mod provision;
 mod remote;
