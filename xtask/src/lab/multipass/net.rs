@@ -31,12 +31,15 @@ pub(super) fn address(number: u16) -> Ipv4Addr {
     Ipv4Addr::new(a, b, high, low)
 }
 
-/// Gives the network namespace of a process an interface on the bridge.
+/// Gives the network namespace of a process an interface on the bridge. An instance keeps its hardware address, as in life:
+/// with another one nobody would reach it for most of a minute after a restart.
 pub(super) fn connect(number: u16, pid: &str) -> Result<()> {
     let name = format!("mp{number}");
     // The kernel takes the last guest's away when it comes to it.
     let _ = ip(&["link", "delete", &name]);
-    ip(&["link", "add", &name, "type", "veth", "peer", "name", "eth0", "netns", pid])?;
+    let [high, low] = number.to_be_bytes();
+    let hardware = format!("52:54:00:00:{high:02x}:{low:02x}");
+    ip(&["link", "add", &name, "type", "veth", "peer", "name", "eth0", "address", &hardware, "netns", pid])?;
     ip(&["link", "set", &name, "master", BRIDGE, "up"])
 }
 
