@@ -696,3 +696,32 @@ fn other_faults() {
     assert_eq!(vm.state(), "Stopped");
     assert_eq!(vm.exec(&["true"]).code, 0);
 }
+
+#[test]
+#[ignore = "needs the lab: cargo xtask test"]
+fn the_kernels_log_names_whom_memory_killed() {
+    let vm = Vm::named(OLD);
+    let said = vm.run(&["launch", "-n", &vm.name, "-m", "512M"]);
+    assert_eq!(said.code, 0, "{said:?}");
+    let log = |words: &str| vm.exec(&["sh", "-c", &format!("sudo journalctl -k --no-pager {words}")]);
+    assert_eq!(log("").out, "-- No entries --\n");
+    assert_eq!((log("-q").out, log("-g Killed").code), (String::new(), 1));
+    let before = vm.sh("date +%s");
+    let before = before.trim();
+    let greedy = vm.exec(&["sh", "-c", "head -c 900M /dev/zero | tail"]);
+    assert!(greedy.code == 255 || greedy.code == 137, "{greedy:?}");
+    let exact = log(&format!("-b -g 'Killed process' -o short-unix --since=@{before}")).out;
+    let (stamp, line) = exact.split_once(' ').expect("two words");
+    let (seconds, micros) = stamp.split_once('.').expect("a fraction");
+    assert!(seconds.parse::<u64>().ok() >= before.parse().ok() && micros.len() == 6, "{exact}");
+    let killed = format!("{} kernel: Memory cgroup out of memory: Killed process ", vm.name);
+    assert!(line.starts_with(&killed) && line.contains(" (tail) total-vm:"), "{exact}");
+    assert!(line.contains("kB, anon-rss:") && exact.lines().count() == 1, "{exact}");
+    let short = log("--dmesg --grep='killed process'").out;
+    assert!(!short.starts_with(stamp) && short.contains(&killed), "small letters mean others, too: {short}");
+    assert_eq!(log("--since \"@$(($(date +%s) + 60))\"").out, "-- No entries --\n");
+    assert_eq!(log("--frob").err, "journalctl: unrecognized option '--frob'\n");
+    // This boot's alone.
+    assert_eq!(vm.run(&["restart", &vm.name]).code, 0);
+    assert_eq!(log("").out, "-- No entries --\n");
+}

@@ -19,7 +19,7 @@ use super::fault::Knob;
 use super::guest::USER;
 use super::instance::{self, Instance, Status};
 use super::protocol::{Answer, Ask, Failure, Outcome, Request, receive, send};
-use super::{Access, PROGRAM, Profile, dir, files, info, launch, mount, net, settings};
+use super::{Access, PROGRAM, Profile, dir, files, info, kernel_log, launch, mount, net, settings};
 use crate::sh;
 
 /// How long an instance may take to boot, and again to be set up, as long as nobody says otherwise.
@@ -52,6 +52,7 @@ pub(crate) fn run(state: &State) -> Result<()> {
     sh::quiet(keygen.env_clear())?;
     net::make_bridge()?;
     let daemon = Daemon { state: state.clone(), key, all: Arc::default() };
+    kernel_log::keep(&daemon);
     let listening = Access::SOCKETS
         .map(|access| listen(&daemon, access))
         .into_iter()

@@ -89,7 +89,7 @@ fn put_together(state: &State, plan: &Plan) -> Result<Root> {
     let memory = root.outside("/run/lab-meminfo");
     fs::write(&memory, meminfo(plan.memory))?;
     root.bind(&memory, "/proc/meminfo")?;
-    for path in ["/run/systemd/system", "/run/sshd", "/var/log/lab", "/var/lib/cloud/instance"] {
+    for path in ["/run/systemd/system", "/run/sshd", "/run/lab", "/var/log/lab", "/var/lib/cloud/instance"] {
         root.directory(path)?;
     }
     Ok(root)

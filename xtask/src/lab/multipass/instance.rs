@@ -213,11 +213,14 @@ fn limit(name: &str, bytes: u64, pid: &str) -> Result<()> {
     fs::write(group.join("cgroup.procs"), pid).context("cannot limit a guest's memory")
 }
 
+/// What begins the name of each guest's control group.
+pub(super) const GROUP: &str = "multipass-";
+
 /// A guest's control group, in whichever version of them the machine has.
 pub(super) fn group(name: &str) -> PathBuf {
     let all = Path::new("/sys/fs/cgroup");
     let memory = all.join("memory");
-    if memory.is_dir() { memory } else { all.to_owned() }.join(format!("multipass-{name}"))
+    if memory.is_dir() { memory } else { all.to_owned() }.join(format!("{GROUP}{name}"))
 }
 
 /// Ends the guest. Forced, it gets no moment to end by itself.

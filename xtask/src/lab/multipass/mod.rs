@@ -12,6 +12,7 @@ mod guest;
 mod info;
 mod instance;
 mod json;
+mod kernel_log;
 mod launch;
 mod mount;
 mod net;
