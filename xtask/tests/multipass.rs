@@ -725,3 +725,42 @@ fn the_kernels_log_names_whom_memory_killed() {
     assert_eq!(vm.run(&["restart", &vm.name]).code, 0);
     assert_eq!(log("").out, "-- No entries --\n");
 }
+
+#[test]
+#[ignore = "needs the lab: cargo xtask test"]
+fn services_of_an_administrator_start_at_boot() {
+    let vm = Vm::launch(OLD);
+    let runs = |script: &str| {
+        vm.sh(&format!(
+            "printf '%s\\n' '{script}' | sudo tee /usr/local/bin/tick > /dev/null; \
+             printf '[Service]\\nExecStart=/bin/sh /usr/local/bin/tick\\n[Install]\\nWantedBy=multi-user.target\\n' | \
+             sudo tee /etc/systemd/system/tick.service > /dev/null; sudo systemctl daemon-reload"
+        ))
+    };
+    let boot = || {
+        assert_eq!(vm.run(&["stop", &vm.name]).code, 0);
+        assert_eq!(vm.run(&["start", &vm.name]).code, 0);
+    };
+    runs("echo tick >> /var/tmp/ticks; exec sleep 86396");
+    boot();
+    assert_ne!(vm.exec(&["cat", "/var/tmp/ticks"]).code, 0, "it is not enabled yet");
+    vm.sh("sudo systemctl enable --now tick.service");
+    assert_eq!(vm.sh("cat /var/tmp/ticks; systemctl is-active tick"), "tick\nactive\n");
+    boot();
+    assert_eq!(vm.sh("cat /var/tmp/ticks; systemctl is-active tick"), "tick\ntick\nactive\n");
+    // What has ended has ended.
+    vm.sh("sudo pkill -xf 'sleep 86396'");
+    assert_eq!(
+        vm.sh("sleep 0.5; systemctl is-active tick || test $? = 3; cat /var/tmp/ticks"),
+        "inactive\ntick\ntick\n"
+    );
+    // A service may turn the machine off.
+    runs("rm /var/tmp/ticks && systemctl poweroff");
+    vm.exec(&["sudo", "systemctl", "start", "tick"]);
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while vm.state() != "Stopped" {
+        assert!(Instant::now() < deadline, "{}", vm.state());
+    }
+    assert_eq!(vm.run(&["start", &vm.name]).code, 0);
+    assert_eq!(vm.sh("ls /var/tmp/ticks 2> /dev/null || systemctl is-enabled tick"), "enabled\n");
+}
