@@ -160,7 +160,13 @@ fn no_hosts_and_no_paths_of_one_machine() {
     .map(|(one, two)| format!("{one}{two}"))
     .collect();
     // Lock files name crates.io, as every lock file does.
-    let found = find(&words, |path| path.file_name().is_none_or(|name| name != "Cargo.lock"));
+    let mut found = find(&words, |path| path.file_name().is_none_or(|name| name != "Cargo.lock"));
+    // A guest without a network has Ubuntu's archive in its settings, as real ones do, and nobody to ask where that is.
+    let allowed = |line: &str| {
+        line.starts_with("xtask/src/lab/multipass/guest.rs:")
+            && line.ends_with(&format!(": {}{}", "archive.", "ubuntu.com"))
+    };
+    found.retain(|line| !allowed(line));
     assert!(found.is_empty(), "these belong to a machine, not to the project: {found:#?}");
 }
 

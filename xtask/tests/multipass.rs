@@ -764,3 +764,30 @@ fn services_of_an_administrator_start_at_boot() {
     assert_eq!(vm.run(&["start", &vm.name]).code, 0);
     assert_eq!(vm.sh("ls /var/tmp/ticks 2> /dev/null || systemctl is-enabled tick"), "enabled\n");
 }
+
+#[test]
+#[ignore = "needs the lab: cargo xtask test"]
+fn without_a_network_there_are_no_packages() {
+    let vm = Vm::named(OLD);
+    vm.fault("no-network", "on");
+    let said = vm.run(&["launch", "24.04", "-n", &vm.name]);
+    assert_eq!(said.code, 0, "{said:?}");
+    let update = vm.exec(&["sudo", "apt-get", "-q", "update"]);
+    let failed = |line: &str| {
+        line.starts_with("W: Failed to fetch http://archive.ubuntu.")
+            && line.contains("/ubuntu/dists/noble/InRelease  Temporary failure resolving 'archive.ubuntu.")
+    };
+    assert!(update.code == 0 && update.err.lines().any(failed), "{update:?}");
+    let install = || vm.exec(&["sudo", "apt-get", "-q", "-y", "install", "nix-bin"]);
+    let said = install();
+    assert!(said.code == 100 && said.err.contains("E: Unable to locate package nix-bin\n"), "{said:?}");
+    vm.fault("no-network", "off");
+    assert_eq!(vm.run(&["restart", &vm.name]).code, 0);
+    vm.sh("sudo apt-get -q update");
+    assert_eq!(install().code, 0);
+    // Who has his own repositories keeps them.
+    vm.sh("echo '# mine' | sudo tee /etc/apt/sources.list");
+    vm.fault("no-network", "on");
+    assert_eq!(vm.run(&["restart", &vm.name]).code, 0);
+    assert_eq!(vm.sh("cat /etc/apt/sources.list"), "# mine\n");
+}

@@ -35,6 +35,8 @@ pub(super) enum Knob {
     CorruptTransfer,
     /// Another address at every start
     IpChangeOnStart,
+    /// A guest that boots has no package repository: apt's is on the network, which there is none of
+    NoNetwork,
     /// `info` takes five seconds
     SlowInfo,
     /// Once, and now: the guest dies

@@ -29,11 +29,14 @@ pub(super) struct Plan {
     pub(super) memory: u64,
     pub(super) pretty_name: String,
     pub(super) version: String,
+    pub(super) code_name: String,
     pub(super) user_data: String,
     /// Nobody is to reach it.
     pub(super) cut_off: bool,
     /// It says that it has Apple's CPU.
     pub(super) arm: bool,
+    /// Its packages are to come from a network that is not there.
+    pub(super) no_network: bool,
 }
 
 /// Who people are in a guest.
@@ -47,6 +50,10 @@ const MADE: &str = "/var/lib/lab-guest";
 const NIX_CONF: &str = "/etc/lab/nix.conf";
 const ENVIRONMENT: &str = "PATH=\"/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:/usr/games:/usr/local/games:/snap/bin\"\n\
      NIX_USER_CONF_FILES=\"/etc/lab/nix.conf\"\n";
+const APT_SOURCES: &str = "/etc/apt/sources.list";
+const REPOSITORY: &str = "deb [trusted=yes] file:/lab/apt ./\n";
+/// Where real guests get packages from. `tidy` knows that it is named here: nobody ever gets there.
+const UBUNTUS_ARCHIVE: &str = "http://archive.ubuntu.com/ubuntu";
 const SSHD: &str = "/usr/sbin/sshd";
 
 /// Where an instance's plan lies.
@@ -86,6 +93,7 @@ fn put_together(state: &State, plan: &Plan) -> Result<Root> {
     if !root.outside(MADE).exists() {
         make(&root, plan)?;
     }
+    packages(&root, plan)?;
     let memory = root.outside("/run/lab-meminfo");
     fs::write(&memory, meminfo(plan.memory))?;
     root.bind(&memory, "/proc/meminfo")?;
@@ -116,7 +124,7 @@ fn make(root: &Root, plan: &Plan) -> Result<()> {
     if plan.arm {
         root.write("/usr/local/bin/uname", UNAME, 0o755)?;
     }
-    root.write("/etc/apt/sources.list", "deb [trusted=yes] file:/lab/apt ./\n", 0o644)?;
+    root.write(APT_SOURCES, REPOSITORY, 0o644)?;
     let lists = root.outside("/var/lib/apt/lists");
     fs::remove_dir_all(&lists)?;
     fs::create_dir_all(&lists)?;
@@ -143,6 +151,16 @@ const NIX_SETTINGS: &str = "extra-experimental-features = flakes\n\
 /// What such a guest's `uname` says: the kernel is the machine's.
 const UNAME: &str =
     "#!/bin/sh\ncase $1 in -m | -p | -i) echo aarch64 ;; *) exec /usr/bin/uname \"$@\" ;; esac\n";
+
+/// Where packages come from, unless somebody in the guest has said so.
+fn packages(root: &Root, plan: &Plan) -> Result<()> {
+    let ubuntus = format!("deb {UBUNTUS_ARCHIVE} {} main universe\n", plan.code_name);
+    let now = fs::read_to_string(root.outside(APT_SOURCES)).unwrap_or_default();
+    if now != REPOSITORY && now != ubuntus {
+        return Ok(());
+    }
+    root.write(APT_SOURCES, if plan.no_network { &ubuntus } else { REPOSITORY }, 0o644)
+}
 
 /// The guest's user in place of the lab's.
 fn users(root: &Root) -> Result<()> {

@@ -157,9 +157,11 @@ fn spawn(daemon: &Daemon, instance: &Instance, cut_off: bool) -> Result<()> {
         memory: instance.memory,
         pretty_name: instance.image.pretty_name(),
         version: instance.image.version.to_owned(),
+        code_name: instance.image.code_name().to_owned(),
         user_data: instance.user_data.clone(),
         cut_off,
         arm: instance.arm,
+        no_network: Knob::NoNetwork.is_on(state, name),
     };
     fs::write(plan_file(state, name), serde_json::to_vec(&plan)?)?;
     mount_disk(state, name)?;

@@ -56,6 +56,11 @@ impl Image {
         format!("{} LTS", self.version)
     }
 
+    /// What packages' repositories call it.
+    pub(super) fn code_name(&self) -> &'static str {
+        self.names.first().copied().unwrap_or_default()
+    }
+
     /// What a guest's `os-release` says.
     pub(super) fn pretty_name(&self) -> String {
         format!("Ubuntu {} LTS", self.point)
