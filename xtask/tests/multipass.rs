@@ -791,3 +791,54 @@ fn without_a_network_there_are_no_packages() {
     assert_eq!(vm.run(&["restart", &vm.name]).code, 0);
     assert_eq!(vm.sh("cat /etc/apt/sources.list"), "# mine\n");
 }
+
+#[test]
+#[ignore = "needs the lab: cargo xtask test"]
+fn nix_comes_from_its_installer_and_builds() {
+    let vm = Vm::launch(OLD);
+    let to = format!("{}:/var/tmp/nix-installer", vm.name);
+    assert_eq!(vm.run(&["transfer", "/lab/multipass/nix-installer", &to]).code, 0);
+    vm.sh("chmod +x /var/tmp/nix-installer");
+    let install = |more: &[&str]| {
+        let words = ["env", "sudo", "/var/tmp/nix-installer", "install", "linux"];
+        vm.exec(&[&words, more].concat())
+    };
+    let (who, cores) = ("trusted-users = root ubuntu", "cores = 2");
+    let same = ["--no-confirm", "--extra-conf", who, "--extra-conf", cores];
+    let unknown = install(&["--no-confirm", "--frob"]);
+    assert!(unknown.code == 2 && unknown.err.starts_with("error: unexpected argument '--frob' found\n"));
+    let unsure = install(&[]);
+    assert!(unsure.code == 1 && unsure.err.contains("no lines found from stdin"), "{unsure:?}");
+    assert_ne!(vm.exec(&["test", "-e", "/nix/receipt.json"]).code, 0, "nothing was done yet");
+    let done = install(&same);
+    assert!(done.code == 0 && done.out.contains("Nix was installed successfully!"), "{done:?}");
+    assert_eq!(
+        vm.sh("getent passwd nixbld1 nixbld32 | cut -d: -f1,3,4; ls /usr/bin/nix* 2> /dev/null || echo none"),
+        "nixbld1:30001:30000\nnixbld32:30032:30000\nnone\n"
+    );
+    assert_eq!(
+        vm.sh("tail -n 1 /etc/nix/nix.conf; grep = /etc/nix/nix.custom.conf"),
+        format!("!include nix.custom.conf\n{who}\n{cores}\n")
+    );
+    let works = || {
+        assert_eq!(
+            vm.sh("systemctl is-active nix-daemon.socket; systemctl is-enabled nix-daemon.socket"),
+            "active\nenabled\n"
+        );
+        vm.sh(
+            "PATH=$PATH:/nix/var/nix/profiles/default/bin; export NIX_REMOTE=daemon; nix config show cores\n\
+             echo \"derivation { name = \\\"z$(date +%N)\\\"; system = \\\"x86_64-linux\\\"; builder = \\\"/bin/sh\\\"; \
+               args = [ \\\"-c\\\" \\\"echo built > \\$out\\\" ]; }\" > ~/z.nix\n\
+             cat $(nix-build --no-out-link ~/z.nix)",
+        )
+    };
+    assert_eq!(works(), "2\nbuilt\n");
+    // What the shell reads before it asks who it is for is enough.
+    assert_eq!(vm.exec(&["which", "nix"]).out, "/nix/var/nix/profiles/default/bin/nix\n");
+    let again = install(&same);
+    assert!(again.code == 0 && again.err.contains("with the same settings, already completed."), "{again:?}");
+    let other = install(&["--no-confirm"]);
+    assert!(other.code == 1 && other.err.contains("which used different planner settings"), "{other:?}");
+    assert_eq!(vm.run(&["restart", &vm.name]).code, 0);
+    assert_eq!(works(), "2\nbuilt\n");
+}

@@ -100,6 +100,8 @@ const PROGRAM: &str = "/lab/multipass/xtask";
 const HOST: &str = "/lab/multipass/host";
 /// Where clients look for the daemon.
 const SOCKET: &str = "/var/run/multipass_socket";
+/// Where hosts find the double of NixOS' installer of Nix, to be run in a guest.
+const INSTALLER: &str = "/lab/multipass/nix-installer";
 /// The directory for this client's key, as hosts see it.
 const KEYS: &str = "/lab/multipass/keys";
 
@@ -125,6 +127,7 @@ pub(super) fn prepare(root: &Root, state: &State, host: &str) -> Result<()> {
     root.directory("/lab/multipass/now")?;
     root.write(HOST, host, 0o644)?;
     root.bind_read_only(&std::env::current_exe()?, PROGRAM)?;
+    root.bind_read_only(&files().join("nix-installer"), INSTALLER)?;
     symlink("/lab/multipass/now/socket", root.outside("/run/multipass_socket"))?;
     Ok(())
 }
