@@ -49,6 +49,9 @@ nixoci_core::codes! {
     /// Mounts are switched off.
     NO_MOUNTS = ("nixoci::multipass::mounts", NoBackend, "Multipass does not mount directories here",
         "Mounts are switched off in this installation. Without them, nixoci sends the sources itself, which is the default.");
+    /// It was there, and is not any more.
+    LOST = ("nixoci::multipass::lost", Transfer, "the connection to the virtual machine was lost",
+        "A command that ran in the virtual machine ended without saying how: the virtual machine was switched off or crashed, or the          host's network changed (a VPN, sleep). What was built to its end is kept there.");
     /// Somebody else's.
     NOT_OURS = ("nixoci::multipass::not_ours", NoBackend, "the virtual machine is not nixoci's",
         "nixoci writes into a virtual machine that it makes who made it (/etc/nixoci/vm.json). One of the same name without that is          somebody else's, and is neither set up nor stopped nor deleted.");

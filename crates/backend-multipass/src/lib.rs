@@ -108,6 +108,14 @@ impl MultipassBackend {
         Ok(work)
     }
 
+    /// After a failure nothing is known of the machine: it may be off, and `exec` would start it with decorations in its output.
+    async fn doubting<T>(&self, done: Result<T>) -> Result<T> {
+        if done.is_err() {
+            *self.facts.lock().await = None;
+        }
+        done
+    }
+
     fn growth(&self) -> Option<Growth> {
         *self.growth.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -175,12 +183,14 @@ impl Backend for MultipassBackend {
     }
 
     async fn probe(&self, cx: &Cx<'_>) -> Result<Vec<Check>> {
-        let multipass = match self.multipass(cx).await {
-            Ok(multipass) => multipass,
+        let version = match self.multipass(cx).await {
+            Ok(multipass) => multipass.check(cx).await,
+            Err(error) => Err(error),
+        };
+        let version = match version {
+            Ok(version) => version,
             Err(error) => return Ok(vec![Check::failed("Multipass", &error)]),
         };
-        let (client, daemon) = multipass.versions(cx).await?;
-        let version = daemon.unwrap_or(client);
         let good = |title: &str, detail: String| Check {
             title: title.to_owned(),
             detail,
@@ -223,6 +233,7 @@ impl Backend for MultipassBackend {
             return Err(error.clone());
         }
         let machine = self.machine(cx).await?;
+        machine.multipass.check(cx).await?;
         let _lock = machine.lock(cx).await?;
         if plan.pending().next().is_none() {
             return Ok(());
@@ -270,9 +281,10 @@ impl Backend for MultipassBackend {
     async fn build(&self, cx: &Cx<'_>, request: &BuildRequest, forecast: &Forecast) -> Result<Artifact> {
         let work = self.work(cx).await?;
         let built = work.build(cx, request, forecast, &self.built).await;
-        let Err(error) = built else { return built };
-        // What a build says of memory and disk is of the moment.
-        *self.facts.lock().await = None;
+        let error = match self.doubting(built).await {
+            Err(error) => error,
+            built => return built,
+        };
         let growth = Growth::against(&error, &work.facts, host_memory(cx).await);
         self.set_growth(growth);
         let remedies = growth.map(|growth| growth.remedies(&self.settings)).unwrap_or_default();
@@ -291,7 +303,8 @@ impl Backend for MultipassBackend {
         let work = self.work(cx).await?;
         let store = self.built.owner(roots).map_or_else(|| work.store(), Ok)?;
         let inside = work.inside(cx, Vec::new());
-        store.query(&Cx { runner: &inside, ..*cx }, roots, closure).await
+        let asked = store.query(&Cx { runner: &inside, ..*cx }, roots, closure).await;
+        self.doubting(asked).await
     }
 
     async fn fetch(
@@ -303,7 +316,8 @@ impl Backend for MultipassBackend {
         let work = self.work(cx).await?;
         let store = self.built.owner(paths).map_or_else(|| work.store(), Ok)?;
         let inside = work.inside(cx, Vec::new());
-        store.fetch(&Cx { runner: &inside, ..*cx }, paths, out).await
+        let fetched = store.fetch(&Cx { runner: &inside, ..*cx }, paths, out).await;
+        self.doubting(fetched).await
     }
 
     async fn release(&self, cx: &Cx<'_>, how: Release) -> Result<()> {

@@ -77,6 +77,7 @@ impl Machine<'_> {
     /// Waits for a machine that is starting, starts one that is off.
     pub(crate) async fn start(&self, cx: &Cx<'_>) -> Result<()> {
         let begin = tokio::time::Instant::now();
+        let mut forced = false;
         loop {
             match self.state(cx).await? {
                 None => return Err(self.absent()),
@@ -98,7 +99,10 @@ impl Machine<'_> {
                     task.finish();
                 }
                 Some(State::Deleted) => return Err(self.deleted()),
-                Some(State::Unknown) => self.restart_by_force(cx).await?,
+                Some(State::Unknown) if !forced => {
+                    forced = true;
+                    self.switch_off(cx).await?;
+                }
                 Some(State::Changing) if begin.elapsed() < CHANGING => pause(cx).await?,
                 Some(state) => {
                     return Err(Error::new(
@@ -116,7 +120,7 @@ impl Machine<'_> {
     }
 
     /// One that runs and does not answer. Only one of ours may be switched off.
-    async fn restart_by_force(&self, cx: &Cx<'_>) -> Result<()> {
+    async fn switch_off(&self, cx: &Cx<'_>) -> Result<()> {
         if Receipt::read(cx, self.name()).is_none() {
             return Err(self
                 .not_ours()
@@ -158,10 +162,16 @@ impl Machine<'_> {
             timeout: settings.timeout,
             cloud_init: CLOUD_INIT.to_owned(),
         };
+        // Whatever comes of it, it is ours.
+        Receipt { stamp: String::new(), system: cx.host.system.to_linux() }.write(cx, self.name())?;
         let title = format!("launching the virtual machine {}", self.name());
         let task = Task::start(cx.observer, TaskKind::Provision, title, None);
         if let Err(error) = self.multipass.launch(cx, self.name(), &launch).await {
-            if error.is(&core_codes::CANCELLED) || self.state(cx).await?.is_none() {
+            if error.is(&core_codes::CANCELLED) {
+                return Err(error);
+            }
+            if self.state(cx).await?.is_none() {
+                Receipt::forget(cx, self.name());
                 return Err(error);
             }
             cx.observer.debug(format!("launching {}: {error}; it is there all the same", self.name()));
@@ -172,14 +182,22 @@ impl Machine<'_> {
 
     /// Brings it to where it can be looked into, whatever state it is in.
     pub(crate) async fn bring_up(&self, cx: &Cx<'_>) -> Result<Facts> {
-        match self.state(cx).await? {
+        let found = self.state(cx).await?;
+        match found {
             None => self.launch(cx).await?,
             // Its memory of who made it is in it: it has to be back for that.
             Some(State::Deleted) => self.multipass.recover(cx, self.name()).await?,
             _ => {}
         }
         self.start(cx).await?;
-        self.look(cx).await
+        let looked = self.look(cx).await;
+        if let (Err(error), Some(State::Stopped)) = (&looked, found)
+            && error.is(&NOT_OURS)
+        {
+            // As it was found.
+            self.multipass.stop(cx, self.name(), false).await?;
+        }
+        looked
     }
 
     /// Puts the installer where the guest can run it; says where that is.

@@ -83,7 +83,7 @@ pub(crate) async fn plan(
         }
         Standing::Refused(error) => {
             vec![machine(
-                format!("the virtual machine {} can be used", settings.instance),
+                format!("the use of the virtual machine {}", settings.instance),
                 StepState::Blocked { error },
             )]
         }

@@ -7,10 +7,10 @@ use nixoci_core::platform::NixSystem;
 use nixoci_core::{Result, ResultExt, codes as core_codes};
 use serde::{Deserialize, Serialize};
 
-/// What was set up.
+/// What was made, and what was set up.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Receipt {
-    /// As the guest says it.
+    /// As the guest says it; empty for one that was launched, and not looked into yet.
     pub(crate) stamp: String,
     /// What it builds for.
     pub(crate) system: NixSystem,

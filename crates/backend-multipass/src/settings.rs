@@ -102,6 +102,9 @@ impl Settings {
                 "`primary` is Multipass's own virtual machine, into which it mounts the home directory";
             return Err(wrong(text.to_owned()).remedy(Remedy::advice("take another name, such as `nixoci`")));
         }
+        if self.cpus == Some(0) {
+            return Err(wrong("`cpus` is a number from 1".to_owned()));
+        }
         if self.memory.is_some_and(|memory| memory < Size(GIB)) {
             return Err(wrong(
                 "`memory` is less than Nix needs: 1G at least, 4G for more than small things".to_owned(),
@@ -162,6 +165,7 @@ mod tests {
             odd(|settings| settings.instance = "a_b".into()),
             odd(|settings| settings.instance = "-a".into()),
             odd(|settings| settings.instance = "primary".into()),
+            odd(|settings| settings.cpus = Some(0)),
             odd(|settings| settings.memory = Some(Size(1 << 20))),
             odd(|settings| settings.disk = Size(GIB)),
             odd(|settings| settings.installer = Some("x".into())),

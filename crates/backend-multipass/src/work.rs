@@ -19,6 +19,7 @@ use crate::machine::Machine;
 use crate::plan::stamp;
 use crate::receipt::dir;
 use crate::settings::{Send, USER};
+use crate::size::Size;
 
 /// Less free disk than this, and garbage is collected before a build.
 const LITTLE_DISK: u64 = 1 << 30;
@@ -174,14 +175,14 @@ impl Work<'_> {
         if error.is(&nix_codes::DISK_FULL) {
             let _ = self.collect(cx).await;
             let facts = self.machine.look(cx).await.unwrap_or_else(|_| self.facts.clone());
-            return self.disk_full(&facts).because(&error);
+            return error.report().causes.iter().fold(self.disk_full(&facts), Error::because);
         }
         let killed = killed_since(cx, &self.machine.guest(cx), self.facts.time).await.unwrap_or_default();
         let Some(program) = killed.last() else { return error };
         let has = format!(
             "it has {} of memory and {} of swap",
-            bytes(self.facts.memory.total),
-            bytes(self.facts.swap.total)
+            Size(self.facts.memory.total),
+            Size(self.facts.swap.total)
         );
         let told =
             Error::new(&OUT_OF_MEMORY, format!("the virtual machine {} ran out of memory", self.name()))

@@ -45,6 +45,7 @@ async fn life() {
     let cx = world.cx();
     let name = format!("driver-{}-{}", std::process::id(), std::process::id() % 7919);
     let multipass = Multipass::find(&cx).await.unwrap();
+    multipass.check(&cx).await.unwrap();
     assert_eq!(multipass.state(&cx, &name).await.unwrap(), None);
     assert!(multipass.start(&cx, &name).await.unwrap_err().is(&error::ABSENT));
     assert!(multipass.info(&cx, &name).await.unwrap_err().is(&error::ABSENT));
@@ -137,7 +138,7 @@ fn why_the_daemon_does_not_serve_a_user_has_its_own_code() {
 #[tokio::main]
 async fn refused() {
     let world = world();
-    let found = Multipass::find(&world.cx()).await;
+    let found = Multipass::find(&world.cx()).await.unwrap().check(&world.cx()).await;
     let expected = std::env::var("NIXOCI_EXPECTED").unwrap();
     if expected.ends_with("denied") && std::env::var("USER").is_ok_and(|user| user == "root") {
         // No socket is closed to root.

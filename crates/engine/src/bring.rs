@@ -49,16 +49,16 @@ pub(crate) async fn bring(
     if let Some(brought) = at_hand(engine, job, &info, platform)? {
         return Ok(brought);
     }
-    let key = key(job, &info, platform);
     let text = format!("checking {}", info.path.name());
     let system = Some(artifact.system.clone());
     engine.cx.observer.observe(Event::Stage { stage: Stage::Validate, system, text });
+    let key = key(job, &info, platform);
     let reading = Reading::new(engine, job, platform, key.clone());
     let image = match &info.local {
         Some(path) if script::is_one(path) => script::run(engine, path, &info, reading).await?,
         // Nothing is copied: the file is read where it is.
         Some(path) => reading.run(engine, info.path.name(), Source::File(path.clone())).await?,
-        None => return fetch(engine, backend, info, reading, key).await,
+        None => return fetch_patiently(engine, job, backend, info, platform).await,
     };
     Ok(Brought { image, key, fetched: 0, reused: 0 })
 }
@@ -172,6 +172,24 @@ impl Reading {
             Source::Output(stream, name) => import(Input::reader(stream, name, None), &options, out),
         })
     }
+}
+
+/// Reads an image that arrives from a store elsewhere; once more, if it does not arrive whole.
+async fn fetch_patiently(
+    engine: &Engine<'_>,
+    job: &Job,
+    backend: &dyn Backend,
+    info: PathInfo,
+    platform: &OciPlatform,
+) -> Result<Brought> {
+    let key = key(job, &info, platform);
+    let reading = || Reading::new(engine, job, platform, key.clone());
+    let error = match fetch(engine, backend, info.clone(), reading(), key.clone()).await {
+        Err(error) if error.kind() == ErrorKind::Transfer => error,
+        other => return other,
+    };
+    engine.cx.observer.warn(format!("{error}: it is read once more"), Vec::new());
+    fetch(engine, backend, info, reading(), key).await
 }
 
 /// Reads an image while it arrives from a store elsewhere.

@@ -154,7 +154,7 @@ async fn build_one(engine: &Engine<'_>, cx: &Cx<'_>, job: &Job, one: &Settled) -
         return Err(error);
     }
     let todo: Vec<&str> = plan.pending().map(|step| step.title.as_str()).collect();
-    cx.observer.warn(format!("{error}: to {}, and build on", todo.join(", ")), Vec::new());
+    cx.observer.warn(format!("{error}; now: {}, then the build goes on", todo.join(", ")), Vec::new());
     backend.provision(cx, &plan).await?;
     backend.build(cx, &request, &one.forecast).await
 }

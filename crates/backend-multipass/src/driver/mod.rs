@@ -19,7 +19,7 @@ use semver::Version;
 
 pub use json::{Info, Instance, State};
 
-use crate::error::{MISSING, TOO_OLD, UNEXPECTED};
+use crate::error::{FAILED, LOST, MISSING, TOO_OLD, UNEXPECTED};
 
 /// Older ones print other JSON.
 const OLDEST: Version = Version::new(1, 13, 0);
@@ -48,14 +48,21 @@ pub struct Launch {
 }
 
 impl Multipass {
-    /// Finds Multipass, and whether its daemon answers.
+    /// Finds Multipass.
     ///
     /// # Errors
-    /// [`MISSING`], [`TOO_OLD`], [`crate::error::DAEMON_DOWN`] and the other reasons why the daemon does not serve this user.
+    /// [`MISSING`].
     pub async fn find(cx: &Cx<'_>) -> Result<Multipass> {
         let program = cx.runner.find("multipass").await.ok_or_else(missing)?;
-        let multipass = Multipass { program };
-        let (client, daemon) = multipass.versions(cx).await?;
+        Ok(Multipass { program })
+    }
+
+    /// Looks whether it is one that is understood, and whether its daemon answers; its version.
+    ///
+    /// # Errors
+    /// [`TOO_OLD`], [`crate::error::DAEMON_DOWN`] and the other reasons why the daemon does not serve this user.
+    pub async fn check(&self, cx: &Cx<'_>) -> Result<String> {
+        let (client, daemon) = self.versions(cx).await?;
         if parse(&client).is_some_and(|version| version < OLDEST) {
             return Err(Error::new(
                 &TOO_OLD,
@@ -63,14 +70,11 @@ impl Multipass {
             )
             .remedy(Remedy::command("upgrade it", "brew upgrade --cask multipass")));
         }
-        match daemon {
-            Some(_) => Ok(multipass),
-            // It says nothing of the daemon, and ends well: who asks for the machines is told why.
-            None => match multipass.list(cx).await {
-                Ok(_) => Ok(multipass),
-                Err(error) => Err(error),
-            },
+        // Without its daemon it says nothing of it, and ends well: who asks for the machines is told why.
+        if daemon.is_none() {
+            self.list(cx).await?;
         }
+        Ok(daemon.unwrap_or(client))
     }
 
     /// The versions of the client and of the daemon, which is absent when it does not answer.
@@ -226,7 +230,18 @@ impl Door for Exec {
     }
 
     fn lost(&self, said: &str) -> Error {
-        texts::diagnose(&self.name, said)
+        let error = texts::diagnose(&self.name, said);
+        if !error.is(&FAILED) {
+            return error;
+        }
+        // What ssh says of a machine that is gone differs from version to version, and it may say nothing.
+        let text = format!("the connection to the virtual machine {} was lost", self.name);
+        let lost = Error::new(&LOST, text);
+        let lost = error.report().causes.iter().fold(lost, Error::because);
+        lost.remedy(Remedy::command(
+            "try again: a build starts it, and what was finished is kept",
+            "nixoci build",
+        ))
     }
 }
 

@@ -73,7 +73,17 @@ const TEXTS: &[Text] = &[
             "timed out waiting for initialization to complete",
             "Timed out waiting for instance",
         ],
-        remedies: &[("see how it stands", "multipass info {name}")],
+        remedies: &[
+            (
+                "on a Mac, let its firewall give the virtual machine an address, and restart the Mac",
+                "sudo /usr/libexec/ApplicationFirewall/socketfilterfw --add /usr/libexec/bootpd --unblockapp /usr/libexec/bootpd",
+            ),
+            (
+                "a VPN, or Internet Sharing, takes the network away, too: switch it off, and try again",
+                "nixoci provision --backend multipass --yes",
+            ),
+            ("see how it stands", "multipass info {name}"),
+        ],
     },
     Text { code: &c::BAD_NAME, says: &["Invalid instance name supplied"], remedies: &[] },
     Text {

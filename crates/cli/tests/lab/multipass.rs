@@ -1,6 +1,12 @@
 //! A virtual machine of Multipass's, on a Mac without Nix: from nothing to a container, and what goes wrong on the way.
 
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
 use super::*;
+use crate::stopping::BIG;
 
 /// Macs with nothing but Multipass.
 const RELEASE: &[&str] = &["--as", "mac", "--without", "nix", "--user", "alice", "--with", "multipass"];
@@ -8,10 +14,58 @@ const NEXT: &[&str] = &["--as", "mac", "--without", "nix", "--user", "alice", "-
 /// A Mac that has Nix, too, to compare with.
 const BOTH: &[&str] = &["--as", "mac", "--user", "alice", "--with", "multipass"];
 
+/// A name of its own for a virtual machine.
+fn name() -> String {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    format!("t{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed))
+}
+
+/// `lab fault multipass`.
+fn fault(words: &[&str]) {
+    let lab = std::env::var_os("NIXOCI_LAB").expect("NIXOCI_LAB names the lab's program");
+    let done = Command::new(lab).args(["lab", "fault", "multipass"]).args(words).output().unwrap();
+    assert!(done.status.success(), "{words:?}: {done:?}");
+}
+
+/// Runs a script, which makes the file `$mark` when it is time: then something happens to its virtual machine.
+fn struck(host: Host, script: &str, strike: impl FnOnce(&str)) -> Run {
+    let vm = name();
+    let dir = Path::new(env!("CARGO_TARGET_TMPDIR")).join(&vm);
+    std::fs::create_dir_all(&dir).unwrap();
+    // It is alice's to write into.
+    std::fs::set_permissions(&dir, std::fs::Permissions::from_mode(0o777)).unwrap();
+    let mark = dir.join("mark");
+    let script = script_for(&vm, "", &format!("mark={}\n{script}", mark.display()));
+    let run = std::thread::scope(|scope| {
+        let run = scope.spawn(|| host.sh(&script));
+        wait_for(&mark, || run.is_finished());
+        strike(&vm);
+        std::fs::write(done(&mark), "").unwrap();
+        run.join().unwrap()
+    });
+    std::fs::remove_dir_all(dir).unwrap();
+    run
+}
+
+fn done(mark: &Path) -> PathBuf {
+    mark.with_extension("done")
+}
+
+fn wait_for(file: &Path, over: impl Fn() -> bool) {
+    let begin = Instant::now();
+    while !file.exists() && !over() && begin.elapsed() < Duration::from_secs(120) {
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
 /// A script in an empty directory, with a virtual machine `$vm` of its own, that goes at the end. `build` builds there.
 fn alone(settings: &str, script: &str) -> String {
+    script_for(&name(), settings, script)
+}
+
+fn script_for(vm: &str, settings: &str, script: &str) -> String {
     format!(
-        r#"here=$PWD log=$(mktemp); cd $(mktemp -d); export XDG_STATE_HOME=$(mktemp -d) vm=t$$-$RANDOM
+        r#"here=$PWD log=$(mktemp); cd $(mktemp -d); export XDG_STATE_HOME=$(mktemp -d) vm={vm}
 trap 'multipass delete -p $vm >/dev/null 2>&1; rm -rf $XDG_STATE_HOME; chmod -R u+w $XDG_CACHE_HOME; rm -rf $XDG_CACHE_HOME' EXIT
 printf '%s' "[backend.multipass]
 instance = '$vm'
@@ -21,7 +75,11 @@ disk = '10G'
 build() {{ nixoci build --backend multipass -y "$@"; }}
 provision() {{ nixoci provision --backend multipass -y "$@"; }}
 guest() {{ multipass exec -n $vm -- sh -c "$1"; }}
-tiny() {{ build -q --no-link -f t.nix --argstr n "$RANDOM$RANDOM" "$@"; }}
+# What runs in the guest beyond what always does.
+left() {{ guest "ps -eo user,args --no-headers | grep -vE 'ps -eo|grep|sshd|multipass-guest|nix-daemon --daemon|nixoci/idle|sleep 20|\['"; }}
+# Done when somebody outside has struck.
+strike() {{ touch $mark; until [ -e $mark.done ]; do sleep 0.05; done; }}
+tiny() {{ build --no-link -f t.nix --argstr n "$RANDOM$RANDOM" "$@"; }}
 printf '%s' '{EXPRESSION}' > t.nix
 {script}"#
     )
@@ -97,4 +155,260 @@ fn the_guest_computes_the_derivation_that_the_host_would() {
         let run = host.with(BOTH).sh(&script).code(0);
         assert_eq!(run.out.matches(": same").count(), 15, "{run:#?}");
     }
+}
+
+/// Busy for a good while, and for a moment.
+const LONG: &str = "i=0; while [ $i -lt 9000000 ]; do i=$((i+1)); done; echo hi > $out";
+
+#[test]
+#[ignore = "needs the lab: cargo xtask test"]
+fn a_machine_that_dies_in_the_middle_of_a_build() {
+    let script = format!(
+        r#"provision >/dev/null 2>&1; tiny --argstr cmd '{LONG}' 2>$log & pid=$!
+        until guest 'pgrep -u nixbld1 >/dev/null'; do sleep 0.1; done; strike; wait $pid; echo code $?; cat $log
+        echo next; tiny"#
+    );
+    for options in [RELEASE, NEXT] {
+        let run = struck(NEW.with(options), &script, |vm| fault(&["die", vm]));
+        let run =
+            run.fails(42, "nixoci::image::not_an_image").out("code 50").err("starting the virtual machine");
+        run.out("nixoci::multipass::lost")
+            .out("the connection to the virtual machine")
+            .out("what was finished is kept");
+    }
+}
+
+#[test]
+#[ignore = "needs the lab: cargo xtask test"]
+fn a_machine_that_dies_in_the_middle_of_a_transfer_is_started_and_read_once_more() {
+    // nixoci is stopped in the middle, where the rest of the image waits for the machine's end.
+    let big =
+        BIG.split_once("; cat").map(|(_, rest)| format!("cat{}", rest.replace("amd64", "arm64"))).unwrap();
+    let script = format!(
+        r#"{big} provision >/dev/null 2>&1; build -q -f default.nix -o archive:$log.first && rm -r $XDG_CACHE_HOME/nixoci/images
+        nixoci build --backend multipass -f default.nix -o archive:$log.out 2>$log & pid=$!
+        until part=$(compgen -G "$XDG_CACHE_HOME/nixoci/images/*.part") && test -s $part; do kill -0 $pid || break; done
+        kill -STOP $pid; strike; kill -CONT $pid; wait $pid; echo code $?; cat $log; left
+        cmp $log.first $log.out && echo whole; rm $log.first $log.out"#
+    );
+    let run = struck(NEW.with(RELEASE), &script, |vm| fault(&["die", vm]));
+    run.code(0).out("code 0").out("it is read once more").out("whole\n");
+}
+
+#[test]
+#[ignore = "needs the lab: cargo xtask test"]
+fn kill_9_at_any_moment_leaves_nothing_and_the_next_run_ends_well() {
+    // Each kill comes a little later than the one before, until there is nothing left to interrupt.
+    let script = format!(
+        r#"kills() {{ # kills COUNT STEP COMMAND…
+            count=$1 step=$2 now=0 killed=0; shift 2
+            for _ in $(seq $count); do
+                now=$(awk "BEGIN {{ print $now + $step }}"); "$@" >$log 2>&1 & pid=$!; sleep $now
+                kill -9 $pid 2>/dev/null && killed=$((killed+1)); wait $pid 2>/dev/null
+            done; echo $killed of $count; }}
+        kills 10 0.2 nixoci provision --backend multipass -y
+        provision 2>$log >$log || {{ cat $log; exit 1; }}; sleep 3; echo left:; left; echo end
+        busy() {{ exec nixoci build --backend multipass --no-link -f t.nix --argstr n "$RANDOM$RANDOM" --argstr cmd '{LONG}'; }}
+        kills 10 0.2 busy; sleep 3; echo left:; left; guest 'ls -A /var/lib/nixoci/sources | grep -c new'; echo end; tiny"#
+    );
+    for options in [RELEASE, NEXT] {
+        let run = NEW.with(options).sh(&alone("", &script)).fails(42, "nixoci::image::not_an_image");
+        assert_eq!(run.out.matches("left:\nend\n").count(), 1, "{run:#?}");
+        assert_eq!(run.out.matches("left:\n0\nend\n").count(), 1, "{run:#?}");
+        assert!(run.out.contains("10 of 10"), "{run:#?}");
+    }
+}
+
+#[test]
+#[ignore = "needs the lab: cargo xtask test"]
+fn ctrl_c_ends_what_runs_in_the_guest() {
+    let script = format!(
+        r#"provision >/dev/null 2>&1; set -m
+        nixoci build --backend multipass --no-link -f t.nix --argstr n $RANDOM --argstr cmd '{LONG}' >$log 2>&1 & pid=$!
+        until guest 'pgrep -u nixbld1 >/dev/null'; do sleep 0.1; done; kill -INT $pid; wait $pid; echo code $?; sleep 2.5; echo left:; left; echo end"#
+    );
+    NEW.with(RELEASE).sh(&alone("", &script)).out("code 130\nleft:\nend\n");
+}
+
+#[test]
+#[ignore = "needs the lab: cargo xtask test"]
+fn two_at_once_make_one_machine() {
+    let script = r#"tiny >$log 2>&1 & tiny >$log.2 2>&1; wait
+        cat $log $log.2 | grep -cE 'not_an_image'; cat $log $log.2 | grep -E '^(launching|waiting|setting)' | sort"#;
+    let run = NEW.with(RELEASE).sh(&alone("", script)).code(0);
+    let vm = run.out.rsplit(' ').next().unwrap();
+    let wanted = format!(
+        "2\nlaunching the virtual machine {vm}setting the virtual machine up\nwaiting for another nixoci that sets up the virtual machine {vm}"
+    );
+    assert_eq!(run.out, wanted, "{run:#?}");
+}
+
+/// Takes much memory, and ends if it gets it.
+const HUNGRY: &str =
+    "a=xxxxxxxxxxxxxxxx; i=0; while [ $i -lt 25 ]; do a=$a$a; i=$((i+1)); done; echo hi > $out";
+
+#[test]
+#[ignore = "needs the lab: cargo xtask test"]
+fn a_build_that_runs_out_of_memory_is_told_from_others_and_gets_more() {
+    let script = |flags: &str| {
+        format!(
+            r#"sed -i 's/^memory.*/memory = "1G"/' nixoci.toml; provision >/dev/null 2>&1
+            nixoci build --backend multipass {flags} --no-link -f t.nix --argstr n $RANDOM --argstr cmd '{HUNGRY}'; code=$?
+            multipass get local.$vm.memory; exit $code"#
+        )
+    };
+    let oom = "nixoci::guest::out_of_memory";
+    let host = NEW.with(RELEASE);
+    host.sh(&alone("on-oom = 'fail'", &script("-y")))
+        .fails(40, oom)
+        .err("ran out of memory")
+        .err("was killed by signal 9")
+        .err("its kernel killed `")
+        .err("it has 1 GiB of memory")
+        .out("1.0GiB");
+    host.sh(&alone("", &script(""))).fails(40, oom).err("multipass set local.").out("1.0GiB");
+    let run = host.sh(&alone("on-oom = 'grow'", &script(""))).fails(42, "nixoci::image::not_an_image");
+    run.out("2.0GiB").err("then the build goes on");
+    // Other ends are not taken for it.
+    host.sh(&alone("", "tiny --argstr cmd 'kill -9 $$'")).fails(40, "nixoci::nix::build_killed");
+}
+
+#[test]
+#[ignore = "needs the lab: cargo xtask test"]
+fn whatever_state_a_machine_is_in_it_is_made_to_build() {
+    let script = r#"tiny >/dev/null 2>&1
+        multipass suspend $vm >/dev/null; tiny 2>&1 | grep -E 'starting|not_an_image'
+        multipass stop $vm >/dev/null; tiny 2>&1 | grep -E 'starting|not_an_image'
+        multipass delete $vm; nixoci plan --backend multipass -f t.nix --argstr n 1 | grep recover; tiny 2>&1 | grep -E 'starting|not_an_image'
+        strike; tiny 2>&1 | grep -E 'off and on|starting|not_an_image'"#;
+    for options in [RELEASE, NEXT] {
+        let run = struck(NEW.with(options), script, |vm| fault(&["unknown-state", vm]));
+        assert_eq!(run.out.matches("starting the virtual machine").count(), 4, "{run:#?}");
+        assert_eq!(run.out.matches("not_an_image").count(), 4, "{run:#?}");
+        run.out("multipass recover t").out("runs and does not answer: it is switched off and on");
+    }
+}
+
+#[test]
+#[ignore = "needs the lab: cargo xtask test"]
+fn other_people_s_machines_are_left_alone() {
+    let ours = "nixoci::multipass::not_ours";
+    let begin = "multipass launch -n $vm -m 1G -d 6G >/dev/null 2>&1";
+    let host = NEW.with(RELEASE);
+    host.sh(&alone("", &format!("{begin}; tiny"))).fails(20, ours).err("instance = \"nixoci-builder\"");
+    let script = format!(
+        "{begin}; multipass stop $vm >/dev/null; tiny; code=$?; multipass list | grep $vm; exit $code"
+    );
+    host.sh(&alone("", &script)).fails(20, ours).out("Stopped");
+    host.sh(&alone("", &format!("{begin}; multipass delete $vm; tiny")))
+        .fails(20, "nixoci::multipass::deleted");
+    let script = format!("{begin}; provision --remove; provision --stop; multipass list | grep $vm");
+    host.sh(&alone("", &script)).code(0).out("Running").err("nixoci has made no virtual machine");
+}
+
+#[test]
+#[ignore = "needs the lab: cargo xtask test"]
+fn what_keeps_multipass_from_being_used_has_its_own_code() {
+    let tiny = alone("", "tiny");
+    for (options, code, id) in [
+        (&["--as", "mac", "--without", "nix", "--user", "alice"][..], 21, "nixoci::multipass::missing"),
+        (
+            &["--as", "mac", "--user", "alice", "--with", "multipass", "--without", "multipass-daemon"],
+            20,
+            "nixoci::multipass::daemon_down",
+        ),
+        (
+            &["--as", "mac", "--user", "alice", "--with", "multipass", "--with", "multipass-denied"],
+            22,
+            "nixoci::multipass::socket_denied",
+        ),
+        (
+            &[
+                "--as",
+                "mac",
+                "--user",
+                "alice",
+                "--with",
+                "multipass-1.17",
+                "--with",
+                "multipass-unauthenticated",
+            ],
+            22,
+            "nixoci::multipass::unauthenticated",
+        ),
+    ] {
+        NEW.with(options).sh(&tiny).fails(code, id);
+    }
+    let host = NEW.with(RELEASE);
+    host.sh(&alone("", "tiny --platform linux/amd64"))
+        .fails(20, "nixoci::multipass::cpu")
+        .err("--backend rosetta");
+    host.sh(&alone("image = '12.04'", "tiny")).fails(30, "nixoci::multipass::image");
+    for settings in ["cpus = 0", "installer = 'x'", "idle = 'soon'"] {
+        assert_eq!(host.sh(&alone(settings, "tiny")).code, 10, "{settings}");
+    }
+}
+
+#[test]
+#[ignore = "needs the lab: cargo xtask test"]
+fn a_machine_that_is_slow_or_out_of_reach() {
+    let host = NEW.with(RELEASE);
+    let strike_first = |script: &str, knob: &'static str| {
+        struck(host, &format!("strike; {script}"), move |vm| fault(&[knob, vm]))
+    };
+    strike_first("tiny", "no-route").fails(20, "nixoci::multipass::no_route").err("Privacy_LocalNetwork");
+    strike_first("tiny", "init-timeout").fails(42, "nixoci::image::not_an_image");
+    strike_first("tiny", "response-timeout").fails(30, "nixoci::multipass::timed_out").err("bootpd");
+    let script = "tiny; strike; multipass stop $vm >/dev/null; tiny";
+    let run = struck(host, script, |vm| fault(&["ip-change-on-start", vm]));
+    assert_eq!(run.err.matches("not_an_image").count(), 2, "{run:#?}");
+    let run =
+        strike_first("tiny", "no-network").fails(30, "nixoci::guest::dns").err("Temporary failure resolving");
+    assert!(!run.err.contains("@no-package"), "{run:#?}");
+}
+
+#[test]
+#[ignore = "needs the lab: cargo xtask test"]
+fn an_installation_that_was_interrupted_goes_on_and_an_installer_is_what_it_is_said_to_be() {
+    let host = NEW.with(RELEASE);
+    // Half of it is there, as when the machine was switched off.
+    let script = r#"provision >/dev/null 2>&1; guest 'sudo rm /var/lib/nixoci/stamp; sudo dpkg --unpack --force-all /lab/apt/nix-bin_*.deb >/dev/null 2>&1'
+        rm -r $XDG_STATE_HOME/nixoci; guest 'dpkg -s nix-bin | grep ^Status'; tiny"#;
+    host.sh(&alone("", script)).fails(42, "nixoci::image::not_an_image").out("unpacked");
+    let installer = "/lab/multipass/nix-installer";
+    let script = format!(
+        r#"sum=$(sha256sum {installer} | cut -d' ' -f1); echo "installer = '{installer}'" >> nixoci.toml
+        cp nixoci.toml $log.toml; echo "installer-sha256 = '$(printf %064d 0)'" >> nixoci.toml; tiny 2>&1 | grep -E 'SHA-256|nixoci::'
+        cp $log.toml nixoci.toml; echo "installer-sha256 = '$sum'" >> nixoci.toml; tiny && exit; code=$?
+        guest 'ls /usr/bin/nix; readlink -f $(command -v nix)'; exit $code"#
+    );
+    let run = host.sh(&alone("image = '24.04'\n", &script)).fails(42, "nixoci::image::not_an_image");
+    run.out("its SHA-256 is").out("nixoci::guest::installer").out("/nix/store/");
+}
+
+#[test]
+#[ignore = "needs the lab: cargo xtask test"]
+fn an_idle_machine_switches_itself_off_and_a_build_starts_it() {
+    let script = r#"tiny 2>/dev/null; multipass list | grep $vm; sleep 9; multipass list | grep $vm; tiny 2>&1 | grep -E 'starting|not_an_image'"#;
+    let run = NEW.with(RELEASE).sh(&alone("idle = '4s'", script)).code(0);
+    let states: Vec<usize> = ["Running", "Stopped", "starting the virtual machine", "not_an_image"]
+        .map(|word| run.out.find(word).unwrap_or_else(|| panic!("{word}: {run:#?}")))
+        .into();
+    assert!(states.is_sorted(), "{run:#?}");
+}
+
+#[test]
+#[ignore = "needs the lab: cargo xtask test"]
+fn one_changed_file_is_what_crosses() {
+    let script = r#"git config --global user.email a@b; git config --global user.name a; provision >/dev/null 2>&1
+        conf=$PWD/nixoci.toml; mkdir p; cd p; git init -q; printf '%s' '{ outputs = { self }: { packages.aarch64-linux.x = builtins.derivation {
+            name = "x"; system = "aarch64-linux"; builder = "/bin/sh"; args = [ "-c" "read x < ${self}/a/7; echo $x > $out" ]; }; }; }' > flake.nix
+        mkdir a b; for d in a b; do for i in $(seq 200); do head -c 2000 /dev/urandom | base64 > $d/$i; done; done; git add .; git commit -qm a
+        b() { nixoci --config-file $conf build --backend multipass .#x --no-link 2>&1 | grep -oE '^sent .*|nothing'; echo -; }
+        b; b; echo changed > a/7; b; git commit -qam b; b; rm -r b; git add -A; b"#;
+    let run = NEW.with(RELEASE).sh(&alone("", script)).code(0);
+    let crossed: Vec<&str> = run.out.lines().map(|line| line.split(" to the").next().unwrap()).collect();
+    let first = crossed[0];
+    assert!(first.starts_with("sent 401 files (1.1 MB)"), "{run:#?}");
+    assert_eq!(crossed[1..], ["-", "-", "sent 1 file (8 B)", "-", "-", "-"], "{run:#?}");
 }

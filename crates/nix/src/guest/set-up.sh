@@ -21,8 +21,6 @@ timeout 900 cloud-init status --wait >/dev/null 2>&1 || say "cloud-init: $(cloud
 systemctl() { command systemctl "$@" 9>&-; }
 apt() { apt-get -q -y -o DPkg::Lock::Timeout=600 -o Acquire::Retries=2 "$@" 9>&-; }
 packages() {
-    # What was interrupted is brought to its end.
-    dpkg --configure -a 9>&-
     apt update
     version=$(apt-cache policy nix-bin | sed -n 's/^  Candidate: //p')
     [ -n "$version" ] && [ "$version" != '(none)' ] || fail 'no-package'
@@ -45,10 +43,21 @@ install() {
     "$file" install linux --no-confirm 9>&-
     rm -f "$file"
 }
-if ! command -v nix >/dev/null; then
+installed() { dpkg-query -W -f '${Status}' "$1" 2>/dev/null | grep -qx 'install ok installed'; }
+# Whether all of Nix is there: a program alone may be what an interrupted installation left.
+whole() {
+    if [ -e /usr/bin/nix ]; then
+        installed nix-bin && installed nix-setup-systemd
+    else
+        [ -e /nix/receipt.json ] && command -v nix >/dev/null
+    fi
+}
+# What was interrupted is brought to its end.
+[ -z "$(dpkg --audit)" ] || dpkg --configure -a 9>&- || apt --fix-broken install
+if ! whole; then
     if [ -n "$installer" ]; then say 'installing Nix by its installer'; install; else say 'installing Nix from packages'; packages; fi
 fi
-command -v nix >/dev/null || fail 'no-nix'
+command -v nix >/dev/null && getent group nixbld >/dev/null || fail 'no-nix'
 command -v git >/dev/null || apt install --no-install-recommends git
 
 # A command of ssh's finds nothing that is not on the plain PATH.

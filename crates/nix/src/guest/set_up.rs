@@ -105,11 +105,9 @@ impl SetUp {
         let kind = said.iter().rev().find_map(|line| line.strip_prefix('@')).unwrap_or_default();
         let says = |text: &str| said.iter().any(|line| line.contains(text));
         let error = if says("Temporary failure resolving") || says("Could not resolve host") {
-            Error::new(&DNS, DNS.title)
-                .remedy(Remedy::advice(
-                    "disconnect the VPN, or stop what owns port 53 on this host, and try again",
-                ))
-                .remedy(Remedy::command("see what it asks", "nixoci shell -- resolvectl status"))
+            Error::new(&DNS, DNS.title).remedy(Remedy::advice(
+                "disconnect the VPN, or stop what owns port 53 on this host, and try again",
+            ))
         } else if let Some(version) = kind.strip_prefix("old-package ") {
             Error::new(
                 &NO_NIX,

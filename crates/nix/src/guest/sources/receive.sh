@@ -12,6 +12,8 @@ finish() { cat >/dev/null; exit 0; }
 [ ! -d "$id" ] || finish
 new=$(mktemp -d .new-XXXXXXXX)
 trap 'cd "$dir"; rm -rf "$new"' EXIT
+# Without this, whoever is killed by a signal leaves by no exit.
+trap 'exit 1' HUP INT TERM PIPE
 for part in gone links commit staged; do
     head -c "$1" >"$new/$part"
     shift
@@ -73,6 +75,7 @@ mkdir "$new/whole"
 mv "$new/tree" "$new/whole/tree"
 mv -T "$new/whole" "$id" 2>/dev/null || [ -d "$id" ]
 echo new
+find . -maxdepth 1 -name '.new-*' -mmin +600 -exec rm -rf {} +
 # What nobody used for days, and is none of the newest, goes.
 ls -t | tail -n +17 | while read -r old; do
     [ -z "$(find "$old" -maxdepth 0 -mtime +1)" ] || rm -rf "$old"
