@@ -189,6 +189,8 @@ impl Backend for MultipassBackend {
         };
         let version = match version {
             Ok(version) => version,
+            // Who has Nix has other ways, and need not hear of this one.
+            Err(error) if error.is(&error::MISSING) && cx.runner.find("nix").await.is_some() => return Ok(Vec::new()),
             Err(error) => return Ok(vec![Check::failed("Multipass", &error)]),
         };
         let good = |title: &str, detail: String| Check {
@@ -204,16 +206,18 @@ impl Backend for MultipassBackend {
             let (title, detail) = ("virtual machine", step.title.clone());
             checks.push(match step.state {
                 StepState::Blocked { error } => Check::failed(title, &error),
-                StepState::Pending => Check {
-                    verdict: CheckVerdict::Warning,
-                    remedies: vec![Remedy::command("make it ready", "nixoci provision --backend multipass")],
-                    ..good(title, format!("to do: {detail}"))
-                },
+                StepState::Pending => {
+                    Check { verdict: CheckVerdict::Warning, ..good(title, format!("to do: {detail}")) }
+                }
                 StepState::Unknown { would_need } => {
                     good(title, format!("{detail}, as far as can be seen without {would_need}"))
                 }
                 _ => good(title, detail),
             });
+        }
+        // Once, behind all that it does.
+        if let Some(last) = checks.iter_mut().rev().find(|check| check.verdict == CheckVerdict::Warning) {
+            last.remedies = vec![Remedy::command("make it ready", "nixoci provision --backend multipass")];
         }
         Ok(checks)
     }

@@ -8,7 +8,7 @@ use std::path::Path;
 use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use nixoci_core::backend::Backend;
+use nixoci_core::backend::{Backend, Release};
 use nixoci_core::factory::TypedFactory;
 use nixoci_core::platform::NixSystem;
 use nixoci_core::request::{BuildRequest, Installable, NixArg, NixFlags};
@@ -59,12 +59,14 @@ pub fn on_every_host(flags: &[&str], test: &str) -> Result<(), String> {
 pub enum Hosts {
     /// Linux machines that build for themselves.
     Linux,
-    /// Emulated Macs with this beside them: a name that `lab exec --with` knows.
+    /// Emulated Macs with this beside them, a name that `lab exec --with` knows, that builds for x86_64-linux.
     MacWith(&'static str),
+    /// The same, for what builds for the Mac's own CPU.
+    OwnCpuWith(&'static str),
 }
 
-/// Runs the conformance suite over a backend with these settings, with builds for x86_64-linux, with every Nix, as root and as
-/// an ordinary user. `test` is the test that calls this: on the hosts it is run again, and runs the suite there.
+/// Runs the conformance suite over a backend with these settings, with every Nix, as root and as an ordinary user; a backend that
+/// has to be made ready is, and is removed after that. `test` is the test that calls this: on the hosts it is run again, and runs the suite there.
 ///
 /// # Errors
 /// The rules that were broken or left out, and where.
@@ -74,9 +76,10 @@ pub fn keeps_the_contract<F: TypedFactory>(
     hosts: Hosts,
     test: &str,
 ) -> Result<(), String> {
-    let (flags, system) = match hosts {
-        Hosts::Linux => (Vec::new(), "x86_64-linux"),
-        Hosts::MacWith(with) => (vec!["--as", "mac", "--with", with], "aarch64-darwin"),
+    let (flags, host, system) = match hosts {
+        Hosts::Linux => (Vec::new(), "x86_64-linux", "x86_64-linux"),
+        Hosts::MacWith(with) => (vec!["--as", "mac", "--with", with], "aarch64-darwin", "x86_64-linux"),
+        Hosts::OwnCpuWith(with) => (vec!["--as", "mac", "--with", with], "aarch64-darwin", "aarch64-linux"),
     };
     if !is_inside() {
         return on_every_host(&flags, test);
@@ -85,7 +88,7 @@ pub fn keeps_the_contract<F: TypedFactory>(
     let outcome = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
-        .and_then(|runtime| runtime.block_on(conform(&backend, system)))
+        .and_then(|runtime| runtime.block_on(conform(&backend, host, system)))
         .map_err(|error| format!("the suite does not run: {error}"))?;
     if outcome.failed.is_empty() && outcome.skipped.is_empty() && !outcome.passed.is_empty() {
         return Ok(());
@@ -93,8 +96,8 @@ pub fn keeps_the_contract<F: TypedFactory>(
     Err(format!("broken: {:#?}\nleft out: {:?}", outcome.failed, outcome.skipped))
 }
 
-/// Runs the suite over a backend on a host of the system `host`.
-async fn conform(backend: &dyn Backend, host: &str) -> io::Result<Outcome> {
+/// Runs the suite over a backend on a host of the system `host`, with builds for `system`.
+async fn conform(backend: &dyn Backend, host: &str, system: &str) -> io::Result<Outcome> {
     let project = tempfile::tempdir()?;
     // `sleep` is enough of a build to be stopped in its middle.
     let text = "{ system, name }: (import <nixpkgs> { inherit system; }).runCommand name { } \
@@ -106,9 +109,16 @@ async fn conform(backend: &dyn Backend, host: &str) -> io::Result<Outcome> {
         world.host.env = std::env::vars().collect();
         world
     };
-    let system: NixSystem = "x86_64-linux".parse().map_err(io::Error::other)?;
+    let system: NixSystem = system.parse().map_err(io::Error::other)?;
     let requests = || request(project.path(), &system);
-    Ok(conformance::run(backend, world, Some(&requests)).await)
+    let first = world();
+    let plan = backend.plan(&first.cx(), std::slice::from_ref(&system)).await.map_err(io::Error::other)?;
+    backend.provision(&first.cx(), &plan).await.map_err(io::Error::other)?;
+    let outcome = conformance::run(backend, world, Some(&requests)).await;
+    if plan.pending().next().is_some() {
+        backend.release(&first.cx(), Release::Remove).await.map_err(io::Error::other)?;
+    }
+    Ok(outcome)
 }
 
 /// A build that nobody has done before.

@@ -55,6 +55,11 @@ fn a_healthy_mac_and_broken_ones() {
         "export NIX_CONFIG='builders = ssh-ng://builder@linux-builder x86_64-linux /etc/nix/builder_ed25519 1 1 - - c3NoLWVkMjU1MTkgQUFBQUMzTnphQzFsWkRJMU5URTVBQUFBSUpCV2N4Yi9CbGFxdDFhdU90RStGOFFVV3JVb3RpQzVxQkorVXVFV2RWQ2I=';"
     );
     says!("no_rosetta", 0, ["--with", "rosetta-builder", "--without", "rosetta"], "");
+    // A name that nobody else takes.
+    let own = "printf '[backend.multipass]\ninstance = \"doctors\"\n' > nixoci.toml;";
+    says!("multipass", 0, ["--without", "nix", "--with", "multipass"], own);
+    says!("multipass_down", 20, ["--without", "nix", "--with", "multipass", "--without", "multipass-daemon"], "");
+    says!("nothing_at_all", 20, ["--without", "nix"], "");
     says!("intel", 0, ["--with", "linux-builder", "--intel"], "");
 }
 
