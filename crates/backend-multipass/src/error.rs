@@ -51,13 +51,16 @@ nixoci_core::codes! {
         "Mounts are switched off in this installation. Without them, nixoci sends the sources itself, which is the default.");
     /// It was there, and is not any more.
     LOST = ("nixoci::multipass::lost", Transfer, "the connection to the virtual machine was lost",
-        "A command that ran in the virtual machine ended without saying how: the virtual machine was switched off or crashed, or the          host's network changed (a VPN, sleep). What was built to its end is kept there.");
+        "A command that ran in the virtual machine ended without saying how: the virtual machine was switched off or crashed, or the \
+         host's network changed (a VPN, sleep). What was built to its end is kept there.");
     /// Somebody else's.
     NOT_OURS = ("nixoci::multipass::not_ours", NoBackend, "the virtual machine is not nixoci's",
-        "nixoci writes into a virtual machine that it makes who made it (/etc/nixoci/vm.json). One of the same name without that is          somebody else's, and is neither set up nor stopped nor deleted.");
+        "nixoci writes into a virtual machine that it makes who made it (/etc/nixoci/vm.json). One of the same name without that is \
+         somebody else's, and is neither set up nor stopped nor deleted.");
     /// Another CPU.
     WRONG_CPU = ("nixoci::multipass::cpu", NoBackend, "a virtual machine of Multipass's has this machine's CPU",
-        "Multipass runs virtual machines of the host's own CPU architecture. For the other one there are the backends rosetta (on a          Mac with Apple's CPU), remote, and cross.");
+        "Multipass runs virtual machines of the host's own CPU architecture. For the other one there are the backends rosetta (on a \
+         Mac with Apple's CPU) and remote, which need Nix on this machine.");
     /// Something else.
     FAILED = ("nixoci::multipass::failed", Provision, "Multipass failed",
         "Multipass reported an error that nixoci does not know. Its own words are below the message.");

@@ -31,6 +31,13 @@ impl Growth {
         error.is(&DISK_FULL).then_some(Growth::Disk(Size(whole(facts.disk.total * 2))))
     }
 
+    /// What is bigger in the settings than in the machine. It says a little less than it has.
+    pub(crate) fn wanted(settings: &Settings, facts: &Facts) -> Option<Growth> {
+        let less = |has: u64, size: Size| has + has / 5 < size.0;
+        let memory = settings.memory.filter(|memory| less(facts.memory.total, *memory)).map(Growth::Memory);
+        memory.or_else(|| less(facts.disk.total, settings.disk).then_some(Growth::Disk(settings.disk)))
+    }
+
     fn setting(self) -> (&'static str, Size) {
         match self {
             Growth::Memory(size) => ("memory", size),
@@ -54,7 +61,7 @@ impl Growth {
         Step {
             id: GROW.to_owned(),
             title: format!("give the virtual machine {} {size} {what}", settings.instance),
-            why: "the build did not fit".to_owned(),
+            why: "a build did not fit, or the settings say so".to_owned(),
             state: StepState::Pending,
             effects: vec!["it is stopped and started; what was built so far is kept".to_owned()],
             needs_root: false,
@@ -112,6 +119,7 @@ mod tests {
             ours: true,
             stamp: String::new(),
             nix: String::new(),
+            environment: String::new(),
             system: "aarch64-linux".parse().unwrap(),
             release: String::new(),
             cpus: 1,

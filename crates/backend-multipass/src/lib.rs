@@ -30,7 +30,7 @@ use nixoci_core::platform::NixSystem;
 use nixoci_core::request::BuildRequest;
 use nixoci_core::runner::Command;
 use nixoci_core::{Error, Remedy, Result};
-use nixoci_nix::guest::Facts;
+use nixoci_nix::guest::{Facts, Outside};
 use tokio::io::AsyncWrite;
 use tokio::sync::OnceCell;
 
@@ -44,6 +44,9 @@ use receipt::Receipt;
 pub use settings::{OnOom, Send as Sending, Settings};
 pub use size::Size;
 use work::{Built, Work};
+
+/// Keeps the machine from switching itself off while the command that follows runs.
+const IN_USE: &str = "exec 9</run/nixoci/in-use && flock -s 9; exec \"$@\"";
 
 /// Makes [`MultipassBackend`]s.
 #[derive(Debug, Clone, Copy, Default)]
@@ -104,6 +107,10 @@ impl MultipassBackend {
         };
         let work = Work { machine, facts };
         work.is_set_up()?;
+        let outside = Outside::of_host(cx)?;
+        if known.is_none() && !outside.is_known(&work.facts.environment) {
+            outside.tell(cx, &work.machine.guest(cx)).await?;
+        }
         *known = Some(work.facts.clone());
         Ok(work)
     }
@@ -158,6 +165,10 @@ impl MultipassBackend {
     async fn set_up(&self, cx: &Cx<'_>, machine: &Machine<'_>, facts: Facts) -> Result<Facts> {
         let stamp = plan::stamp(&self.settings);
         if facts.stamp != stamp || facts.nix.is_empty() {
+            let outside = Outside::of_host(cx)?;
+            if !outside.is_known(&facts.environment) {
+                outside.tell(cx, &machine.guest(cx)).await?;
+            }
             let installer = if facts.nix.is_empty() { machine.installer(cx).await? } else { None };
             self.settings.set_up(installer).run(cx, &machine.guest(cx)).await?;
         }
@@ -229,7 +240,13 @@ impl Backend for MultipassBackend {
             Some(other) => Standing::Refused(self.wrong_cpu(other, &own)),
             None => plan::standing(cx, &machine).await?,
         };
-        Ok(plan::plan(cx, &self.settings, standing, self.growth()).await)
+        let wanted = match &standing {
+            Standing::Awake(facts) => Growth::wanted(&self.settings, facts),
+            _ => None,
+        };
+        let growth = self.growth().or(wanted);
+        self.set_growth(growth);
+        Ok(plan::plan(cx, &self.settings, standing, growth).await)
     }
 
     async fn provision(&self, cx: &Cx<'_>, plan: &ProvisionPlan) -> Result<()> {
@@ -349,6 +366,11 @@ impl Backend for MultipassBackend {
             Release::Remove => {
                 let machine = self.machine(cx).await?;
                 let _lock = machine.lock(cx).await?;
+                match machine.state(cx).await? {
+                    // Somebody may have taken the name meanwhile.
+                    Some(State::Running) => drop(machine.look(cx).await?),
+                    _ => {}
+                }
                 if machine.state(cx).await?.is_some() {
                     machine.multipass.delete(cx, instance).await?;
                 }
@@ -363,7 +385,9 @@ impl Backend for MultipassBackend {
 
     async fn shell(&self, cx: &Cx<'_>, _: &NixSystem, command: &[OsString]) -> Result<Command> {
         let work = self.work(cx).await?;
-        let words = if command.is_empty() { vec!["bash".into(), "-l".into()] } else { command.to_vec() };
+        // As long as it runs, the machine is in use.
+        let mut words: Vec<OsString> = ["sh", "-c", IN_USE, "nixoci"].map(OsString::from).into();
+        words.extend(if command.is_empty() { vec!["bash".into(), "-l".into()] } else { command.to_vec() });
         Ok(work.machine.multipass.door(&self.settings.instance).terminal(words).interactive())
     }
 }

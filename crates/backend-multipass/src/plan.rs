@@ -78,7 +78,14 @@ pub(crate) async fn plan(
             let current = facts.stamp == stamp(settings) && !facts.nix.is_empty();
             vec![
                 machine(described(settings, &facts), StepState::Satisfied),
-                nix(settings, if current { StepState::Satisfied } else { StepState::Pending }),
+                match (current, facts.nix.is_empty()) {
+                    (true, _) => nix(settings, StepState::Satisfied),
+                    (false, true) => nix(settings, StepState::Pending),
+                    (false, false) => Step {
+                        title: "set Nix there up as this nixoci and its settings want it".to_owned(),
+                        ..nix(settings, StepState::Pending)
+                    },
+                },
             ]
         }
         Standing::Refused(error) => {

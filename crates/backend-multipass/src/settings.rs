@@ -110,8 +110,8 @@ impl Settings {
                 "`memory` is less than Nix needs: 1G at least, 4G for more than small things".to_owned(),
             ));
         }
-        if self.disk < Size(8 * GIB) {
-            return Err(wrong("`disk` is less than Ubuntu with Nix takes: 8G at least".to_owned()));
+        if self.disk < Size(10 * GIB) {
+            return Err(wrong("`disk` is less than Ubuntu with Nix takes: 10G at least".to_owned()));
         }
         let sha256 = self.installer_sha256.as_deref();
         let hash =
@@ -145,6 +145,7 @@ impl Settings {
             idle: self.idle.0,
             installer: installer.map(|from| Installer { from, sha256 }),
             settings: Vec::new(),
+            backend: "multipass",
         }
     }
 }

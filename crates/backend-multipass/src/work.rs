@@ -12,7 +12,7 @@ use nixoci_core::text::{bytes, count};
 use nixoci_core::{Error, ErrorKind, Result};
 use nixoci_nix::guest::codes::{DISK_FULL, NOT_SET_UP, OUT_OF_MEMORY};
 use nixoci_nix::guest::sources::{Scope, Sources, send};
-use nixoci_nix::guest::{Facts, Inside, Seen, killed_since};
+use nixoci_nix::guest::{Facts, Inside, Secrets, Seen, killed_since};
 use nixoci_nix::{BuildStore, Nix, codes as nix_codes, proof};
 
 use crate::machine::Machine;
@@ -97,19 +97,21 @@ impl Work<'_> {
         Ok(sent.seen)
     }
 
-    async fn prepared(&self, cx: &Cx<'_>, request: &BuildRequest) -> Result<(Nix, Vec<Seen>)> {
+    /// What a build's commands run through: they see what was sent, and know the user's secrets.
+    async fn prepared<'c>(&self, cx: &Cx<'c>, request: &BuildRequest) -> Result<(Nix, Inside<'c>)> {
         let scope = match self.machine.settings.sources {
             Send::Stream => Scope::Seen,
             Send::Path => Scope::All,
         };
         let sources = Sources::of(cx, request, scope).await?;
+        let secrets = Secrets::gather(cx).await?;
         let seen = self.send(cx, &sources).await?;
-        Ok((Nix::in_guest(&self.facts.nix, Arc::new(sources))?, seen))
+        let nix = Nix::in_guest(&self.facts.nix, Arc::new(sources))?;
+        Ok((nix, self.inside(cx, seen).knowing(&secrets)))
     }
 
     pub(crate) async fn forecast(&self, cx: &Cx<'_>, request: &BuildRequest) -> Result<Forecast> {
-        let (nix, seen) = self.prepared(cx, request).await?;
-        let inside = self.inside(cx, seen);
+        let (nix, inside) = self.prepared(cx, request).await?;
         nix.forecast(&Cx { runner: &inside, ..*cx }, request).await
     }
 
@@ -121,8 +123,7 @@ impl Work<'_> {
         built: &Built,
     ) -> Result<Artifact> {
         self.room(cx).await?;
-        let (nix, seen) = self.prepared(cx, request).await?;
-        let inside = self.inside(cx, seen);
+        let (nix, inside) = self.prepared(cx, request).await?;
         let store = Arc::new(BuildStore::new(nix));
         match store.build(&Cx { runner: &inside, ..*cx }, request, forecast).await {
             Ok(artifact) => {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use nixoci_core::backend::Cx;
 use nixoci_core::config::{ConfigFile, discover};
+use nixoci_core::credentials::NONE;
 use nixoci_core::host::{Dirs, Host};
 use nixoci_core::platform::{NixSystem, OciPlatform};
 use nixoci_core::registry::Registry;
@@ -71,6 +72,7 @@ impl App {
             host: &self.host,
             dirs: &self.dirs,
             temporary: &self.temporary,
+            credentials: self.files.iter().find_map(|file| file.credentials.as_ref()).unwrap_or(&NONE),
         }
     }
 
@@ -125,5 +127,8 @@ fn config_files(global: &Global, cwd: &Path, dirs: &Dirs) -> Result<Vec<ConfigFi
         None => discover(cwd),
     };
     let user = Some(dirs.config.join("config.toml")).filter(|path| path.exists());
-    project.into_iter().chain(user).map(|path| ConfigFile::load(&path, VERSION)).collect()
+    let project = project.map(|path| ConfigFile::load(&path, VERSION)).transpose()?;
+    project.iter().try_for_each(ConfigFile::check_project)?;
+    let user = user.map(|path| ConfigFile::load(&path, VERSION)).transpose()?;
+    Ok(project.into_iter().chain(user).collect())
 }

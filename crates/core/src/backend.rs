@@ -12,6 +12,7 @@ use tokio::io::AsyncWrite;
 use tokio_util::sync::CancellationToken;
 
 use crate::artifact::{Artifact, ArtifactId, PathInfo, StorePath};
+use crate::credentials::Credentials;
 use crate::error::{Error, Remedy, Result};
 use crate::event::Observer;
 use crate::host::{Dirs, Host};
@@ -37,6 +38,8 @@ pub struct Cx<'a> {
     pub dirs: &'a Dirs,
     /// Hears of temporary files, which a thread of its own may write.
     pub temporary: &'a Arc<dyn TemporaryFiles>,
+    /// What opens private sources, for a Nix that is not this host's.
+    pub credentials: &'a Credentials,
 }
 
 impl fmt::Debug for Cx<'_> {

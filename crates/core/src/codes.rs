@@ -59,6 +59,10 @@ crate::codes! {
     /// Profiles that inherit from each other in a circle.
     CONFIG_CYCLE = ("nixoci::config::cycle", Config, "profiles inherit in a circle",
         "Following `inherits` from this profile comes back to it. Remove one `inherits`.");
+    /// A project names secrets.
+    CONFIG_CREDENTIALS = ("nixoci::config::credentials", Untrusted, "a project may not name credentials",
+        "[credentials] says which of your secrets a virtual machine is given for a build. A project that could say so could have \
+         them sent anywhere, so the table is only read from your own configuration, ~/.config/nixoci/config.toml.");
     /// The project wants a newer nixoci.
     CONFIG_VERSION = ("nixoci::config::version", Config, "the project requires another version of nixoci",
         "nixoci.toml says `required-version`, and this nixoci does not satisfy it. Install a version that does, or \

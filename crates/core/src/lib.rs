@@ -14,6 +14,7 @@ pub mod artifact;
 pub mod backend;
 pub mod codes;
 pub mod config;
+pub mod credentials;
 pub mod digest;
 pub mod error;
 pub mod event;

@@ -142,6 +142,7 @@ impl World {
             host: &self.host,
             dirs: &self.dirs,
             temporary: &self.temporary,
+            credentials: &nixoci_core::credentials::NONE,
         }
     }
 

@@ -97,6 +97,7 @@ impl World {
             host: &self.host,
             dirs: &self.dirs,
             temporary: &self.temporary,
+            credentials: &nixoci_core::credentials::NONE,
         }
     }
 

@@ -132,17 +132,19 @@ fn the_guest_computes_the_derivation_that_the_host_would() {
         "",
         &r#"git config --global user.email a@b; git config --global user.name a; settings=$PWD/nixoci.toml
         mkdir -p p/sub; cd p; git init -q -b main; printf '%s' 'FLAKE' > flake.nix; cp flake.nix sub
-        # What a checkout would change is the blob's in a clean tree, and the file's in one that is not.
-        printf 'a\r\nb\r\n' > crlf; git add crlf; git commit -qm 0; echo '* text=auto' > .gitattributes
+        # What Git has of this file differs from what lies there.
+        printf '* text=auto\ncrlf eol=crlf\n' > .gitattributes; printf 'a\r\nb\r\n' > crlf; git add . 2>/dev/null; git commit -qm 0
         echo ignored > .gitignore; echo x > ignored; ln -s flake.nix link; for i in 1 2 3; do echo $i > "f $i"; done
         printf '#!/bin/sh\n' > run; chmod +x run; git add -A 2>/dev/null; git commit -qm a; echo more >> 'f 1'; git commit -qam b
+        # A commit whose files were seen here lying there is to Nix the same ever after, whatever Git has of them.
+        git branch side HEAD~1
         nixoci --config-file $settings provision --backend multipass -y >/dev/null 2>&1
         same() {
             there=$(nixoci --config-file $settings plan --backend multipass "$1#x" --platform linux/arm64 --format json 2>$log | grep -o '/nix/store/[a-z0-9]*-x.drv' | head -n 1)
             host=$(nix --extra-experimental-features 'nix-command flakes' eval --no-write-lock-file --raw "$1#packages.aarch64-linux.x.drvPath" 2>/dev/null)
             [ -n "$host" ] && [ "$there" = "$host" ] && echo "$2 $1: same" || { echo "$2 $1: there $there, here $host"; cat $log; }
         }
-        for r in . ./sub '.?dir=sub' path:. "git+file://$PWD?ref=main" "git+file://$PWD?rev=$(git rev-parse HEAD~1)"; do same "$r" clean; done
+        for r in . ./sub '.?dir=sub' path:. "git+file://$PWD?ref=side" "git+file://$PWD?rev=$(git rev-parse HEAD~1)"; do same "$r" clean; done
         echo dirt >> 'f 2'; echo new > f4; git add -N f4; rm 'f 3'; echo staged > f5; git add f5; git mv run run2; echo untracked > u
         for r in . ./sub '.?dir=sub' path:.; do same "$r" dirty; done
         echo more >> 'f 2'; same . dirtier
@@ -421,4 +423,82 @@ fn plans_before_and_after() {
     let run = NEW.with(RELEASE).sh(&alone("", script)).code(0);
     let filters = [(r"\d+ CPUs", "[N] CPUs"), (r"/nix/store/[a-z0-9]{32}-", "/nix/store/[HASH]-")];
     insta::with_settings!({ filters => filters }, { insta::assert_snapshot!("plans", run.out) });
+}
+
+#[test]
+#[ignore = "needs the lab: cargo xtask test"]
+fn secrets_and_the_way_out_reach_the_guest_and_no_secret_stays() {
+    // What Nix is told, it says itself; what a build's environment is, an expression reads.
+    let script = r#"export XDG_CONFIG_HOME=$(mktemp -d) GITHUB_TOKEN=hush-token; mkdir $XDG_CONFIG_HOME/nixoci; echo 'machine example.org login me password hush-word' > $log.netrc
+        printf '[credentials]\ngithub = "env:GITHUB_TOKEN"\nnetrc = "%s"\n' $log.netrc > $XDG_CONFIG_HOME/nixoci/config.toml
+        printf '%s' '{ system, n }: let f = builtins.readFile; s = "/run/nixoci/secrets"; in derivation { name = "t-${n}"; inherit system; builder = "/bin/sh"; args = [ "-c" "echo hi > $out" ];
+            a = builtins.trace (builtins.replaceStrings ["hush"] ["HUSH"] (f "${s}/nix.conf" + f "${s}/netrc" + builtins.getEnv "NIX_USER_CONF_FILES" + builtins.getEnv "https_proxy")) ""; }' > s.nix
+        secret() { nixoci -vv build --backend multipass -y --impure --no-link -f s.nix --argstr n $RANDOM$RANDOM; }
+        export https_proxy=http://proxy.corp:3128 NIX_SSL_CERT_FILE=$log.pem; echo certificate > $log.pem
+        secret 2>$log.err; grep -E 'HUSH|/run/nixoci/secrets|proxy.corp' $log.err | sort -u; grep -c hush $log.err
+        guest 'cat /etc/nixoci/certificates.pem /etc/nixoci/environment; sudo grep -rls hush / --include=* --exclude-dir=proc --exclude-dir=sys --exclude-dir=lab --exclude-dir=store 2>/dev/null'; echo clean
+        unset https_proxy NIX_SSL_CERT_FILE; tiny 2>/dev/null; guest 'cat /etc/nixoci/environment; ls /etc/nixoci'
+        unset GITHUB_TOKEN; secret 2>&1 | tail -1
+        printf '[credentials]\ngithub = "gh"\n' >> nixoci.toml; tiny"#;
+    let run = NEW.with(RELEASE).sh(&alone("", script)).fails(11, "nixoci::config::credentials");
+    let run = run.out("extra-access-tokens = github.com=HUSH-token").out("password HUSH-word").out("http://proxy.corp:3128");
+    let run = run.out("\n0\ncertificate\n").out("NIX_SSL_CERT_FILE=/etc/nixoci/certificates.pem");
+    run.out("nixoci::guest::credentials").out("clean\nenvironment\nvm.json\n");
+}
+
+/// Says whether guest and host compute the same derivation for these words of `nixoci plan` and of `nix`.
+const COMPARE: &str = r#"git config --global user.email a@b; git config --global user.name a; git config --global protocol.file.allow always; conf=$PWD/nixoci.toml
+compare() { # compare TITLE PLAN… -- NIX…
+    title=$1; shift; words=(); while [ "$1" != -- ]; do words+=("$1"); shift; done; shift
+    there=$(nixoci --config-file $conf plan --backend multipass --platform linux/arm64 --format json "${words[@]}" 2>$log | grep -o '/nix/store/[a-z0-9]*-x.drv' | head -n 1)
+    host=$(nix --extra-experimental-features 'nix-command flakes' eval --raw "$@" 2>$log.nix)
+    [ -n "$host" ] && [ "$there" = "$host" ] && echo "$title: same" || { echo "$title: there $there, here $host"; cat $log $log.nix; }
+}
+flake() { compare "$1" "$2#x" -- --no-write-lock-file "$2#packages.aarch64-linux.x.drvPath"; }
+file() { compare "$1" -f "$2" -- --argstr system aarch64-linux -f "$2" drvPath; }
+"#;
+
+#[test]
+#[ignore = "needs the lab: cargo xtask test"]
+fn submodules_inputs_on_this_host_and_plain_files_are_what_they_are_here() {
+    let flake = FLAKE.replace('\'', "");
+    let script = format!(
+        r#"{COMPARE} provision >/dev/null 2>&1; printf '%s' '{flake}' > $log.flake
+        mkdir inner lib m sub my-project; cd inner; git init -q; echo in > in; git add .; git commit -qm i
+        cd ../lib; echo '{{ outputs = _: {{ text = "from lib"; }}; }}' > flake.nix; echo x > x
+        cd ../m; git init -q; git submodule --quiet add ../inner nested 2>/dev/null; echo m > m; git add .; git commit -qm m
+        cd ../sub; git init -q; git submodule --quiet add ../m mod 2>/dev/null; git submodule --quiet update --init --recursive; cp $log.flake flake.nix; git add .; git commit -qm s
+        flake modules "git+file://$PWD?submodules=1"; flake without-modules .
+        cd ..; mkdir inputs; cd inputs; sed "s,outputs = {{ self }},inputs.lib.url = \"path:$(dirname $PWD)/lib\"; outputs = {{ self\, lib }},; s,\"no\",lib.text,g" $log.flake > flake.nix; flake unlocked .
+        nix --extra-experimental-features 'nix-command flakes' flake lock 2>/dev/null; ls flake.lock; flake locked .
+        printf '{{ outputs = _: {{ }}; }}' > flake.nix; printf '{{"nodes":{{"lib":{{"locked":{{"type":"git","url":"file:///x","rev":"1"}}}}}}}}' > flake.lock; nixoci --config-file $conf build --backend multipass .#x 2>&1 | grep nixoci::
+        cd ../my-project; printf '%s' '{{ system }}: derivation {{ name = "x"; inherit system; builder = "/bin/sh"; src = ./.; args = [ (toString ./.) ]; }}' > default.nix; mkdir empty; echo a > a
+        file plain default.nix; file directory .
+        git init -q; echo b > b; echo ignored > ignored; echo ignored > .gitignore; nixoci --config-file $conf plan --backend multipass -f . 2>&1 | grep -c x.drv
+        cd; nixoci --config-file $conf build --backend multipass -f $HOME 2>&1 | grep nixoci::"#
+    );
+    for host in [OLD, NEW] {
+        let run = host.with(BOTH).sh(&alone("", &script));
+        assert_eq!(run.out.matches(": same").count(), 6, "{run:#?}");
+        run.out("nixoci::guest::local_input").out("flake.lock");
+    }
+}
+
+#[test]
+#[ignore = "needs the lab: cargo xtask test"]
+fn a_full_disk_is_emptied_and_then_enlarged_and_bigger_settings_are_carried_out() {
+    // 150 MB in the builder's own words, where the disk has 100.
+    let fill = "a=xxxxxxxxxxxxxxxx; for i in 1 2 3 4 5 6 7 8 9 10 11 12; do a=$a$a; done; i=0; while [ $i -lt 2300 ]; do echo $a; i=$((i+1)); done > $out";
+    let script = |flags: &str| {
+        format!(
+            r#"provision >/dev/null 2>&1; guest 'sudo fallocate -l $(($(df --output=avail -B1 /var | tail -n 1) - 100000000)) /var/big'
+            nixoci build --backend multipass {flags} --no-link -f t.nix --argstr n $RANDOM --argstr cmd '{fill}'; code=$?; multipass get local.$vm.disk
+            sed -i 's/^memory.*/memory = "3G"/' nixoci.toml; provision >/dev/null 2>&1; multipass get local.$vm.memory; exit $code"#
+        )
+    };
+    let host = NEW.with(RELEASE);
+    let full = host.sh(&alone("on-oom = 'fail'", &script("-y"))).fails(40, "nixoci::guest::disk_full");
+    full.err("of disk left: collecting garbage").err("are free after collecting garbage").out("10.0GiB\n3.0GiB");
+    let grown = host.sh(&alone("on-oom = 'grow'", &script(""))).fails(42, "nixoci::image::not_an_image");
+    grown.out("20.0GiB\n3.0GiB").err("GiB of disk, then the build goes on");
 }

@@ -11,6 +11,7 @@ use toml::Spanned;
 use super::table::BackendTable;
 use super::toml_error::{data_error, syntax_error};
 use crate::codes;
+use crate::credentials::Credentials;
 use crate::error::{Error, Excerpt, Remedy, Result, ResultExt};
 use crate::registry::Registry;
 
@@ -34,6 +35,9 @@ struct Document {
     /// Settings of the backends, by name.
     #[schemars(with = "BTreeMap<String, serde_json::Value>")]
     backend: BTreeMap<String, Spanned<toml::Table>>,
+    /// What opens private sources where another machine evaluates. In the user's own configuration only.
+    #[schemars(with = "Option<Credentials>")]
+    credentials: Option<Spanned<Credentials>>,
 }
 
 /// What to build.
@@ -225,6 +229,10 @@ pub struct ConfigFile {
     pub profiles: BTreeMap<String, ProfileTable>,
     /// Backends by the name written.
     pub backends: Vec<BackendTable>,
+    /// What opens private sources.
+    pub credentials: Option<Credentials>,
+    /// Where that is written.
+    credentials_at: Option<Excerpt>,
 }
 
 impl ConfigFile {
@@ -277,10 +285,26 @@ impl ConfigFile {
             images: document.images,
             profiles: document.profile,
             backends: backends.collect(),
+            credentials_at: document
+                .credentials
+                .as_ref()
+                .map(|table| Excerpt::from_span(path, &source, table.span())),
+            credentials: document.credentials.map(Spanned::into_inner),
             source: Arc::clone(&source),
         };
         file.image.iter().chain(file.images.values()).try_for_each(|image| file.check_image(image))?;
         Ok(file)
+    }
+
+    /// Checks what a project may not do by itself.
+    ///
+    /// # Errors
+    /// [`codes::CONFIG_CREDENTIALS`].
+    pub fn check_project(&self) -> Result<()> {
+        let Some(at) = &self.credentials_at else { return Ok(()) };
+        Err(Error::new(&codes::CONFIG_CREDENTIALS, "a project may not name credentials")
+            .at(at.clone())
+            .remedy(Remedy::advice("move the table to your own configuration, ~/.config/nixoci/config.toml")))
     }
 
     /// Checks what only the backends can judge: their names and their tables.

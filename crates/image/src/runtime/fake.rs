@@ -43,8 +43,8 @@ impl Fake {
         let dirs = Dirs { cache: "/c".into(), config: "/g".into(), state: "/s".into() };
         let cancel = CancellationToken::new();
         let temporary: Arc<dyn TemporaryFiles> = Arc::new(Unguarded);
-        let (observer, temporary) = (&Silent, &temporary);
-        act(&Cx { cancel: &cancel, observer, runner: self, host: &host, dirs: &dirs, temporary }).await
+        let (observer, temporary, credentials) = (&Silent, &temporary, &nixoci_core::credentials::NONE);
+        act(&Cx { cancel: &cancel, observer, runner: self, host: &host, dirs: &dirs, temporary, credentials }).await
     }
 }
 

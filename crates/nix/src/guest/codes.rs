@@ -16,6 +16,10 @@ nixoci_core::codes! {
     LOCAL_INPUT = ("nixoci::guest::local_input", Evaluation, "an input of the flake is a repository on this host",
         "An input with the URL of a repository on this host (`git+file:`) cannot be sent with its history. One that is a directory \
          (`path:`) is sent along.");
+    /// What [credentials] names is not there.
+    CREDENTIALS = ("nixoci::guest::credentials", Permission, "what [credentials] names is not there",
+        "[credentials] in your own configuration names a token or a netrc file, which a virtual machine is given for the time of a \
+         build. One of them is missing.");
     /// The guest does not know what was set up.
     NOT_SET_UP = ("nixoci::guest::not_set_up", Provision, "the virtual machine is not set up",
         "Setting up a virtual machine installs Nix in it, gives it settings and a way to switch itself off when nobody uses it.");

@@ -14,6 +14,7 @@ use nixoci_core::Result;
 use nixoci_core::runner::{Command, Process, Runner};
 
 use super::GuestRunner;
+use super::secrets::Secrets;
 
 /// Where nixoci keeps its things in a guest.
 pub const HOME: &str = "/var/lib/nixoci";
@@ -49,6 +50,15 @@ done
 while [ "$binds" -gt 0 ]; do
   mkdir -p "$2"; mount --bind "$1" "$2"; mount -o remount,bind,ro "$2"; shift 2; binds=$((binds-1))
 done
+if [ -e /etc/nixoci/environment ]; then set -a; . /etc/nixoci/environment; set +a; fi
+if [ -n "${NIXOCI_SECRETS-}" ]; then
+  secrets=/run/nixoci/secrets; mkdir -p "$secrets"; mount -t tmpfs -o mode=700,size=1m nixoci "$secrets"
+  umask 077
+  printf %s "${NIXOCI_SECRETS%% *}" | base64 -d >"$secrets/nix.conf"
+  printf %s "${NIXOCI_SECRETS##* }" | base64 -d >"$secrets/netrc"
+  umask 022; unset NIXOCI_SECRETS; chown -R "$user:" "$secrets"
+  export NIX_USER_CONF_FILES="$secrets/nix.conf${NIX_USER_CONF_FILES:+:$NIX_USER_CONF_FILES}"
+fi
 cd "$cwd" 2>/dev/null || cd /
 exec setpriv --reuid="$user" --regid="$user" --init-groups -- "$@""#;
 
@@ -75,6 +85,12 @@ impl<'a> Inside<'a> {
         seen.sort_by(|one, other| one.at.cmp(&other.at));
         seen.dedup();
         Inside { guest: guest.entered_by(become_root()), user: user.into(), seen }
+    }
+
+    /// The same, with secrets for what its commands start. A command that reads gets none.
+    #[must_use]
+    pub fn knowing(self, secrets: &Secrets) -> Self {
+        Inside { guest: self.guest.told(secrets.line()), ..self }
     }
 
     fn command(&self, command: &Command) -> Command {

@@ -28,6 +28,8 @@ pub struct Facts {
     pub stamp: String,
     /// What its Nix says of its version; empty without one.
     pub nix: String,
+    /// What it was told of proxies and certificates.
+    pub environment: String,
     /// What it builds for.
     pub system: NixSystem,
     /// `Ubuntu 26.04 LTS`.
@@ -78,6 +80,7 @@ fn parse(text: &str) -> Option<Facts> {
         ours: value("owner")?.contains("\"owner\":\"nixoci\""),
         stamp: value("stamp")?.to_owned(),
         nix: value("nix")?.to_owned(),
+        environment: value("environment").unwrap_or_default().to_owned(),
         system: format!("{machine}-linux").parse().ok()?,
         release: value("release")?.to_owned(),
         cpus: value("cpus")?.parse().ok()?,

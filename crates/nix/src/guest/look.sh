@@ -3,6 +3,7 @@ PATH=$PATH:/usr/sbin:/sbin:/nix/var/nix/profiles/default/bin
 echo "owner $(cat /etc/nixoci/vm.json 2>/dev/null | tr -d '\n')"
 echo "stamp $(cat /var/lib/nixoci/stamp 2>/dev/null)"
 echo "nix $(nix --version 2>/dev/null)"
+echo "environment $(tr '\n' ' ' </etc/nixoci/environment 2>/dev/null)"
 echo "machine $(uname -m)"
 echo "release $(. /etc/os-release; echo "$PRETTY_NAME")"
 echo "cpus $(nproc)"

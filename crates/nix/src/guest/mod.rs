@@ -8,8 +8,10 @@
 pub mod codes;
 mod inside;
 mod look;
+mod outside;
 mod process;
 mod script;
+mod secrets;
 mod set_up;
 pub mod sources;
 
@@ -25,6 +27,8 @@ use nixoci_core::{Error, Result};
 pub use inside::{HOME, Inside, Seen};
 pub use look::{Facts, Space, killed_since, look};
 use process::GuestProcess;
+pub use outside::Outside;
+pub use secrets::Secrets;
 pub use set_up::{Installer, SetUp};
 
 /// The way into a guest.
@@ -46,6 +50,8 @@ pub struct GuestRunner<'a> {
     door: Arc<dyn Door>,
     /// What is run in front of each command there.
     before: Vec<OsString>,
+    /// A line that each command is told before it begins, which is in no list of processes.
+    line: Option<Arc<[u8]>>,
 }
 
 impl fmt::Debug for GuestRunner<'_> {
@@ -57,7 +63,13 @@ impl fmt::Debug for GuestRunner<'_> {
 impl<'a> GuestRunner<'a> {
     /// A runner that goes through this door, on a host where `host` starts processes.
     pub fn new(host: &'a dyn Runner, door: Arc<dyn Door>) -> Self {
-        GuestRunner { host, door, before: Vec::new() }
+        GuestRunner { host, door, before: Vec::new(), line: None }
+    }
+
+    /// The same, with a line for each command that does not read: the variable NIXOCI_SECRETS of what is run in front of it.
+    #[must_use]
+    fn told(self, line: Option<Vec<u8>>) -> Self {
+        GuestRunner { line: line.map(Arc::from), ..self }
     }
 
     /// The same, with these words in front of each command: a program that runs the rest.
@@ -70,12 +82,14 @@ impl<'a> GuestRunner<'a> {
 #[async_trait]
 impl Runner for GuestRunner<'_> {
     async fn spawn(&self, command: &Command) -> Result<Box<dyn Process>> {
-        let argv = [self.before.clone(), script::argv(command)].concat();
+        let line = self.line.as_ref().filter(|_| !command.stdin);
+        let argv = [self.before.clone(), script::argv(command, line.is_some())].concat();
         if command.interactive {
             return self.host.spawn(&self.door.terminal(argv).interactive()).await;
         }
         let inner = self.host.spawn(&self.door.open(argv).with_stdin()).await?;
-        Ok(Box::new(GuestProcess::new(inner, Arc::clone(&self.door), command.stdin)))
+        let process = GuestProcess::new(inner, Arc::clone(&self.door), command.stdin);
+        Ok(Box::new(process.told(line.map(|line| &**line)).await))
     }
 
     async fn find(&self, program: &str) -> Option<PathBuf> {

@@ -47,6 +47,15 @@ impl GuestProcess {
         GuestProcess { inner, door, stdin, reads, stderr: Some(there), end }
     }
 
+    /// Writes the first line, which a command that does not read is told.
+    pub(super) async fn told(mut self, line: Option<&[u8]>) -> Self {
+        if let (Some(line), Some(stdin)) = (line, &mut self.stdin) {
+            // One that is gone already says why on its way out.
+            let _ = (stdin.write_all(line).await, stdin.flush().await);
+        }
+        self
+    }
+
     /// The exit code as the guest said it, which is written before the program here ends.
     async fn code(&mut self, inner: Exit) -> Result<Exit> {
         let _ = timeout(GRACE, self.end.wait_for(|end| end.closed)).await;

@@ -8,7 +8,7 @@ use nixoci_core::runner::Command;
 pub(super) const MARK: &str = "@nixoci rc=";
 
 /// Runs the rest of the arguments in the directory `$1` (unless it is empty), as a group of its own. `$2` says whether the
-/// command reads: then its input is ours, and its end is the command's own affair. Otherwise the end of our input ends the group:
+/// command reads: then its input is ours, and its end is the command's own affair. Otherwise a first line may be a secret, and the end of our input ends the group:
 /// SIGTERM first, by which Nix ends its builds in order (a shell has its background ignore SIGINT), then SIGKILL.
 ///
 /// The line with the exit code begins with a line end of its own, because what the command wrote last may lack one.
@@ -19,6 +19,7 @@ if [ -n "$d" ]; then cd "$d" || { echo "@nixoci rc=126" >&2; exit 1; }; fi
 if [ "$reads" = yes ]; then
   "$@"; r=$?
 else
+  if [ "$reads" = line ]; then IFS= read -r NIXOCI_SECRETS; export NIXOCI_SECRETS; fi
   exec 3<&0
   setsid "$@" </dev/null 3<&- & p=$!
   { cat <&3 >/dev/null; kill -TERM -$p; sleep 2; kill -KILL -$p; } >/dev/null 2>&1 & w=$!
@@ -30,7 +31,7 @@ printf '\n@nixoci rc=%s\n' $r >&2
 [ $r -eq 0 ]"#;
 
 /// The arguments for a door.
-pub(super) fn argv(command: &Command) -> Vec<OsString> {
+pub(super) fn argv(command: &Command, told: bool) -> Vec<OsString> {
     let mut argv: Vec<OsString> = Vec::new();
     if command.interactive {
         argv.extend(environment(command));
@@ -40,7 +41,12 @@ pub(super) fn argv(command: &Command) -> Vec<OsString> {
     }
     argv.extend(["sh", "-c", SCRIPT, "nixoci"].map(OsString::from));
     argv.push(command.cwd.clone().unwrap_or_default().into_os_string());
-    argv.push(if command.stdin { "yes" } else { "no" }.into());
+    let reads = match (command.stdin, told) {
+        (true, _) => "yes",
+        (false, true) => "line",
+        (false, false) => "no",
+    };
+    argv.push(reads.into());
     argv.extend(environment(command));
     argv.push(command.program.clone());
     argv.extend(command.args.iter().cloned());

@@ -6,6 +6,7 @@ set -eu
 stamp=$1 user=$2 idle=$3 installer=$4 sha256=$5 conf=$6
 home=/var/lib/nixoci
 export DEBIAN_FRONTEND=noninteractive PATH="/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:/nix/var/nix/profiles/default/bin"
+if [ -e /etc/nixoci/environment ]; then set -a; . /etc/nixoci/environment; set +a; fi
 say() { echo "$*"; }
 fail() { echo "@$1"; exit 1; }
 mkdir -p "$home" /etc/nixoci /usr/local/lib/nixoci
@@ -80,7 +81,7 @@ done
 
 cat >/usr/local/lib/nixoci/idle <<'END'
 #!/bin/sh
-# Switches this machine off when nixoci has not used it, and nobody has been logged in, for SECONDS.
+# Switches this machine off when nixoci has not used it, and nobody has been at a terminal, for SECONDS.
 seconds=$1
 pause=$((seconds / 4 + 1))
 [ $pause -lt 20 ] || pause=20
@@ -88,7 +89,8 @@ mkdir -p /run/nixoci
 touch /run/nixoci/used
 exec 8>>/run/nixoci/in-use
 while sleep $pause; do
-    if [ -n "$(who)" ] || ! flock -n 8; then
+    # Somebody at a terminal, or a build.
+    if ls /dev/pts | grep -q '^[0-9]' || ! flock -n 8; then
         touch /run/nixoci/used
         continue
     fi

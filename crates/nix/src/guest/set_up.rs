@@ -28,6 +28,8 @@ pub struct SetUp {
     pub installer: Option<Installer>,
     /// More lines for its Nix's settings.
     pub settings: Vec<String>,
+    /// The backend that it is for, in the words of remedies.
+    pub backend: &'static str,
 }
 
 /// NixOS's static installer, or one with the same command line.
@@ -46,6 +48,8 @@ impl SetUp {
             "experimental-features = nix-command flakes".to_owned(),
             format!("trusted-users = root {}", self.user),
             "max-jobs = auto".to_owned(),
+            // There are no channels; whoever wants another nixpkgs pins one.
+            "nix-path = nixpkgs=flake:nixpkgs".to_owned(),
             // Garbage goes when less than 2 GiB are free, until there are 8.
             "min-free = 2147483648".to_owned(),
             "max-free = 8589934592".to_owned(),
@@ -101,6 +105,17 @@ impl SetUp {
         Err(self.failed(&said))
     }
 
+    fn another_release(&self) -> Remedy {
+        Remedy::advice(format!(
+            "take a release that has it, with image = \"26.04\" in [backend.{}], for a new virtual machine",
+            self.backend
+        ))
+    }
+
+    fn an_installer(&self) -> Remedy {
+        Remedy::advice("or name an installer there: installer = \"https://…\" and installer-sha256 = \"…\"")
+    }
+
     fn failed(&self, said: &[String]) -> Error {
         let kind = said.iter().rev().find_map(|line| line.strip_prefix('@')).unwrap_or_default();
         let says = |text: &str| said.iter().any(|line| line.contains(text));
@@ -113,36 +128,23 @@ impl SetUp {
                 &NO_NIX,
                 format!("Nix {version} is what the virtual machine's release has, and it is too old"),
             )
-            .remedy(another_release())
-            .remedy(an_installer())
+            .remedy(self.another_release())
+            .remedy(self.an_installer())
         } else if kind == "no-package" {
             Error::new(&NO_NIX, "the virtual machine's release has no package of Nix")
-                .remedy(another_release())
-                .remedy(an_installer())
+                .remedy(self.another_release())
+                .remedy(self.an_installer())
         } else if let Some(found) = kind.strip_prefix("sha256 ") {
             let wanted = self.installer.as_ref().map_or("", |installer| &installer.sha256);
             Error::new(&INSTALLER, "the installer of Nix is not the one that was meant")
                 .because(format!("its SHA-256 is {found}, and {wanted} was given"))
-                .remedy(Remedy::advice("correct `installer` or `installer-sha256` in [backend.multipass]"))
+                .remedy(Remedy::advice(format!("correct `installer` or `installer-sha256` in [backend.{}]", self.backend)))
         } else {
             Error::new(&SET_UP, SET_UP.title)
         };
         let tail = said.iter().filter(|line| !line.starts_with('@')).cloned();
-        error.log(tail).remedy(Remedy::command(
-            "try again: what was done is not done twice",
-            "nixoci provision --backend multipass --yes",
-        ))
+        error.log(tail).remedy(Remedy::command("try again: what was done is not done twice", format!("nixoci provision --backend {} --yes", self.backend)))
     }
-}
-
-fn another_release() -> Remedy {
-    Remedy::advice(
-        "take a release that has it, with image = \"26.04\" in [backend.multipass], for a new virtual machine",
-    )
-}
-
-fn an_installer() -> Remedy {
-    Remedy::advice("or name an installer there: installer = \"https://…\" and installer-sha256 = \"…\"")
 }
 
 /// Tells what is said, and keeps the end of it.

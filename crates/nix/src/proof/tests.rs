@@ -44,6 +44,7 @@ async fn a_builder_that_never_answers_is_given_up() {
         host: &host,
         dirs: &dirs,
         temporary: &temporary,
+        credentials: &nixoci_core::credentials::NONE,
     };
     let nix = Nix::new("/nix".into(), Version::parse("nix (Nix) 2.34.8").unwrap());
     let want: NixSystem = "x86_64-linux".parse().unwrap();

@@ -92,9 +92,10 @@ impl Repository {
         Ok(answer.map(|bytes| String::from_utf8_lossy(&bytes).trim().to_owned()))
     }
 
-    /// Whether nothing that is tracked differs from the last commit. A submodule's own changes do not count here.
-    pub(super) async fn is_clean(&self, cx: &Cx<'_>) -> Result<bool> {
-        let words = ["status", "--porcelain", "-z", "--untracked-files=no", "--ignore-submodules=dirty"];
+    /// Whether nothing that is tracked differs from the last commit. A submodule's own changes count if they are asked for.
+    pub(super) async fn is_clean(&self, cx: &Cx<'_>, submodules: bool) -> Result<bool> {
+        let ignored = if submodules { "--ignore-submodules=none" } else { "--ignore-submodules=dirty" };
+        let words = ["status", "--porcelain", "-z", "--untracked-files=no", ignored];
         Ok(self.ask(cx, &words).await?.is_empty())
     }
 
@@ -157,10 +158,25 @@ impl Repository {
         })
     }
 
-    /// The files that are tracked, as they lie there, with what Nix wants to know of the repository.
-    pub(super) async fn tracked(&self, cx: &Cx<'_>) -> Result<Tree> {
+    /// The files that are tracked, as they lie there: Nix reads those, also where nothing is changed. Of a submodule it sees nothing.
+    pub(super) async fn tracked(&self, cx: &Cx<'_>, time: u64) -> Result<Tree> {
+        self.lying_there(&self.index(cx).await?, time)
+    }
+
+    fn lying_there(&self, index: &BTreeMap<Name, Item>, time: u64) -> Result<Tree> {
+        let mut tree = Tree::empty(self.root.clone(), time);
+        for (name, item) in index {
+            if !item.is_module() {
+                tree.put_from_disk(name.clone(), self.format)?;
+            }
+        }
+        Ok(tree)
+    }
+
+    /// The same, with what Nix wants to know of a repository that has changes.
+    pub(super) async fn changed(&self, cx: &Cx<'_>) -> Result<Tree> {
         let head = self.revision(cx, "HEAD").await?;
-        let mut tree = Tree::empty(self.root.clone(), head.as_ref().map_or(0, |head| head.time));
+        let time = head.as_ref().map_or(0, |head| head.time);
         let (mut committed, index) = (BTreeMap::new(), self.index(cx).await?);
         let head = match head {
             Some(revision) => {
@@ -169,11 +185,7 @@ impl Repository {
             }
             None => None,
         };
-        for (name, item) in &index {
-            if !item.is_module() {
-                tree.put_from_disk(name.clone(), self.format)?;
-            }
-        }
+        let mut tree = self.lying_there(&index, time)?;
         let staged = staged(self.format, &committed, &index);
         tree.history = Some(Box::new(History { format: self.format, head, staged }));
         Ok(tree)

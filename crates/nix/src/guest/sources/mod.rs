@@ -1,6 +1,6 @@
 //! What Nix in a guest has to see of this host: the project, and local inputs.
 //!
-//! A flake in a Git repository is what Git tracks. A clean one is sent as the files of its commit, and named to the guest's Nix as
+//! A flake in a Git repository is what Git tracks, as it lies there; with `?ref=` or `?rev=`, the files of that commit. A clean one is named to the guest's Nix as
 //! `path:DIR?rev=…&revCount=…&lastModified=…`, which gives it the same attributes and the same derivations as `git+file:` has here; one with
 //! uncommitted changes is sent as the files that are tracked, with a `.git` that is made in the guest, has this one commit, and
 //! says the same of it as the one here. Both were compared with Nix 2.26 and 2.34.
@@ -21,7 +21,7 @@ use nixoci_core::{Error, Result, ResultExt, codes as core_codes};
 pub use send::{Sent, send};
 pub use tree::Tree;
 
-use crate::reference::{Local, canonical_reference, local_dir};
+use crate::reference::{Local, canonical_reference};
 use git::{Repository, Revision};
 pub(super) use tree::hex;
 use tree::{Entry, From};
@@ -82,27 +82,31 @@ impl Sources {
         Ok(Sources { trees: vec![walk::all(dir)?], ..Sources::default() })
     }
 
-    fn add(&mut self, tree: Tree) {
+    fn add(&mut self, tree: Tree) -> Result<()> {
+        if tree.weight().1 > walk::MOST_BYTES {
+            return Err(walk::too_much(&tree.root));
+        }
         if !self.trees.iter().any(|there| there.root == tree.root) {
             self.trees.push(tree);
         }
+        Ok(())
     }
 
     /// A flake that Nix is told of as `named`, and is at `reference`. One that is not on this host needs nothing.
     async fn flake(&mut self, cx: &Cx<'_>, named: &str, reference: &str, scope: Scope) -> Result<()> {
         let Some(local) = Local::of(reference) else { return Ok(()) };
-        if local.scheme.starts_with("path:") || scope == Scope::All {
-            self.add(whole(&local.path)?);
-        } else {
-            let dir = if local.scheme.is_empty() { with_flake(&local.path) } else { local.path.clone() };
-            match repository_of(&dir) {
-                Some(root) => self.repository(cx, named, &root, &dir, &local).await?,
-                None => self.add(whole(&dir)?),
-            }
+        let is_path = local.scheme.starts_with("path:");
+        let dir = if local.scheme.is_empty() { with_flake(&local.path) } else { local.path.clone() };
+        match repository_of(&dir).filter(|_| !is_path) {
+            // With the whole repository, Git and Nix do there what they do here.
+            Some(root) if scope == Scope::All => self.add(whole(&root)?)?,
+            Some(root) => self.repository(cx, named, &root, &dir, &local).await?,
+            None => self.add(whole(&dir)?)?,
         }
-        for input in inputs::local(&local_dir(reference).unwrap_or_default())? {
+        let below = local.parameter("dir").map_or(dir.clone(), |below| dir.join(below));
+        for input in inputs::local(&below)? {
             if !self.trees.iter().any(|tree| input.starts_with(&tree.root)) {
-                self.add(whole(&input)?);
+                self.add(whole(&input)?)?;
             }
         }
         Ok(())
@@ -121,36 +125,35 @@ impl Sources {
         let switch = |key: &str| matches!(asked(key), Some("1" | "true"));
         let name = asked("rev").or(asked("ref"));
         let revision = match name {
-            Some(name) => repository.revision(cx, name).await?,
-            None if repository.is_clean(cx).await? => repository.revision(cx, "HEAD").await?,
+            Some(name) => Some(repository.revision(cx, name).await?.ok_or_else(|| no_commit(root, name))?),
+            None if repository.is_clean(cx, switch("submodules")).await? => {
+                repository.revision(cx, "HEAD").await?
+            }
             None => None,
         };
-        let Some(revision) = revision else {
-            if switch("submodules") {
+        let mut tree = match (&revision, name) {
+            (Some(revision), Some(_)) => repository.committed(cx, revision).await?,
+            (Some(revision), None) => repository.tracked(cx, revision.time).await?,
+            (None, _) => repository.changed(cx).await?,
+        };
+        if switch("submodules") {
+            if revision.is_none() {
                 cx.observer.warn(
                     "the repository has changes that are not committed, and its submodules come along: `self.dirtyRev` is not known there",
                     Vec::new(),
                 );
-                let mut tree = repository.tracked(cx).await?;
                 tree.history = None;
-                submodules(cx, &repository, &mut tree).await?;
-                self.add(tree);
-                self.call(named, root, dir, local, None);
-                return Ok(());
             }
-            self.add(repository.tracked(cx).await?);
-            return Ok(());
-        };
-        let mut tree = repository.committed(cx, &revision).await?;
-        if switch("submodules") {
-            submodules(cx, &repository, &mut tree).await?;
+            submodules(cx, &repository, &mut tree, b"").await?;
         }
         if switch("lfs") {
             smudged(&mut tree, repository.format())?;
         }
-        self.add(tree);
-        self.call(named, root, dir, local, Some(&revision));
-        Ok(())
+        // Without a repository there, its Nix is told what this one knows of it.
+        if tree.history.is_none() {
+            self.call(named, root, dir, local, revision.as_ref());
+        }
+        self.add(tree)
     }
 
     /// Has the guest's Nix see a directory with what is known of its repository.
@@ -185,8 +188,7 @@ impl Sources {
             Some(root) => whole(&root)?,
             None => whole(&real)?,
         };
-        self.add(tree);
-        Ok(())
+        self.add(tree)
     }
 }
 
@@ -210,9 +212,15 @@ fn repository_of(dir: &Path) -> Option<PathBuf> {
     dir.ancestors().find(|dir| dir.join(".git").exists()).map(Path::to_owned)
 }
 
-/// Puts what is in the submodules where they are.
-async fn submodules(cx: &Cx<'_>, repository: &Repository, tree: &mut Tree) -> Result<()> {
+fn no_commit(root: &Path, name: &str) -> Error {
+    Error::new(&crate::guest::codes::GIT, format!("{} has no commit {name}", root.display()))
+        .remedy(nixoci_core::Remedy::command("see which there are", "git log --oneline --all"))
+}
+
+/// Puts what is in the submodules where they are, and what is in theirs.
+async fn submodules(cx: &Cx<'_>, repository: &Repository, tree: &mut Tree, below: &[u8]) -> Result<()> {
     for (name, id) in repository.modules(cx).await? {
+        let name = [below, name.as_slice()].concat();
         let root = tree.root.join(tree::path_of(&name));
         if !root.join(".git").exists() {
             let text = format!("the submodule {} is not checked out", root.display());
@@ -222,22 +230,18 @@ async fn submodules(cx: &Cx<'_>, repository: &Repository, tree: &mut Tree) -> Re
             )));
         }
         let module = Repository::at(cx, &root).await?;
-        let revision = module.revision(cx, &id).await?;
-        let Some(revision) = revision else {
-            return Err(Error::new(
-                &crate::guest::codes::GIT,
-                format!("{} has no commit {id}", root.display()),
-            ));
-        };
+        let revision = module.revision(cx, &id).await?.ok_or_else(|| no_commit(&root, &id))?;
         let inner = module.committed(cx, &revision).await?;
+        let below = [name.as_slice(), b"/"].concat();
         for (inner_name, entry) in inner.entries {
             // Its blobs are in a repository of its own: what is checked out stands for them.
-            let name = [name.as_slice(), b"/", &inner_name].concat();
+            let name = [below.as_slice(), &inner_name].concat();
             match entry {
                 Entry::File { .. } => tree.put_from_disk(name, repository.format())?,
                 other => tree.put(name, other),
             }
         }
+        Box::pin(submodules(cx, &module, tree, &below)).await?;
     }
     Ok(())
 }

@@ -9,7 +9,7 @@ use super::tree::{Entry, Format, Name, Tree, name_of, path_of};
 use crate::guest::codes::{SOURCES, TOO_MUCH};
 
 /// More than this is no project that somebody meant.
-const MOST_BYTES: u64 = 4 << 30;
+pub(super) const MOST_BYTES: u64 = 4 << 30;
 const MOST_ENTRIES: usize = 500_000;
 
 /// All of a directory. Its time is that of whatever was modified last, as Nix has it for `path:`.
