@@ -14,6 +14,10 @@ struct Case {
     name: &'static str,
     /// What the host has.
     host: &'static [&'static str],
+    /// Makes the projects.
+    prepare: &'static str,
+    /// Cleans up.
+    after: &'static str,
     rounds: usize,
     ours: &'static str,
     peer: &'static str,
@@ -25,6 +29,7 @@ struct Case {
 const DIR: &str = "/tmp/bench-builders";
 const LINUX: &[&str] = &["--as", "mac", "--with", "linux-builder"];
 const SLOW: &[&str] = &["--as", "mac", "--with", "trouble"];
+const GUEST: &[&str] = &["--as", "mac", "--without", "nix", "--with", "multipass"];
 const ROSETTA: &[&str] = &["--as", "mac", "--with", "rosetta-builder"];
 
 /// The peer of an unchanged image, after what precedes it; the same for both machines but for the builder.
@@ -65,6 +70,8 @@ fn cases() -> Vec<Case> {
     let near = |name, ours, peer, rounds| Case {
         name,
         host: LINUX,
+        prepare: PROJECTS,
+        after: "",
         rounds,
         ours,
         peer,
@@ -74,6 +81,8 @@ fn cases() -> Vec<Case> {
     let far = |name, ours, peer, rounds| Case {
         name,
         host: SLOW,
+        prepare: PROJECTS,
+        after: "",
         rounds,
         ours,
         peer,
@@ -132,14 +141,79 @@ fn cases() -> Vec<Case> {
         Case {
             name: "two builds of 10 s for two platforms at once, beside arm64 alone",
             host: ROSETTA,
+            prepare: PROJECTS,
+            after: "",
             rounds: 3,
             ours: "cd $D/nix && nixoci build -q --platform linux/amd64,linux/arm64 -f $D/sleeps --argstr nonce $NONCE",
             peer: "cd $D/nix && nixoci build -q --platform linux/arm64 -f $D/sleeps --argstr nonce $NONCE",
             goal: "1.3 x",
             limit: |peer| 1.3 * peer,
         },
+        guest(
+            "multipass, nothing changed, beside the guest's own nix-build",
+            "cd $D && nixoci build -q --backend multipass -f layered",
+            "multipass exec -n bench -- sh -c 'nix-build --no-out-link --argstr system aarch64-linux layered'",
+            "1 x + 1.5 s",
+            |peer| peer + 1.5,
+            11,
+        ),
+        guest(
+            "multipass, one changed file of 2,000, beside sending all and nix-build",
+            "cd $D && echo $NONCE > many/f7 && nixoci build -q --backend multipass -f many",
+            "cd $D && echo $NONCE > many/f7 && tar c many | multipass exec -n bench -- tar x && multipass exec -n bench -- sh -c 'nix-build --no-out-link --argstr system aarch64-linux many'",
+            "1 x + 1.5 s",
+            |peer| peer + 1.5,
+            7,
+        ),
+        guest(
+            "multipass, an image of 400 MB that is built and was never read",
+            "cd $D && rm -rf ~/.cache/nixoci/images && nixoci build -q --backend multipass -f big",
+            "multipass exec -n bench -- cat $(cat $D/big/path) | sha256sum",
+            "1 x / 0.9 + the unchanged build's 1 s",
+            |peer| peer / 0.9 + 1.0,
+            7,
+        ),
     ]
 }
+
+/// The article's way by hand, in a virtual machine that is there and has everything.
+fn guest(
+    name: &'static str,
+    ours: &'static str,
+    peer: &'static str,
+    goal: &'static str,
+    limit: fn(f64) -> f64,
+    rounds: usize,
+) -> Case {
+    Case { name, host: GUEST, prepare: GUEST_PROJECTS, after: REMOVE, rounds, ours, peer, goal, limit }
+}
+
+const REMOVE: &str = "cd $D && nixoci provision --backend multipass --remove -y -q";
+
+/// A guest with the projects in it.
+const GUEST_PROJECTS: &str = r#"
+rm -rf $D ~/.cache/nixoci && mkdir -p $D/layered $D/many $D/big && cp examples/layered/default.nix $D/layered || exit
+cd $D; printf '[backend.multipass]\ninstance = "bench"\nmemory = "4G"\ndisk = "12G"\n' > nixoci.toml
+for i in $(seq 2000); do head -c 500 /dev/urandom | base64 > many/f$i; done
+cat > many/default.nix <<'END'
+{ system }:
+let pkgs = import <nixpkgs> { inherit system; }; in
+pkgs.dockerTools.buildLayeredImage { name = "many"; contents = [ (pkgs.writeTextDir "etc/f7" (builtins.readFile ./f7)) ]; }
+END
+cat > big/default.nix <<'END'
+{ system }: (import <nixpkgs> { inherit system; }).runCommand "big.tar" { } ''
+  mkdir -p layer/data; head -c 400000000 /dev/urandom > layer/data/big
+  tar -C layer -cf layer.tar .; rm -r layer
+  id=$(sha256sum layer.tar | cut -d' ' -f1)
+  printf '{"architecture":"arm64","os":"linux","config":{},"rootfs":{"type":"layers","diff_ids":["sha256:%s"]}}' $id > config
+  config=$(sha256sum config | cut -d' ' -f1).json; mv config $config
+  printf '[{"Config":"%s","RepoTags":["big:latest"],"Layers":["layer.tar"]}]' $config > manifest.json
+  tar -cf $out layer.tar $config manifest.json
+''
+END
+nixoci provision --backend multipass -y -q >/dev/null && nixoci build -q --backend multipass -f big >/dev/null && nixoci build -q --backend multipass -f layered > /dev/null || exit
+multipass exec -n bench -- sh -c 'ls -d /nix/store/*-big.tar | tail -n 1' > big/path; tar c layered | multipass exec -n bench -- tar x
+"#;
 
 /// The projects; the example has the article's image.
 const PROJECTS: &str = r#"
@@ -214,13 +288,16 @@ fn row(case: &Case, pairs: &Pairs) -> (String, bool) {
 pub(crate) fn run_inside(number: usize) -> Result<i32> {
     let all = cases();
     let case = all.get(number).context("no such comparison")?;
-    shell(&PROJECTS.replace("$D", DIR))?;
+    shell(&case.prepare.replace("$D", DIR))?;
     let pairs = paired::pairs(case.rounds, |side| {
         let command = filled([case.ours, case.peer][side])?;
         let begin = Instant::now();
         shell(&command)?;
         Ok(begin.elapsed().as_secs_f64())
     })?;
+    if !case.after.is_empty() {
+        shell(&case.after.replace("$D", DIR))?;
+    }
     println!("{}", serde_json::to_string(&pairs)?);
     Ok(0)
 }
