@@ -25,7 +25,7 @@ nixoci_core::codes! {
          newer the terminal needs the permission Local Network for that; a VPN that owns 192.168 is another reason.");
     /// No such virtual machine.
     ABSENT = ("nixoci::multipass::absent", NoBackend, "the virtual machine does not exist",
-        "Multipass has no instance of that name.");
+        "Multipass has no instance of that name. `nixoci provision --backend multipass` makes it.");
     /// Deleted, but its name is taken.
     DELETED = ("nixoci::multipass::deleted", NoBackend, "the virtual machine is deleted",
         "A deleted instance keeps its name until it is purged, and can be recovered until then.");
@@ -61,6 +61,10 @@ nixoci_core::codes! {
     WRONG_CPU = ("nixoci::multipass::cpu", NoBackend, "a virtual machine of Multipass's has this machine's CPU",
         "Multipass runs virtual machines of the host's own CPU architecture. For the other one there are the backends rosetta (on a \
          Mac with Apple's CPU) and remote, which need Nix on this machine.");
+    /// A mount that shows nothing.
+    MOUNT = ("nixoci::multipass::mount", Provision, "the virtual machine does not see the project through its mount",
+        "With `sources = \"mount\"` the virtual machine reads the project's files through Multipass's daemon, which runs as root. macOS shows \
+         it Documents, Desktop, Downloads and removable disks as empty unless it has Full Disk Access.");
     /// Something else.
     FAILED = ("nixoci::multipass::failed", Provision, "Multipass failed",
         "Multipass reported an error that nixoci does not know. Its own words are below the message.");

@@ -8,6 +8,7 @@ pub mod driver;
 pub mod error;
 mod grow;
 mod machine;
+mod mounts;
 mod plan;
 mod receipt;
 mod settings;
@@ -201,7 +202,9 @@ impl Backend for MultipassBackend {
         let version = match version {
             Ok(version) => version,
             // Who has Nix has other ways, and need not hear of this one.
-            Err(error) if error.is(&error::MISSING) && cx.runner.find("nix").await.is_some() => return Ok(Vec::new()),
+            Err(error) if error.is(&error::MISSING) && cx.runner.find("nix").await.is_some() => {
+                return Ok(Vec::new());
+            }
             Err(error) => return Ok(vec![Check::failed("Multipass", &error)]),
         };
         let good = |title: &str, detail: String| Check {
@@ -366,10 +369,9 @@ impl Backend for MultipassBackend {
             Release::Remove => {
                 let machine = self.machine(cx).await?;
                 let _lock = machine.lock(cx).await?;
-                match machine.state(cx).await? {
-                    // Somebody may have taken the name meanwhile.
-                    Some(State::Running) => drop(machine.look(cx).await?),
-                    _ => {}
+                // Somebody may have taken the name meanwhile.
+                if machine.state(cx).await? == Some(State::Running) {
+                    machine.look(cx).await?;
                 }
                 if machine.state(cx).await?.is_some() {
                     machine.multipass.delete(cx, instance).await?;

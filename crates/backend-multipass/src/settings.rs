@@ -30,11 +30,12 @@ pub struct Settings {
     pub timeout: u64,
     /// How long it runs on when nobody uses it: `30m`, `2h`; `0s` for ever.
     pub idle: Idle,
-    /// What is sent of a project: what a flake sees (`stream`), or everything in its directory (`path`).
+    /// What is sent of a project: what a flake sees (`stream`), or everything in its directory (`path`); or nothing, and Multipass
+    /// mounts the directory (`mount`).
     pub sources: Send,
     /// What is done when a build runs out of memory, or the disk is full.
     pub on_oom: OnOom,
-    /// NixOS's static installer of Nix, for releases whose package is too old: a URL, or a file on this machine.
+    /// NixOS's static installer of Nix, for releases whose package is too old: a URL, or a file on this machine by its whole path.
     pub installer: Option<String>,
     /// The SHA-256 of the installer.
     pub installer_sha256: Option<String>,
@@ -49,6 +50,8 @@ pub enum Send {
     Stream,
     /// Everything.
     Path,
+    /// Nothing: Multipass mounts the project's directory.
+    Mount,
 }
 
 /// What is done when memory or disk do not suffice.
@@ -120,6 +123,12 @@ impl Settings {
             let text =
                 "`installer` and `installer-sha256` belong together; the latter is 64 hexadecimal digits";
             return Err(wrong(text.to_owned()));
+        }
+        let from = self.installer.as_deref().unwrap_or("/");
+        if !["/", "https://", "http://"].iter().any(|begin| from.starts_with(begin)) {
+            return Err(wrong(format!(
+                "`installer` is a URL, or a file by its whole path, and not `{from}`"
+            )));
         }
         if self.image.starts_with('-') || self.image.is_empty() {
             return Err(wrong(format!("`{}` is no image", self.image)));

@@ -16,6 +16,7 @@ use nixoci_nix::guest::{Facts, Inside, Secrets, Seen, killed_since};
 use nixoci_nix::{BuildStore, Nix, codes as nix_codes, proof};
 
 use crate::machine::Machine;
+use crate::mounts;
 use crate::plan::stamp;
 use crate::receipt::dir;
 use crate::settings::{Send, USER};
@@ -102,10 +103,14 @@ impl Work<'_> {
         let scope = match self.machine.settings.sources {
             Send::Stream => Scope::Seen,
             Send::Path => Scope::All,
+            Send::Mount => Scope::Nothing,
         };
         let sources = Sources::of(cx, request, scope).await?;
         let secrets = Secrets::gather(cx).await?;
-        let seen = self.send(cx, &sources).await?;
+        let seen = match scope {
+            Scope::Nothing => mounts::mount(cx, &self.machine, &sources.trees).await?,
+            _ => self.send(cx, &sources).await?,
+        };
         let nix = Nix::in_guest(&self.facts.nix, Arc::new(sources))?;
         Ok((nix, self.inside(cx, seen).knowing(&secrets)))
     }

@@ -35,7 +35,8 @@ impl TryFrom<String> for TokenSource {
     type Error = String;
 
     fn try_from(text: String) -> Result<Self, String> {
-        let name = |name: &&str| !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
+        let name =
+            |name: &&str| !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
         match text.strip_prefix("env:").filter(name) {
             Some(name) => Ok(TokenSource::Env(name.to_owned())),
             None if text == "gh" => Ok(TokenSource::Gh),

@@ -8,7 +8,7 @@ mod json;
 mod texts;
 
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use nixoci_core::backend::Cx;
@@ -46,6 +46,18 @@ pub struct Launch {
     /// The first boot's orders, a YAML mapping.
     pub cloud_init: String,
 }
+
+/// Who owns files that a virtual machine is to see, most common first.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Owners {
+    /// Users.
+    pub uids: Vec<u32>,
+    /// Groups.
+    pub gids: Vec<u32>,
+}
+
+/// The user of every instance.
+const USER_ID: u32 = 1000;
 
 impl Multipass {
     /// Finds Multipass.
@@ -177,6 +189,36 @@ impl Multipass {
     /// [`crate::error::BAD_SIZE`] and others.
     pub async fn set(&self, cx: &Cx<'_>, name: &str, key: &str, value: &str) -> Result<()> {
         self.change(cx, name, &["set", &format!("local.{name}.{key}={value}")], &[]).await
+    }
+
+    /// Has a virtual machine see a directory of this host's, by Multipass's own server, with these owners mapped to its user and
+    /// to themselves.
+    ///
+    /// # Errors
+    /// [`crate::error::NO_MOUNTS`] and others.
+    pub async fn mount(&self, cx: &Cx<'_>, name: &str, from: &Path, at: &str, owners: &Owners) -> Result<()> {
+        let mut words: Vec<String> = vec!["mount".into(), "--type".into(), "classic".into()];
+        for (flag, ids) in [("--uid-map", &owners.uids), ("--gid-map", &owners.gids)] {
+            for (place, id) in ids.iter().enumerate() {
+                // The first one becomes the guest's user, and nobody else does.
+                match place {
+                    0 => words.extend([flag.to_owned(), format!("{id}:{USER_ID}")]),
+                    _ if *id == USER_ID => {}
+                    _ => words.extend([flag.to_owned(), format!("{id}:{id}")]),
+                }
+            }
+        }
+        words.extend([from.to_string_lossy().into_owned(), format!("{name}:{at}")]);
+        let words: Vec<&str> = words.iter().map(String::as_str).collect();
+        self.change(cx, name, &words, &[]).await
+    }
+
+    /// Takes a mount away.
+    ///
+    /// # Errors
+    /// Multipass's own.
+    pub async fn umount(&self, cx: &Cx<'_>, name: &str, at: &str) -> Result<()> {
+        self.change(cx, name, &["umount", &format!("{name}:{at}")], &[]).await
     }
 
     /// The way into a virtual machine.

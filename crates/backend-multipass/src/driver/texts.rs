@@ -103,9 +103,26 @@ const TEXTS: &[Text] = &[
         remedies: &[("see which there are", "multipass find")],
     },
     Text {
+        code: &c::MOUNT,
+        says: &["Error enabling mount support"],
+        remedies: &[
+            (
+                "see what keeps its package from being installed there",
+                "multipass exec -n {name} -- sudo snap install multipass-sshfs",
+            ),
+            (
+                "or let nixoci send the files, which needs nothing",
+                "sources = \"stream\" in [backend.multipass]",
+            ),
+        ],
+    },
+    Text {
         code: &c::NO_MOUNTS,
         says: &["Mounts are disabled on this installation"],
-        remedies: &[("switch them on", "multipass set local.privileged-mounts=true")],
+        remedies: &[
+            ("switch them on", "multipass set local.privileged-mounts=true"),
+            ("or let nixoci send the files", "sources = \"stream\" in [backend.multipass]"),
+        ],
     },
     Text {
         code: &c::ABSENT,

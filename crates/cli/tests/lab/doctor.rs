@@ -58,7 +58,12 @@ fn a_healthy_mac_and_broken_ones() {
     // A name that nobody else takes.
     let own = "printf '[backend.multipass]\ninstance = \"doctors\"\n' > nixoci.toml;";
     says!("multipass", 0, ["--without", "nix", "--with", "multipass"], own);
-    says!("multipass_down", 20, ["--without", "nix", "--with", "multipass", "--without", "multipass-daemon"], "");
+    says!(
+        "multipass_down",
+        20,
+        ["--without", "nix", "--with", "multipass", "--without", "multipass-daemon"],
+        ""
+    );
     says!("nothing_at_all", 20, ["--without", "nix"], "");
     says!("intel", 0, ["--with", "linux-builder", "--intel"], "");
 }

@@ -29,13 +29,17 @@ fn fault(words: &[&str]) {
 
 /// Runs a script, which makes the file `$mark` when it is time: then something happens to its virtual machine.
 fn struck(host: Host, script: &str, strike: impl FnOnce(&str)) -> Run {
+    struck_with("", host, script, strike)
+}
+
+fn struck_with(settings: &str, host: Host, script: &str, strike: impl FnOnce(&str)) -> Run {
     let vm = name();
     let dir = Path::new(env!("CARGO_TARGET_TMPDIR")).join(&vm);
     std::fs::create_dir_all(&dir).unwrap();
     // It is alice's to write into.
     std::fs::set_permissions(&dir, std::fs::Permissions::from_mode(0o777)).unwrap();
     let mark = dir.join("mark");
-    let script = script_for(&vm, "", &format!("mark={}\n{script}", mark.display()));
+    let script = script_for(&vm, settings, &format!("mark={}\n{script}", mark.display()));
     let run = std::thread::scope(|scope| {
         let run = scope.spawn(|| host.sh(&script));
         wait_for(&mark, || run.is_finished());
@@ -441,7 +445,10 @@ fn secrets_and_the_way_out_reach_the_guest_and_no_secret_stays() {
         unset GITHUB_TOKEN; secret 2>&1 | tail -1
         printf '[credentials]\ngithub = "gh"\n' >> nixoci.toml; tiny"#;
     let run = NEW.with(RELEASE).sh(&alone("", script)).fails(11, "nixoci::config::credentials");
-    let run = run.out("extra-access-tokens = github.com=HUSH-token").out("password HUSH-word").out("http://proxy.corp:3128");
+    let run = run
+        .out("extra-access-tokens = github.com=HUSH-token")
+        .out("password HUSH-word")
+        .out("http://proxy.corp:3128");
     let run = run.out("\n0\ncertificate\n").out("NIX_SSL_CERT_FILE=/etc/nixoci/certificates.pem");
     run.out("nixoci::guest::credentials").out("clean\nenvironment\nvm.json\n");
 }
@@ -498,7 +505,37 @@ fn a_full_disk_is_emptied_and_then_enlarged_and_bigger_settings_are_carried_out(
     };
     let host = NEW.with(RELEASE);
     let full = host.sh(&alone("on-oom = 'fail'", &script("-y"))).fails(40, "nixoci::guest::disk_full");
-    full.err("of disk left: collecting garbage").err("are free after collecting garbage").out("10.0GiB\n3.0GiB");
+    full.err("of disk left: collecting garbage")
+        .err("are free after collecting garbage")
+        .out("10.0GiB\n3.0GiB");
     let grown = host.sh(&alone("on-oom = 'grow'", &script(""))).fails(42, "nixoci::image::not_an_image");
     grown.out("20.0GiB\n3.0GiB").err("GiB of disk, then the build goes on");
+}
+
+#[test]
+#[ignore = "needs the lab: cargo xtask test"]
+fn the_article_s_mount_is_an_option_and_is_looked_at_before_every_build() {
+    let script = format!(
+        r#"{COMPARE} provision >/dev/null 2>&1; mkdir p; cd p; git init -q; printf '%s' '{}' > flake.nix; git add .; git commit -qm a
+        printf '%s' '{{ system }}: derivation {{ name = "x"; inherit system; builder = "/bin/sh"; src = ./flake.nix; args = [ (toString ./.) ]; }}' > default.nix
+        flake clean .; echo >> flake.nix; flake dirty .; file plain default.nix; ls -A; multipass info $vm --format json | grep -c source_path
+        strike; multipass stop $vm >/dev/null; multipass start $vm >/dev/null; flake restarted .
+        grep -h sent $log; git status --porcelain"#,
+        FLAKE.replace('\'', "")
+    );
+    let run =
+        struck_with("sources = 'mount'", OLD.with(BOTH), &script, |vm| fault(&["mount-lost", vm])).code(0);
+    assert_eq!(run.out.matches(": same").count(), 4, "{run:#?}");
+    assert!(!run.out.contains("sent ") && !run.out.contains(".nixoci-"), "{run:#?}");
+    for (knob, code, id) in [
+        ("mounts-disabled", 20, "nixoci::multipass::mounts"),
+        ("mount-empty", 30, "nixoci::multipass::mount"),
+    ] {
+        let run =
+            struck_with("sources = 'mount'", NEW.with(RELEASE), "strike; tiny", |vm| fault(&[knob, vm]));
+        run.fails(code, id).err("sources = \"stream\"");
+    }
+    let knob = |vm: &str| fault(&["sshfs-missing", vm]);
+    struck_with("sources = 'mount'", NEW.with(NEXT), "strike; tiny", knob)
+        .fails(30, "nixoci::multipass::mount");
 }

@@ -44,7 +44,8 @@ impl Fake {
         let cancel = CancellationToken::new();
         let temporary: Arc<dyn TemporaryFiles> = Arc::new(Unguarded);
         let (observer, temporary, credentials) = (&Silent, &temporary, &nixoci_core::credentials::NONE);
-        act(&Cx { cancel: &cancel, observer, runner: self, host: &host, dirs: &dirs, temporary, credentials }).await
+        act(&Cx { cancel: &cancel, observer, runner: self, host: &host, dirs: &dirs, temporary, credentials })
+            .await
     }
 }
 

@@ -26,8 +26,8 @@ use nixoci_core::{Error, Result};
 
 pub use inside::{HOME, Inside, Seen};
 pub use look::{Facts, Space, killed_since, look};
-use process::GuestProcess;
 pub use outside::Outside;
+use process::GuestProcess;
 pub use secrets::Secrets;
 pub use set_up::{Installer, SetUp};
 

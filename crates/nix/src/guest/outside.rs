@@ -12,7 +12,14 @@ use super::inside::become_root;
 
 /// Variables that programs ask for a proxy, in the two spellings that are in use.
 const PROXIES: &[&str] = &[
-    "ALL_PROXY", "HTTPS_PROXY", "HTTP_PROXY", "NO_PROXY", "all_proxy", "http_proxy", "https_proxy", "no_proxy",
+    "ALL_PROXY",
+    "HTTPS_PROXY",
+    "HTTP_PROXY",
+    "NO_PROXY",
+    "all_proxy",
+    "http_proxy",
+    "https_proxy",
+    "no_proxy",
 ];
 /// A bundle of certificates is a few hundred kilobytes.
 const LIMIT: u64 = 8 << 20;
@@ -45,7 +52,9 @@ impl Outside {
     pub fn of_host(cx: &Cx<'_>) -> Result<Outside> {
         let (environment, unreached) = proxies(cx.host);
         for name in unreached {
-            let text = format!("{name} names a proxy on this host's own loopback address, which the virtual machine does not reach");
+            let text = format!(
+                "{name} names a proxy on this host's own loopback address, which the virtual machine does not reach"
+            );
             cx.observer.warn(text, Vec::new());
         }
         let mut outside = Outside { environment, certificates: None };
@@ -75,7 +84,8 @@ impl Outside {
     /// [`SET_UP`]; those of the way into the guest.
     pub async fn tell(&self, cx: &Cx<'_>, guest: &GuestRunner<'_>) -> Result<()> {
         let is_there = if self.certificates.is_some() { "yes" } else { "no" };
-        let command = Command::new("sh").args(["-c", ADAPT, "nixoci", &self.environment, is_there]).with_stdin();
+        let command =
+            Command::new("sh").args(["-c", ADAPT, "nixoci", &self.environment, is_there]).with_stdin();
         let root = guest.clone().entered_by(become_root());
         let input = self.certificates.as_deref().unwrap_or_default();
         let answer = output_with_input(&root, &command, input, cx.cancel).await?;

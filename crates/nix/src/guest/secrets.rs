@@ -48,7 +48,8 @@ impl Secrets {
                 _ => path.clone(),
             };
             let missing = |error: std::io::Error| {
-                Error::new(&CREDENTIALS, format!("the netrc file {} cannot be read", path.display())).caused_by(&error)
+                Error::new(&CREDENTIALS, format!("the netrc file {} cannot be read", path.display()))
+                    .caused_by(&error)
             };
             secrets.netrc = cx.host.read(&path, LIMIT).map_err(missing)?;
             secrets.settings.push_str(&format!("netrc-file = {PLACE}/netrc\n"));
@@ -63,8 +64,9 @@ impl Secrets {
 
     /// As one line.
     pub(super) fn line(&self) -> Option<Vec<u8>> {
-        (!self.is_empty())
-            .then(|| format!("{} {}\n", BASE64.encode(&self.settings), BASE64.encode(&self.netrc)).into_bytes())
+        (!self.is_empty()).then(|| {
+            format!("{} {}\n", BASE64.encode(&self.settings), BASE64.encode(&self.netrc)).into_bytes()
+        })
     }
 }
 
@@ -96,7 +98,8 @@ mod tests {
 
     #[test]
     fn nothing_of_them_is_shown() {
-        let secrets = Secrets { settings: "extra-access-tokens = github.com=hush\n".into(), netrc: b"hush".to_vec() };
+        let secrets =
+            Secrets { settings: "extra-access-tokens = github.com=hush\n".into(), netrc: b"hush".to_vec() };
         assert!(!format!("{secrets:?}").contains("hush"));
         let line = String::from_utf8(secrets.line().unwrap()).unwrap();
         assert_eq!(line.split(' ').count(), 2);

@@ -138,12 +138,18 @@ impl SetUp {
             let wanted = self.installer.as_ref().map_or("", |installer| &installer.sha256);
             Error::new(&INSTALLER, "the installer of Nix is not the one that was meant")
                 .because(format!("its SHA-256 is {found}, and {wanted} was given"))
-                .remedy(Remedy::advice(format!("correct `installer` or `installer-sha256` in [backend.{}]", self.backend)))
+                .remedy(Remedy::advice(format!(
+                    "correct `installer` or `installer-sha256` in [backend.{}]",
+                    self.backend
+                )))
         } else {
             Error::new(&SET_UP, SET_UP.title)
         };
         let tail = said.iter().filter(|line| !line.starts_with('@')).cloned();
-        error.log(tail).remedy(Remedy::command("try again: what was done is not done twice", format!("nixoci provision --backend {} --yes", self.backend)))
+        error.log(tail).remedy(Remedy::command(
+            "try again: what was done is not done twice",
+            format!("nixoci provision --backend {} --yes", self.backend),
+        ))
     }
 }
 
