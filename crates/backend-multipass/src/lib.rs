@@ -47,7 +47,8 @@ pub use size::Size;
 use work::{Built, Work};
 
 /// Keeps the machine from switching itself off while the command that follows runs.
-const IN_USE: &str = "exec 9</run/nixoci/in-use && flock -s 9; exec \"$@\"";
+const IN_USE: &str =
+    r#"if [ -e /run/nixoci/in-use ]; then exec 9</run/nixoci/in-use; flock -s 9; fi; exec "$@""#;
 
 /// Makes [`MultipassBackend`]s.
 #[derive(Debug, Clone, Copy, Default)]

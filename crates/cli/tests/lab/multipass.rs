@@ -396,11 +396,17 @@ fn an_installation_that_was_interrupted_goes_on_and_an_installer_is_what_it_is_s
 #[ignore = "needs the lab: cargo xtask test"]
 fn an_idle_machine_switches_itself_off_and_a_build_starts_it() {
     let script = r#"tiny 2>/dev/null; multipass list | grep $vm; sleep 9; multipass list | grep $vm; tiny 2>&1 | grep -E 'starting|not_an_image'"#;
-    let run = NEW.with(RELEASE).sh(&alone("idle = '4s'", script)).code(0);
+    let script = format!(
+        "{script}; nixoci shell --backend multipass -- sh -c 'echo $USER; sleep 9; echo still'; exit $?"
+    );
+    let run = NEW.with(RELEASE).sh(&alone("idle = '4s'", &script)).code(0).out("ubuntu\nstill\n");
     let states: Vec<usize> = ["Running", "Stopped", "starting the virtual machine", "not_an_image"]
         .map(|word| run.out.find(word).unwrap_or_else(|| panic!("{word}: {run:#?}")))
         .into();
     assert!(states.is_sorted(), "{run:#?}");
+    NEW.with(RELEASE)
+        .sh(&alone("idle = '0s'", "tiny 2>/dev/null; nixoci shell --backend multipass -- sh -c 'exit 7'"))
+        .code(7);
 }
 
 #[test]
@@ -414,9 +420,12 @@ fn one_changed_file_is_what_crosses() {
         b; b; echo changed > a/7; b; git commit -qam b; b; rm -r b; git add -A; b"#;
     let run = NEW.with(RELEASE).sh(&alone("", script)).code(0);
     let crossed: Vec<&str> = run.out.lines().map(|line| line.split(" to the").next().unwrap()).collect();
-    let first = crossed[0];
-    assert!(first.starts_with("sent 401 files (1.1 MB)"), "{run:#?}");
-    assert_eq!(crossed[1..], ["-", "-", "sent 1 file (8 B)", "-", "-", "-"], "{run:#?}");
+    // All of it; nothing; the changed file, 2.7 kB with what says where it belongs and what is staged; the commit, which has nothing new.
+    assert!(crossed[0].starts_with("sent 401 files (1.") && crossed[0].ends_with("MB)"), "{run:#?}");
+    assert!(crossed[3].starts_with("sent 1 file (") && crossed[3].ends_with("kB)"), "{run:#?}");
+    let kilobytes: f64 = crossed[3][13..].split(' ').next().unwrap().parse().unwrap();
+    assert!(kilobytes < 64.0, "{run:#?}");
+    assert_eq!([&crossed[1..3], &crossed[4..]].concat(), ["-", "-", "-", "-", "-"], "{run:#?}");
 }
 
 #[test]

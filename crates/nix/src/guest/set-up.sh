@@ -90,7 +90,7 @@ touch /run/nixoci/used
 exec 8>>/run/nixoci/in-use
 while sleep $pause; do
     # Somebody at a terminal, or a build.
-    if ls /dev/pts | grep -q '^[0-9]' || ! flock -n 8; then
+    if ps -eo tty= | grep -q '^pts' || ! flock -n 8; then
         touch /run/nixoci/used
         continue
     fi

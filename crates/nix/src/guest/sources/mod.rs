@@ -5,6 +5,7 @@
 //! uncommitted changes is sent as the files that are tracked, with a `.git` that is made in the guest, has this one commit, and
 //! says the same of it as the one here. Both were compared with Nix 2.26 and 2.34.
 
+mod archive;
 mod git;
 mod inputs;
 mod send;

@@ -15,7 +15,8 @@ trap 'cd "$dir"; rm -rf "$new"' EXIT
 # Without this, whoever is killed by a signal leaves by no exit.
 trap 'exit 1' HUP INT TERM PIPE
 for part in gone links commit staged; do
-    head -c "$1" >"$new/$part"
+    # Byte by byte: not every `head` leaves what follows to whoever reads next.
+    dd bs=1 count="$1" 2>/dev/null >"$new/$part"
     shift
 done
 if [ -n "$base" ]; then
