@@ -57,6 +57,10 @@ nixoci_core::codes! {
     NOT_OURS = ("nixoci::multipass::not_ours", NoBackend, "the virtual machine is not nixoci's",
         "nixoci writes into a virtual machine that it makes who made it (/etc/nixoci/vm.json). One of the same name without that is \
          somebody else's, and is neither set up nor stopped nor deleted.");
+    /// Somebody builds in it.
+    BUSY = ("nixoci::multipass::busy", Provision, "another build runs in the virtual machine",
+        "To give a virtual machine more memory or disk it has to be stopped, and a build of another nixoci runs in it. It is not ended for \
+         that.");
     /// Another CPU.
     WRONG_CPU = ("nixoci::multipass::cpu", NoBackend, "a virtual machine of Multipass's has this machine's CPU",
         "Multipass runs virtual machines of the host's own CPU architecture. For the other one there are the backends rosetta (on a \

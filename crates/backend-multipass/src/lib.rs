@@ -30,6 +30,7 @@ use nixoci_core::plan::{ProvisionPlan, StepState};
 use nixoci_core::platform::NixSystem;
 use nixoci_core::request::BuildRequest;
 use nixoci_core::runner::Command;
+use nixoci_core::text::bytes;
 use nixoci_core::{Error, Remedy, Result};
 use nixoci_nix::guest::{Facts, Outside};
 use tokio::io::AsyncWrite;
@@ -109,9 +110,11 @@ impl MultipassBackend {
         };
         let work = Work { machine, facts };
         work.is_set_up()?;
-        let outside = Outside::of_host(cx)?;
-        if known.is_none() && !outside.is_known(&work.facts.environment) {
-            outside.tell(cx, &work.machine.guest(cx)).await?;
+        if known.is_none() {
+            let outside = Outside::of_host(cx)?;
+            if !outside.is_known(&work.facts.environment) {
+                outside.tell(cx, &work.machine.guest(cx)).await?;
+            }
         }
         *known = Some(work.facts.clone());
         Ok(work)
@@ -268,6 +271,7 @@ impl Backend for MultipassBackend {
         let facts = machine.bring_up(cx).await?;
         let mut facts = self.set_up(cx, &machine, facts).await?;
         if let Some(growth) = self.growth() {
+            machine.is_free(cx).await?;
             growth.carry_out(cx, machine.multipass, &self.settings).await?;
             self.set_growth(None);
             facts = machine.awake(cx).await?;
@@ -283,9 +287,15 @@ impl Backend for MultipassBackend {
         if state.is_none() || !known {
             return Vec::new();
         }
+        let weight = match state {
+            Some(State::Running) => machine.look(cx).await.ok(),
+            _ => None,
+        };
+        let weight = weight.map(|facts| format!(" ({})", bytes(facts.disk.total - facts.disk.free)));
         vec![format!(
-            "the virtual machine {}, with Nix and everything that was built in it",
-            self.settings.instance
+            "the virtual machine {}, with Nix and everything that was built in it{}",
+            self.settings.instance,
+            weight.unwrap_or_default()
         )]
     }
 

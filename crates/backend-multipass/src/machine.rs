@@ -11,7 +11,7 @@ use nixoci_nix::guest::{Facts, GuestRunner, look};
 use nixoci_nix::patience::patiently;
 
 use crate::driver::{Launch, Multipass, State};
-use crate::error::{ABSENT, DELETED, NO_ROUTE, NOT_OURS, SLOW};
+use crate::error::{ABSENT, BUSY, DELETED, NO_ROUTE, NOT_OURS, SLOW};
 use crate::receipt::Receipt;
 use crate::settings::Settings;
 use crate::size::Size;
@@ -198,6 +198,23 @@ impl Machine<'_> {
             self.multipass.stop(cx, self.name(), false).await?;
         }
         looked
+    }
+
+    /// Whether nobody builds in it, who would be stopped with it.
+    ///
+    /// # Errors
+    /// [`BUSY`].
+    pub(crate) async fn is_free(&self, cx: &Cx<'_>) -> Result<()> {
+        let script = "[ ! -e /run/nixoci/in-use ] || flock -n /run/nixoci/in-use true";
+        let answer = output(&self.guest(cx), &Command::new("sh").args(["-c", script]), cx.cancel).await?;
+        if answer.exit.success() {
+            return Ok(());
+        }
+        Err(Error::new(
+            &BUSY,
+            format!("another build runs in the virtual machine {}, which is to be stopped", self.name()),
+        )
+        .remedy(Remedy::command("try again when it has ended", "nixoci provision --backend multipass --yes")))
     }
 
     /// Puts the installer where the guest can run it; says where that is.

@@ -275,6 +275,12 @@ fn a_build_that_runs_out_of_memory_is_told_from_others_and_gets_more() {
     host.sh(&alone("", &script(""))).fails(40, oom).err("multipass set local.").out("1.0GiB");
     let run = host.sh(&alone("on-oom = 'grow'", &script(""))).fails(42, "nixoci::image::not_an_image");
     run.out("2.0GiB").err("then the build goes on");
+    // Nobody else's build is ended for it.
+    let busy = format!(
+        r#"provision >/dev/null 2>&1; tiny --argstr cmd '{LONG}' 2>$log & until guest 'pgrep -u nixbld1 >/dev/null'; do sleep 0.1; done
+        sed -i 's/^memory.*/memory = "4G"/' nixoci.toml; provision; code=$?; wait; grep -c not_an_image $log; exit $code"#
+    );
+    host.sh(&alone("", &busy)).fails(30, "nixoci::multipass::busy").out("1\n");
     // Other ends are not taken for it.
     host.sh(&alone("", "tiny --argstr cmd 'kill -9 $$'")).fails(40, "nixoci::nix::build_killed");
 }
