@@ -120,6 +120,16 @@ impl MultipassBackend {
         Ok(work)
     }
 
+    /// Does something in the guest, for as long as the machine runs: who waits for one that is gone, and has not said so, waits for ever.
+    async fn while_it_runs<T>(&self, cx: &Cx<'_>, work: impl Future<Output = Result<T>>) -> Result<T> {
+        let machine = self.machine(cx).await?;
+        let done = tokio::select! {
+            done = work => done,
+            error = machine.gone(cx) => Err(error),
+        };
+        self.doubting(done).await
+    }
+
     /// After a failure nothing is known of the machine: it may be off, and `exec` would start it with decorations in its output.
     async fn doubting<T>(&self, done: Result<T>) -> Result<T> {
         if done.is_err() {
@@ -315,8 +325,8 @@ impl Backend for MultipassBackend {
 
     async fn build(&self, cx: &Cx<'_>, request: &BuildRequest, forecast: &Forecast) -> Result<Artifact> {
         let work = self.work(cx).await?;
-        let built = work.build(cx, request, forecast, &self.built).await;
-        let error = match self.doubting(built).await {
+        let built = self.while_it_runs(cx, work.build(cx, request, forecast, &self.built)).await;
+        let error = match built {
             Err(error) => error,
             built => return built,
         };
@@ -338,8 +348,7 @@ impl Backend for MultipassBackend {
         let work = self.work(cx).await?;
         let store = self.built.owner(roots).map_or_else(|| work.store(), Ok)?;
         let inside = work.inside(cx, Vec::new());
-        let asked = store.query(&Cx { runner: &inside, ..*cx }, roots, closure).await;
-        self.doubting(asked).await
+        self.while_it_runs(cx, store.query(&Cx { runner: &inside, ..*cx }, roots, closure)).await
     }
 
     async fn fetch(
@@ -351,8 +360,7 @@ impl Backend for MultipassBackend {
         let work = self.work(cx).await?;
         let store = self.built.owner(paths).map_or_else(|| work.store(), Ok)?;
         let inside = work.inside(cx, Vec::new());
-        let fetched = store.fetch(&Cx { runner: &inside, ..*cx }, paths, out).await;
-        self.doubting(fetched).await
+        self.while_it_runs(cx, store.fetch(&Cx { runner: &inside, ..*cx }, paths, out)).await
     }
 
     async fn release(&self, cx: &Cx<'_>, how: Release) -> Result<()> {

@@ -11,13 +11,15 @@ use nixoci_nix::guest::{Facts, GuestRunner, look};
 use nixoci_nix::patience::patiently;
 
 use crate::driver::{Launch, Multipass, State};
-use crate::error::{ABSENT, BUSY, DELETED, NO_ROUTE, NOT_OURS, SLOW};
+use crate::error::{ABSENT, BUSY, DELETED, LOST, NO_ROUTE, NOT_OURS, SLOW};
 use crate::receipt::Receipt;
 use crate::settings::Settings;
 use crate::size::Size;
 
 /// How long a machine that is on its way somewhere may take.
 const CHANGING: Duration = Duration::from_secs(300);
+/// How often a machine that works is looked at.
+const LOOK: Duration = Duration::from_secs(5);
 const PAUSE: Duration = Duration::from_millis(500);
 /// The first boot's orders: who made it, and swap, which cloud images have none of. Multipass reads and writes them anew, so
 /// nothing depends on quotes.
@@ -198,6 +200,25 @@ impl Machine<'_> {
             self.multipass.stop(cx, self.name(), false).await?;
         }
         looked
+    }
+
+    /// Comes back when the machine does not run any more, seen twice; with what that means.
+    pub(crate) async fn gone(&self, cx: &Cx<'_>) -> Error {
+        let mut missed = 0;
+        while missed < 2 {
+            tokio::time::sleep(LOOK).await;
+            // A daemon that does not answer says nothing about the machine.
+            match self.state(cx).await {
+                Ok(Some(State::Running)) | Err(_) => missed = 0,
+                Ok(_) => missed += 1,
+            }
+        }
+        Error::new(&LOST, format!("the connection to the virtual machine {} was lost", self.name()))
+            .because("it does not run any more")
+            .remedy(Remedy::command(
+                "try again: a build starts it, and what was finished is kept",
+                "nixoci build",
+            ))
     }
 
     /// Whether nobody builds in it, who would be stopped with it.
