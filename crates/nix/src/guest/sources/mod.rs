@@ -102,14 +102,14 @@ impl Sources {
         let dir = if local.scheme.is_empty() { with_flake(&local.path) } else { local.path.clone() };
         match repository_of(&dir).filter(|_| !is_path) {
             // With the whole repository, Git and Nix do there what they do here.
-            Some(root) if scope != Scope::Seen => self.add(whole(&root, scope)?)?,
+            Some(root) if scope != Scope::Seen => self.add(whole(cx, &root, scope)?)?,
             Some(root) => self.repository(cx, named, &root, &dir, &local).await?,
-            None => self.add(whole(&dir, scope)?)?,
+            None => self.add(whole(cx, &dir, scope)?)?,
         }
         let below = local.parameter("dir").map_or(dir.clone(), |below| dir.join(below));
         for input in inputs::local(&below)? {
             if !self.trees.iter().any(|tree| input.starts_with(&tree.root)) {
-                self.add(whole(&input, scope)?)?;
+                self.add(whole(cx, &input, scope)?)?;
             }
         }
         Ok(())
@@ -188,19 +188,19 @@ impl Sources {
         }
         let tree = match repository_of(&real) {
             Some(root) if scope == Scope::Seen => Repository::at(cx, &root).await?.present(cx).await?,
-            Some(root) => whole(&root, scope)?,
-            None => whole(&real, scope)?,
+            Some(root) => whole(cx, &root, scope)?,
+            None => whole(cx, &real, scope)?,
         };
         self.add(tree)
     }
 }
 
 /// All of a directory that can be a project.
-fn whole(dir: &Path, scope: Scope) -> Result<Tree> {
+fn whole(cx: &Cx<'_>, dir: &Path, scope: Scope) -> Result<Tree> {
     if scope == Scope::Nothing {
         return Ok(Tree::empty(dir.to_owned(), 0));
     }
-    let home = std::env::var_os("HOME").map(PathBuf::from).and_then(|home| home.canonicalize().ok());
+    let home = cx.host.home.as_ref().and_then(|home| home.canonicalize().ok());
     if dir == Path::new("/") || Some(dir) == home.as_deref() {
         return Err(walk::too_much(dir));
     }
