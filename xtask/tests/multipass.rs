@@ -827,7 +827,7 @@ fn nix_comes_from_its_installer_and_builds() {
         );
         vm.sh(
             "PATH=$PATH:/nix/var/nix/profiles/default/bin; export NIX_REMOTE=daemon; nix config show cores\n\
-             echo \"derivation { name = \\\"z$(date +%N)\\\"; system = \\\"x86_64-linux\\\"; builder = \\\"/bin/sh\\\"; \
+             echo \"derivation { name = \\\"z$(date +%N)\\\"; system = builtins.currentSystem; builder = \\\"/bin/sh\\\"; \
                args = [ \\\"-c\\\" \\\"echo built > \\$out\\\" ]; }\" > ~/z.nix\n\
              cat $(nix-build --no-out-link ~/z.nix)",
         )
