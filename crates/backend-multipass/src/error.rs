@@ -57,6 +57,10 @@ nixoci_core::codes! {
     NOT_OURS = ("nixoci::multipass::not_ours", NoBackend, "the virtual machine is not nixoci's",
         "nixoci writes into a virtual machine that it makes who made it (/etc/nixoci/vm.json). One of the same name without that is \
          somebody else's, and is neither set up nor stopped nor deleted.");
+    /// It was launched, and not told what it is.
+    FIRST_BOOT = ("nixoci::multipass::first_boot", Provision, "the virtual machine's first boot did not do what it was told",
+        "`multipass launch` says that a virtual machine is launched also when cloud-init failed in it, or ignored its orders. nixoci looks \
+         for the file that they were to write, /etc/nixoci/vm.json, and it is not there.");
     /// Somebody builds in it.
     BUSY = ("nixoci::multipass::busy", Provision, "another build runs in the virtual machine",
         "To give a virtual machine more memory or disk it has to be stopped, and a build of another nixoci runs in it. It is not ended for \

@@ -389,8 +389,11 @@ impl Backend for MultipassBackend {
                 let machine = self.machine(cx).await?;
                 let _lock = machine.lock(cx).await?;
                 // Somebody may have taken the name meanwhile.
-                if machine.state(cx).await? == Some(State::Running) {
-                    machine.look(cx).await?;
+                if machine.state(cx).await? == Some(State::Running)
+                    && let Err(error) = machine.look(cx).await
+                    && error.is(&error::NOT_OURS)
+                {
+                    return Err(error);
                 }
                 if machine.state(cx).await?.is_some() {
                     machine.multipass.delete(cx, instance).await?;

@@ -11,7 +11,7 @@ use nixoci_nix::guest::{Facts, GuestRunner, look};
 use nixoci_nix::patience::patiently;
 
 use crate::driver::{Launch, Multipass, State};
-use crate::error::{ABSENT, BUSY, DELETED, LOST, NO_ROUTE, NOT_OURS, SLOW};
+use crate::error::{ABSENT, BUSY, DELETED, FIRST_BOOT, LOST, NO_ROUTE, NOT_OURS, SLOW};
 use crate::receipt::Receipt;
 use crate::settings::Settings;
 use crate::size::Size;
@@ -149,7 +149,14 @@ impl Machine<'_> {
                 error
             }
         })?;
-        if facts.ours { Ok(facts) } else { Err(self.not_ours()) }
+        match facts.ours {
+            true => Ok(facts),
+            // Its file is missing, but we have launched it.
+            false if Receipt::read(cx, self.name()).is_some_and(|receipt| receipt.stamp.is_empty()) => {
+                Err(self.first_boot())
+            }
+            false => Err(self.not_ours()),
+        }
     }
 
     /// Makes it, if it is not there; a failure to launch counts only if nothing came of it.
@@ -273,6 +280,23 @@ impl Machine<'_> {
         )
         .remedy(Remedy::command("recover it", format!("multipass recover {name}")))
         .remedy(Remedy::command("or let go of it for good", format!("multipass delete -p {name}")))
+    }
+
+    fn first_boot(&self) -> Error {
+        let name = self.name();
+        Error::new(
+            &FIRST_BOOT,
+            format!("the first boot of the virtual machine {name} did not do what it was told"),
+        )
+        .because("it was launched, and has no /etc/nixoci/vm.json, which cloud-init was to write")
+        .remedy(Remedy::command(
+            "see what cloud-init says",
+            format!("multipass exec -n {name} -- cloud-init status --long"),
+        ))
+        .remedy(Remedy::command(
+            "remove it, and build again: that launches a new one",
+            "nixoci provision --backend multipass --remove --yes",
+        ))
     }
 
     pub(crate) fn not_ours(&self) -> Error {

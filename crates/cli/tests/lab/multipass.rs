@@ -555,3 +555,37 @@ fn the_article_s_mount_is_an_option_and_is_looked_at_before_every_build() {
     struck_with("sources = 'mount'", NEW.with(ROOTS_NEXT), "strike; tiny", knob)
         .fails(30, "nixoci::multipass::mount");
 }
+
+/// `shim SCRIPT` puts a program in front of Multipass: it runs SCRIPT, and then Multipass itself.
+const SHIM: &str = r#"shim() { dir=$(mktemp -d); printf '#!/bin/sh\nPATH=%s\n%s\nexec multipass "$@"\n' "$PATH" "$1" > $dir/multipass; chmod +x $dir/multipass; shimmed=$dir:$PATH; }"#;
+
+#[test]
+#[ignore = "needs the lab: cargo xtask test"]
+fn a_multipass_that_is_too_old_and_a_first_boot_that_ignores_its_orders() {
+    let host = NEW.with(RELEASE);
+    let old = r#"[ "$1" != version ] || { echo "{\"multipass\":\"1.12.2+mac\",\"multipassd\":\"1.12.2+mac\"}"; exit; }"#;
+    let run = host.sh(&alone("", &format!("{SHIM}; shim '{old}'; PATH=$shimmed tiny")));
+    run.fails(21, "nixoci::multipass::too_old").err("Multipass 1.12.2+mac is too old");
+    // What cloud-init is given is nothing that it has to do, as when it fails at its first step.
+    let ignored =
+        r#"[ "$1" != launch ] || { cat >/dev/null; echo "package_update: false" | multipass "$@"; exit; }"#;
+    let script = format!(
+        "{SHIM}; shim '{ignored}'; PATH=$shimmed tiny; code=$?; provision --remove 2>/dev/null; multipass list | grep $vm || echo removed; tiny 2>&1 | grep -c not_an_image; exit $code"
+    );
+    let run = host.sh(&alone("", &script)).fails(30, "nixoci::multipass::first_boot");
+    run.err("cloud-init status --long").out("removed\n1\n");
+}
+
+#[test]
+#[ignore = "needs the lab: cargo xtask test"]
+fn ctrl_c_at_any_moment_of_a_provisioning_and_nixocis_that_share_no_lock() {
+    let script = r#"for after in 0.1 0.4 0.8 1.2 1.8 2.4; do
+            timeout --preserve-status -s INT $after nixoci provision --backend multipass -y >$log 2>&1; echo code $?
+        done; provision >$log 2>&1 || cat $log; sleep 3; echo left:; left; echo end"#;
+    let run = NEW.with(NEXT).sh(&alone("", script)).out("left:\nend\n");
+    assert!(run.out.matches("code 130").count() >= 3, "{run:#?}");
+    // Two users of one Multipass: the one that comes later finds a machine that is being prepared, and waits for it.
+    let script = r#"XDG_STATE_HOME=$(mktemp -d) tiny >$log 2>&1 & sleep 0.2; tiny >$log.2 2>&1; wait
+        cat $log $log.2 | grep -c not_an_image || cat $log $log.2"#;
+    NEW.with(RELEASE).sh(&alone("", script)).out("2\n");
+}

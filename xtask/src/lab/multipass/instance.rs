@@ -98,9 +98,12 @@ pub(super) fn make_disk(state: &State, name: &str, bytes: u64) -> Result<()> {
     sh::quiet(mkfs.env_clear()).map(drop)
 }
 
-/// Makes it bigger. It is not in use.
+/// Makes it bigger.
 pub(super) fn grow_disk(state: &State, name: &str, bytes: u64) -> Result<()> {
     let file = image_file(state, name);
+    if is_in_use(&file) {
+        bail!("{} is in use", file.display());
+    }
     File::options().write(true).open(&file)?.set_len(bytes)?;
     sh::quiet(Command::new("/usr/sbin/resize2fs").arg("-f").arg(file).env_clear()).map(drop)
 }
@@ -116,9 +119,22 @@ fn mount_disk(state: &State, name: &str) -> Result<()> {
     sh::quiet(mount.env_clear()).map(drop)
 }
 
-/// The kernel lets go of it when the guest's last process is gone, which may take a moment.
+/// Unmounts it, and waits until the kernel has written it and let go of it. A guest that starts at this moment still sees the
+/// mounts of all others, and as long as it does, the file system is alive: whoever enlarged it then would break it.
 fn unmount_disk(state: &State, name: &str) {
     let _ = sh::quiet(Command::new("/usr/bin/umount").arg(disk(state, name)).env_clear());
+    let file = image_file(state, name);
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while is_in_use(&file) && Instant::now() < deadline {
+        thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// Whether a block device has the file behind it, which mounting it makes.
+fn is_in_use(file: &Path) -> bool {
+    let devices = fs::read_dir("/sys/block").into_iter().flatten().flatten();
+    let mut behind = devices.filter_map(|device| fs::read(device.path().join("loop/backing_file")).ok());
+    behind.any(|name| name.trim_ascii_end() == file.as_os_str().as_encoded_bytes())
 }
 
 /// Starts the guest and waits until it can be reached. It is `Starting` already.

@@ -10,6 +10,7 @@ use anyhow::Result;
 use crate::sh;
 
 const BRIDGE: &str = "lab-multipass";
+const BRIDGE_HARDWARE: &str = "52:54:00:ff:00:01";
 const GATEWAY: Ipv4Addr = Ipv4Addr::new(10, 232, 0, 1);
 /// How many bits of an address are the network's.
 const BITS: u8 = 16;
@@ -19,7 +20,9 @@ fn ip(words: &[&str]) -> Result<()> {
 }
 
 pub(super) fn make_bridge() -> Result<()> {
-    ip(&["link", "add", "name", BRIDGE, "type", "bridge"])?;
+    // An address of its own: a bridge without one takes the lowest of its ports', which changes whenever a guest comes or goes, and
+    // then the others talk to nobody for a minute.
+    ip(&["link", "add", "name", BRIDGE, "address", BRIDGE_HARDWARE, "type", "bridge"])?;
     ip(&["address", "add", &format!("{GATEWAY}/{BITS}"), "dev", BRIDGE])?;
     ip(&["link", "set", BRIDGE, "up"])
 }
