@@ -68,7 +68,11 @@ nixoci_core::codes! {
     /// Another CPU.
     WRONG_CPU = ("nixoci::multipass::cpu", NoBackend, "a virtual machine of Multipass's has this machine's CPU",
         "Multipass runs virtual machines of the host's own CPU architecture. For the other one there are the backends rosetta (on a \
-         Mac with Apple's CPU) and remote, which need Nix on this machine.");
+         Mac with Apple's CPU) and remote, which need Nix on this machine; or `emulate = true`, which is many times slower.");
+    /// No way in by ssh.
+    KEY = ("nixoci::multipass::key", Provision, "no way by ssh into the virtual machine could be made",
+        "With `transport = \"ssh\"` this machine's Nix logs in to the virtual machine with a key that nixoci makes (by ssh-keygen), tells \
+         the virtual machine through Multipass, and keeps beside what it remembers of it.");
     /// A mount that shows nothing.
     MOUNT = ("nixoci::multipass::mount", Provision, "the virtual machine does not see the project through its mount",
         "With `sources = \"mount\"` the virtual machine reads the project's files through Multipass's daemon, which runs as root. macOS shows \

@@ -9,6 +9,7 @@ pub mod error;
 mod grow;
 mod machine;
 mod mounts;
+mod over_ssh;
 mod plan;
 mod receipt;
 mod settings;
@@ -41,9 +42,10 @@ pub use error::CODES;
 use error::WRONG_CPU;
 use grow::Growth;
 use machine::{Machine, host_memory};
+use over_ssh::OverSsh;
 use plan::{Standing, is_current};
 use receipt::Receipt;
-pub use settings::{OnOom, Send as Sending, Settings};
+pub use settings::{OnOom, Send as Sending, Settings, Transport};
 pub use size::Size;
 use work::{Built, Work};
 
@@ -75,6 +77,7 @@ impl TypedFactory for Factory {
             facts: tokio::sync::Mutex::default(),
             growth: Mutex::default(),
             built: Built::default(),
+            over_ssh: OverSsh::default(),
         })
     }
 }
@@ -89,6 +92,7 @@ pub struct MultipassBackend {
     /// What a build that failed would need.
     growth: Mutex<Option<Growth>>,
     built: Built,
+    over_ssh: OverSsh,
 }
 
 impl MultipassBackend {
@@ -106,9 +110,13 @@ impl MultipassBackend {
         let mut known = self.facts.lock().await;
         let facts = match known.as_ref() {
             Some(facts) => facts.clone(),
-            None => machine.awake(cx).await?,
+            None => {
+                self.over_ssh.forget();
+                machine.awake(cx).await?
+            }
         };
-        let work = Work { machine, facts };
+        let systems = self.serves(cx).into_iter().map(|(system, _)| system).collect();
+        let work = Work { machine, facts, systems };
         work.is_set_up()?;
         if known.is_none() {
             let outside = Outside::of_host(cx)?;
@@ -152,7 +160,37 @@ impl MultipassBackend {
         receipt.map_or_else(|| cx.host.system.to_linux(), |receipt| receipt.system)
     }
 
+    /// What it builds for, and how.
+    fn serves(&self, cx: &Cx<'_>) -> Vec<(NixSystem, How)> {
+        let own = self.system(cx);
+        let other = if own.as_str() == "aarch64-linux" { "x86_64-linux" } else { "aarch64-linux" };
+        let other =
+            other.parse().ok().filter(|_| self.settings.emulate).map(|other| (other, How::Translated));
+        std::iter::once((own, How::Native)).chain(other).collect()
+    }
+
+    /// The first of these systems that it does not build for, as an error.
+    fn refusal(&self, cx: &Cx<'_>, want: &[NixSystem]) -> Option<Error> {
+        let serves = self.serves(cx);
+        let other = want.iter().find(|want| serves.iter().all(|(system, _)| system != *want))?;
+        Some(self.wrong_cpu(other, &serves[0].0))
+    }
+
+    /// Why this machine's Nix cannot evaluate, where it is to.
+    async fn no_nix(&self, cx: &Cx<'_>) -> Option<Error> {
+        let error = match self.settings.transport {
+            Transport::Exec => return None,
+            Transport::Ssh => self.over_ssh.nix(cx).await.err()?,
+        };
+        Some(error.because("transport = \"ssh\" has this machine's Nix evaluate").remedy(Remedy::advice(
+            "or leave `transport` out of [backend.multipass]: then the virtual machine's Nix does everything",
+        )))
+    }
+
     async fn readiness(&self, cx: &Cx<'_>) -> Result<Readiness> {
+        if let Some(error) = self.no_nix(cx).await {
+            return Ok(Readiness::No { error });
+        }
         let machine = self.machine(cx).await?;
         let receipt = Receipt::read(cx, &self.settings.instance);
         let current = is_current(receipt.as_ref(), &self.settings);
@@ -171,10 +209,14 @@ impl MultipassBackend {
             format!("the virtual machine {} builds for {own}, not for {system}", self.settings.instance),
         )
         .because("Multipass runs virtual machines of this machine's own CPU architecture only");
-        let mac = "a builder for both, on a Mac with Apple's CPU";
+        let mac = "a builder for both, on a Mac with Apple's CPU, which has Nix";
         error
             .remedy(Remedy::command(mac, "nixoci build --backend rosetta"))
             .remedy(Remedy::command("or a Linux machine of that CPU", "nixoci build --backend remote"))
+            .remedy(Remedy::command(
+                "or, many times slower, qemu in the virtual machine, in nixoci.toml",
+                "[backend.multipass]\nemulate = true",
+            ))
     }
 
     async fn set_up(&self, cx: &Cx<'_>, machine: &Machine<'_>, facts: Facts) -> Result<Facts> {
@@ -197,15 +239,17 @@ impl MultipassBackend {
 #[async_trait]
 impl Backend for MultipassBackend {
     async fn offers(&self, cx: &Cx<'_>, want: Option<&NixSystem>) -> Result<Vec<Offer>> {
-        let own = self.system(cx);
         let builder = BuilderId(format!("multipass {}", self.settings.instance));
+        let offer = |system, how, readiness| Offer { system, how, readiness, builder: builder.clone() };
         if let Some(want) = want
-            && *want != own
+            && let Some(error) = self.refusal(cx, std::slice::from_ref(want))
         {
-            let readiness = Readiness::No { error: self.wrong_cpu(want, &own) };
-            return Ok(vec![Offer { system: want.clone(), how: How::Native, readiness, builder }]);
+            return Ok(vec![offer(want.clone(), How::Native, Readiness::No { error })]);
         }
-        Ok(vec![Offer { system: own, how: How::Native, readiness: self.readiness(cx).await?, builder }])
+        let readiness = self.readiness(cx).await?;
+        let serves = self.serves(cx).into_iter();
+        let wanted = serves.filter(|(system, _)| want.is_none_or(|want| want == system));
+        Ok(wanted.map(|(system, how)| offer(system, how, readiness.clone())).collect())
     }
 
     async fn probe(&self, cx: &Cx<'_>) -> Result<Vec<Check>> {
@@ -252,9 +296,12 @@ impl Backend for MultipassBackend {
 
     async fn plan(&self, cx: &Cx<'_>, want: &[NixSystem]) -> Result<ProvisionPlan> {
         let machine = self.machine(cx).await?;
-        let own = self.system(cx);
-        let standing = match want.iter().find(|want| **want != own) {
-            Some(other) => Standing::Refused(self.wrong_cpu(other, &own)),
+        let refusal = match self.refusal(cx, want) {
+            None => self.no_nix(cx).await,
+            refusal => refusal,
+        };
+        let standing = match refusal {
+            Some(error) => Standing::Refused(error),
             None => plan::standing(cx, &machine).await?,
         };
         let wanted = match &standing {
@@ -286,6 +333,8 @@ impl Backend for MultipassBackend {
             self.set_growth(None);
             facts = machine.awake(cx).await?;
         }
+        // One that was started anew may have another address.
+        self.over_ssh.forget();
         *known = Some(facts);
         Ok(())
     }
@@ -310,14 +359,22 @@ impl Backend for MultipassBackend {
     }
 
     async fn prove(&self, cx: &Cx<'_>, want: &[NixSystem]) -> Result<Vec<Check>> {
-        self.work(cx).await?.prove(cx, want).await
+        let work = self.work(cx).await?;
+        match self.settings.transport {
+            Transport::Exec => work.prove(cx, want).await,
+            Transport::Ssh => self.over_ssh.prove(cx, &work, want).await,
+        }
     }
 
     async fn forecast(&self, cx: &Cx<'_>, request: &BuildRequest, depth: Depth) -> Result<Forecast> {
         match depth {
             // Who evaluates is the guest, and a plan neither makes one nor wakes one up.
             Depth::Full if matches!(self.readiness(cx).await?, Readiness::Ready) => {
-                self.work(cx).await?.forecast(cx, request).await
+                let work = self.work(cx).await?;
+                match self.settings.transport {
+                    Transport::Exec => work.forecast(cx, request).await,
+                    Transport::Ssh => self.over_ssh.forecast(cx, &work, request).await,
+                }
             }
             _ => Ok(Forecast::unknown()),
         }
@@ -325,7 +382,13 @@ impl Backend for MultipassBackend {
 
     async fn build(&self, cx: &Cx<'_>, request: &BuildRequest, forecast: &Forecast) -> Result<Artifact> {
         let work = self.work(cx).await?;
-        let built = self.while_it_runs(cx, work.build(cx, request, forecast, &self.built)).await;
+        let build = async {
+            match self.settings.transport {
+                Transport::Exec => work.build(cx, request, forecast, &self.built).await,
+                Transport::Ssh => self.over_ssh.build(cx, &work, request, forecast).await,
+            }
+        };
+        let built = self.while_it_runs(cx, work.with_room(cx, build)).await;
         let error = match built {
             Err(error) => error,
             built => return built,
@@ -345,6 +408,9 @@ impl Backend for MultipassBackend {
     }
 
     async fn query(&self, cx: &Cx<'_>, roots: &[StorePath], closure: bool) -> Result<Vec<PathInfo>> {
+        if let Some(store) = self.over_ssh.owner(roots) {
+            return self.while_it_runs(cx, store.query(cx, roots, closure)).await;
+        }
         let work = self.work(cx).await?;
         let store = self.built.owner(roots).map_or_else(|| work.store(), Ok)?;
         let inside = work.inside(cx, Vec::new());
@@ -357,6 +423,9 @@ impl Backend for MultipassBackend {
         paths: &[StorePath],
         out: &mut (dyn AsyncWrite + Send + Unpin),
     ) -> Result<u64> {
+        if let Some(store) = self.over_ssh.owner(paths) {
+            return self.while_it_runs(cx, store.fetch(cx, paths, out)).await;
+        }
         let work = self.work(cx).await?;
         let store = self.built.owner(paths).map_or_else(|| work.store(), Ok)?;
         let inside = work.inside(cx, Vec::new());
@@ -366,6 +435,9 @@ impl Backend for MultipassBackend {
     async fn release(&self, cx: &Cx<'_>, how: Release) -> Result<()> {
         let instance = &self.settings.instance;
         match how {
+            Release::Artifact { id } if self.settings.transport == Transport::Ssh => {
+                return self.over_ssh.release(cx, &id).await;
+            }
             Release::Artifact { id } => {
                 let work = self.work(cx).await?;
                 let store = self.built.holder(&id).map_or_else(|| work.store(), Ok)?;

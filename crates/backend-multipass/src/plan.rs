@@ -3,13 +3,14 @@
 use nixoci_core::Error;
 use nixoci_core::backend::Cx;
 use nixoci_core::plan::{ProvisionPlan, Step, StepState};
+use nixoci_core::text::count;
 use nixoci_nix::guest::Facts;
 
 use crate::driver::State;
 use crate::grow::Growth;
 use crate::machine::{Machine, host_memory};
 use crate::receipt::Receipt;
-use crate::settings::Settings;
+use crate::settings::{Settings, Transport};
 
 pub(crate) const MACHINE: &str = "multipass-machine";
 pub(crate) const NIX: &str = "multipass-nix";
@@ -102,10 +103,10 @@ pub(crate) async fn plan(
 fn described(settings: &Settings, facts: &Facts) -> String {
     let gib = |bytes: u64| bytes.div_ceil(1 << 30);
     format!(
-        "the virtual machine {} runs ({}, {} CPUs, {} GiB of memory, {} of {} GiB of disk free)",
+        "the virtual machine {} runs ({}, {}, {} GiB of memory, {} of {} GiB of disk free)",
         settings.instance,
         facts.release,
-        facts.cpus,
+        count(facts.cpus.try_into().unwrap_or(usize::MAX), "CPU"),
         gib(facts.memory.total),
         facts.disk.free >> 30,
         gib(facts.disk.total)
@@ -135,7 +136,8 @@ async fn launch(cx: &Cx<'_>, settings: &Settings) -> Step {
     };
     step.effects = vec![
         format!(
-            "Ubuntu's image is downloaded once (about 600 MB), and a virtual machine runs with {cpus} CPUs, {memory} of memory and up to {} of disk",
+            "Ubuntu's image is downloaded once (about 600 MB), and a virtual machine runs with {}, {memory} of memory and up to {} of disk",
+            count(cpus.try_into().unwrap_or(usize::MAX), "CPU"),
             settings.disk
         ),
         "its disk takes what is in it: about 3 GB with Nix, and what was built".to_owned(),
@@ -172,19 +174,24 @@ fn wake(settings: &Settings, state: &State) -> Step {
 }
 
 fn nix(settings: &Settings, state: StepState) -> Step {
+    let qemu = if settings.emulate { ", and qemu for the other CPU's programs" } else { "" };
     let how = match &settings.installer {
         Some(installer) => format!("install Nix there with {installer}"),
         None => "install Nix there, from Ubuntu's package".to_owned(),
     };
     let title = if matches!(state, StepState::Pending) {
-        how
+        format!("{how}{qemu}")
     } else {
-        "Nix is installed there, and set up".to_owned()
+        format!("Nix is installed there, and set up{qemu}")
     };
     Step {
         id: NIX.to_owned(),
         title,
-        why: "it evaluates and builds in the virtual machine: this machine needs no Nix".to_owned(),
+        why: match settings.transport {
+            Transport::Exec => "it evaluates and builds in the virtual machine: this machine needs no Nix",
+            Transport::Ssh => "this machine's Nix evaluates, and builds in its store by ssh",
+        }
+        .to_owned(),
         state,
         effects: Vec::new(),
         needs_root: false,

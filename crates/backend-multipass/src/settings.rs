@@ -30,15 +30,30 @@ pub struct Settings {
     pub timeout: u64,
     /// How long it runs on when nobody uses it: `30m`, `2h`; `0s` for ever.
     pub idle: Idle,
+    /// Whose Nix evaluates, and how it builds: the virtual machine's own, through `multipass exec`; or this machine's, by ssh.
+    pub transport: Transport,
     /// What is sent of a project: what a flake sees (`stream`), or everything in its directory (`path`); or nothing, and Multipass
     /// mounts the directory (`mount`).
     pub sources: Send,
     /// What is done when a build runs out of memory, or the disk is full.
     pub on_oom: OnOom,
+    /// Whether it builds for the other CPU architecture as well, whose programs qemu runs there: many times slower.
+    pub emulate: bool,
     /// NixOS's static installer of Nix, for releases whose package is too old: a URL, or a file on this machine by its whole path.
     pub installer: Option<String>,
     /// The SHA-256 of the installer.
     pub installer_sha256: Option<String>,
+}
+
+/// Whose Nix evaluates.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Transport {
+    /// The virtual machine's: this machine needs none.
+    #[default]
+    Exec,
+    /// This machine's, which builds in the virtual machine's store.
+    Ssh,
 }
 
 /// What is sent of a project.
@@ -77,8 +92,10 @@ impl Default for Settings {
             image: "26.04".to_owned(),
             timeout: 1800,
             idle: Idle::default(),
+            transport: Transport::default(),
             sources: Send::default(),
             on_oom: OnOom::default(),
+            emulate: false,
             installer: None,
             installer_sha256: None,
         }
@@ -153,7 +170,7 @@ impl Settings {
             user: USER.to_owned(),
             idle: self.idle.0,
             installer: installer.map(|from| Installer { from, sha256 }),
-            settings: Vec::new(),
+            emulate: self.emulate,
             backend: "multipass",
         }
     }

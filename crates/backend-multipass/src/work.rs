@@ -4,15 +4,16 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use nixoci_core::artifact::{Artifact, ArtifactId, StorePath};
 use nixoci_core::backend::{Check, Cx, Forecast};
+use nixoci_core::credentials::Forward;
 use nixoci_core::event::{Event, Stage};
 use nixoci_core::platform::NixSystem;
 use nixoci_core::request::BuildRequest;
 use nixoci_core::runner::{Command, output};
 use nixoci_core::text::{bytes, count};
-use nixoci_core::{Error, ErrorKind, Result};
+use nixoci_core::{Error, ErrorKind, Remedy, Result};
 use nixoci_nix::guest::codes::{DISK_FULL, NOT_SET_UP, OUT_OF_MEMORY};
 use nixoci_nix::guest::sources::{Scope, Sources, send};
-use nixoci_nix::guest::{Facts, Inside, Secrets, Seen, killed_since};
+use nixoci_nix::guest::{Agent, Facts, Inside, Secrets, Seen, killed_since};
 use nixoci_nix::{BuildStore, Nix, codes as nix_codes, proof};
 
 use crate::machine::Machine;
@@ -57,6 +58,8 @@ impl Built {
 pub(crate) struct Work<'a> {
     pub(crate) machine: Machine<'a>,
     pub(crate) facts: Facts,
+    /// What it builds for.
+    pub(crate) systems: Vec<NixSystem>,
 }
 
 impl Work<'_> {
@@ -111,8 +114,12 @@ impl Work<'_> {
             Scope::Nothing => mounts::mount(cx, &self.machine, &sources.trees).await?,
             _ => self.send(cx, &sources).await?,
         };
+        let agent = match cx.credentials.forward.contains(&Forward::SshAgent) {
+            true => Some(Agent::forward(cx, &self.machine.guest(cx)).await?),
+            false => None,
+        };
         let nix = Nix::in_guest(&self.facts.nix, Arc::new(sources))?;
-        Ok((nix, self.inside(cx, seen).knowing(&secrets)))
+        Ok((nix, self.inside(cx, seen).knowing(&secrets).asking(agent)))
     }
 
     pub(crate) async fn forecast(&self, cx: &Cx<'_>, request: &BuildRequest) -> Result<Forecast> {
@@ -127,15 +134,23 @@ impl Work<'_> {
         forecast: &Forecast,
         built: &Built,
     ) -> Result<Artifact> {
-        self.room(cx).await?;
         let (nix, inside) = self.prepared(cx, request).await?;
         let store = Arc::new(BuildStore::new(nix));
-        match store.build(&Cx { runner: &inside, ..*cx }, request, forecast).await {
-            Ok(artifact) => {
-                built.keep(&artifact, store);
-                Ok(artifact)
-            }
+        let artifact = store.build(&Cx { runner: &inside, ..*cx }, request, forecast).await?;
+        built.keep(&artifact, store);
+        Ok(artifact)
+    }
+
+    /// A build in it, whoever does that: there has to be room for it, and what the guest knows of a failure is told.
+    pub(crate) async fn with_room(
+        &self,
+        cx: &Cx<'_>,
+        build: impl Future<Output = Result<Artifact>>,
+    ) -> Result<Artifact> {
+        self.room(cx).await?;
+        match build.await {
             Err(error) => Err(self.explained(cx, error).await),
+            built => built,
         }
     }
 
@@ -177,6 +192,9 @@ impl Work<'_> {
             ErrorKind::Build | ErrorKind::Transfer | ErrorKind::Evaluation | ErrorKind::NoBackend
         ) {
             return error;
+        }
+        if error.is(&nix_codes::FETCH_DENIED) {
+            return no_agent(cx, error);
         }
         if error.is(&nix_codes::DISK_FULL) {
             let _ = self.collect(cx).await;
@@ -221,9 +239,21 @@ impl Work<'_> {
         }
         let text =
             format!("the virtual machine {} is not set up, or as another nixoci.toml says", self.name());
-        Err(Error::new(&NOT_SET_UP, text).remedy(nixoci_core::Remedy::command(
+        Err(Error::new(&NOT_SET_UP, text).remedy(Remedy::command(
             "set it up; what was done is not done twice",
             "nixoci provision --backend multipass --yes",
         )))
     }
+}
+
+/// A server that is reached by ssh lets nobody in who has no key.
+fn no_agent(cx: &Cx<'_>, error: Error) -> Error {
+    let by_ssh = |text: &String| text.contains("(publickey") || text.contains("Host key verification failed");
+    if !cx.credentials.forward.is_empty() || !error.report().causes.iter().any(by_ssh) {
+        return error;
+    }
+    error.remedy(Remedy::command(
+        "let the virtual machine's Nix ask your ssh agent, and know the hosts that you know",
+        "nixoci build --ssh default",
+    ))
 }

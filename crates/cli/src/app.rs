@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use nixoci_core::backend::Cx;
 use nixoci_core::config::{ConfigFile, discover};
-use nixoci_core::credentials::NONE;
+use nixoci_core::credentials::{Credentials, Forward};
 use nixoci_core::host::{Dirs, Host};
 use nixoci_core::platform::{NixSystem, OciPlatform};
 use nixoci_core::registry::Registry;
@@ -16,7 +16,7 @@ use nixoci_engine::Engine;
 use nixoci_image::Cache;
 use nixoci_nix::{HostRunner, Watchdog};
 
-use crate::args::Global;
+use crate::args::{Global, How};
 use crate::codes::{NO_DIRECTORY, NO_HOME, NO_HOST};
 use crate::output::{Printer, Terminal, Ui};
 use crate::signal::Signals;
@@ -38,11 +38,18 @@ pub(crate) struct App {
     pub(crate) files: Vec<ConfigFile>,
     pub(crate) registry: Registry,
     pub(crate) cwd: PathBuf,
+    credentials: Credentials,
 }
 
 impl App {
     /// Looks at the machine and reads the configuration.
-    pub(crate) async fn new(printer: Printer, global: &Global, ui: Arc<Ui>, signals: Signals) -> Result<App> {
+    pub(crate) async fn new(
+        printer: Printer,
+        global: &Global,
+        how: Option<&How>,
+        ui: Arc<Ui>,
+        signals: Signals,
+    ) -> Result<App> {
         let watchdog =
             std::env::current_exe().ok().map(|exe| Watchdog::new(exe, vec![crate::WATCHDOG.into()]));
         let temporary: Arc<dyn TemporaryFiles> = match &watchdog {
@@ -59,8 +66,22 @@ impl App {
         let registry = crate::backends::registry();
         let files = config_files(global, &cwd, &dirs)?;
         files.iter().try_for_each(|file| file.check_backends(&registry))?;
+        let credentials = credentials(&files, how);
         let terminal = Terminal::new(printer.clone(), Arc::clone(&ui), signals.cancel().clone());
-        Ok(App { printer, ui, terminal, signals, runner, temporary, host, dirs, files, registry, cwd })
+        Ok(App {
+            printer,
+            ui,
+            terminal,
+            signals,
+            runner,
+            temporary,
+            host,
+            dirs,
+            files,
+            registry,
+            cwd,
+            credentials,
+        })
     }
 
     /// The world as backends see it.
@@ -72,7 +93,7 @@ impl App {
             host: &self.host,
             dirs: &self.dirs,
             temporary: &self.temporary,
-            credentials: self.files.iter().find_map(|file| file.credentials.as_ref()).unwrap_or(&NONE),
+            credentials: &self.credentials,
         }
     }
 
@@ -93,6 +114,15 @@ impl App {
     pub(crate) fn engine<'a>(&'a self, cache: &'a Cache) -> Engine<'a> {
         Engine { cx: self.cx(), registry: &self.registry, cache, consent: &self.terminal }
     }
+}
+
+/// The user's, and what was said now.
+fn credentials(files: &[ConfigFile], how: Option<&How>) -> Credentials {
+    let mut credentials = files.iter().find_map(|file| file.credentials.clone()).unwrap_or_default();
+    if how.is_some_and(|how| how.ssh.is_some()) {
+        credentials.forward.push(Forward::SshAgent);
+    }
+    credentials
 }
 
 async fn host(runner: &dyn Runner, signals: &Signals) -> Result<Host> {

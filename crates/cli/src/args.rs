@@ -189,9 +189,19 @@ pub(crate) struct How {
     /// Give up after this time, such as 30m or 2h.
     #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
     pub(crate) timeout: Option<std::time::Duration>,
+    /// Let a virtual machine that evaluates ask this machine's ssh agent, for inputs by git+ssh.
+    #[arg(long, value_name = "AGENT")]
+    pub(crate) ssh: Option<ForwardedAgent>,
     /// Show the builders' logs.
     #[arg(short = 'L', long)]
     pub(crate) print_build_logs: bool,
+}
+
+/// Whose name `docker build --ssh` takes.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum ForwardedAgent {
+    /// The agent that SSH_AUTH_SOCK leads to.
+    Default,
 }
 
 /// What is agreed to beforehand, so that nobody has to be asked.

@@ -114,7 +114,8 @@ async fn with_app(printer: &Printer, global: &Global, command: Command) -> Resul
     let signals = Signals::default();
     signals.listen(ui.clone()).or_error(&nixoci_core::codes::PROCESS, || "signals cannot be received")?;
     hello(printer);
-    let result = match App::new(printer.clone(), global, Arc::clone(&ui), signals.clone()).await {
+    let app = App::new(printer.clone(), global, command.how(), Arc::clone(&ui), signals.clone()).await;
+    let result = match app {
         Ok(app) => commands::dispatch(&app, command).await,
         Err(error) => Err(error),
     };

@@ -26,10 +26,6 @@ const FLAGS: &[(&[&str], &str)] = &[
         "a Nix build sees no secrets, and what it needs at run time goes in when the container starts",
     ),
     (
-        &["--ssh"],
-        "Nix fetches private inputs before the build, with the SSH agent and the netrc of your user",
-    ),
-    (
         &["--cache-from", "--cache-to"],
         "Nix takes finished store paths from its binary caches, with --option extra-substituters URL for one more",
     ),

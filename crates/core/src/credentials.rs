@@ -16,10 +16,20 @@ pub struct Credentials {
     pub github: Option<TokenSource>,
     /// A netrc file with user names and passwords by host: "~/.netrc".
     pub netrc: Option<PathBuf>,
+    /// What may be asked from there: "ssh-agent", for inputs by git+ssh.
+    pub forward: Vec<Forward>,
+}
+
+/// What is asked for something, and gives nothing away.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Forward {
+    /// The ssh agent.
+    SshAgent,
 }
 
 /// Nobody's.
-pub static NONE: Credentials = Credentials { github: None, netrc: None };
+pub static NONE: Credentials = Credentials { github: None, netrc: None, forward: Vec::new() };
 
 /// Where a token comes from.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]

@@ -344,6 +344,12 @@ pub(crate) static RULES: &[Rule] = &[
         &[("see which keys are offered", "ssh-add -l"), ("offer another one", "ssh-add ~/.ssh/KEY")],
     ),
     rule(
+        &c::FETCH_DENIED,
+        &["Host key verification failed"],
+        "nobody has confirmed the host key that the server of an input shows",
+        &[("connect once, and compare what it shows", "ssh git@github.com")],
+    ),
+    rule(
         &nixoci_core::codes::TOOL_MISSING,
         &["executing 'git': No such file or directory"],
         "`git` is not installed, and Nix needs it to fetch an input",

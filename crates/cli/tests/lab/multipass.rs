@@ -14,8 +14,12 @@ const NEXT: &[&str] = &["--as", "mac", "--without", "nix", "--user", "alice", "-
 const ROOTS: &[&str] = &["--as", "mac", "--without", "nix", "--with", "multipass"];
 const ROOTS_NEXT: &[&str] = &["--as", "mac", "--without", "nix", "--with", "multipass-1.17"];
 const ROOTS_BOTH: &[&str] = &["--as", "mac", "--with", "multipass"];
+const INTEL: &[&str] =
+    &["--as", "mac", "--without", "nix", "--user", "alice", "--with", "multipass", "--intel"];
 /// A Mac that has Nix, too, to compare with.
 const BOTH: &[&str] = &["--as", "mac", "--user", "alice", "--with", "multipass"];
+
+const BOTH_NEXT: &[&str] = &["--as", "mac", "--user", "alice", "--with", "multipass-1.17"];
 
 /// A name of its own for a virtual machine.
 fn name() -> String {
@@ -588,4 +592,89 @@ fn ctrl_c_at_any_moment_of_a_provisioning_and_nixocis_that_share_no_lock() {
     let script = r#"XDG_STATE_HOME=$(mktemp -d) tiny >$log 2>&1 & sleep 0.2; tiny >$log.2 2>&1; wait
         cat $log $log.2 | grep -c not_an_image || cat $log $log.2"#;
     NEW.with(RELEASE).sh(&alone("", script)).out("2\n");
+}
+
+#[test]
+#[ignore = "needs the lab: cargo xtask test"]
+fn the_other_cpu_is_refused_with_its_ways_or_emulated_where_that_is_wanted() {
+    let refused = NEW.with(NEXT).sh(&alone("", "tiny --platform linux/amd64"));
+    refused.fails(20, "nixoci::multipass::cpu").err("emulate = true");
+    // An Intel Mac, so that it is arm64's programs that really run.
+    let script = r#"cp $here/examples/layered/default.nix .
+        nixoci plan --backend multipass --platform linux/arm64 -f default.nix
+        provision --platform linux/arm64,linux/amd64
+        build -f default.nix --platform linux/arm64 --load=docker 2>$log || { cat $log; exit 1; }
+        nixoci backends | grep -A2 ^multipass
+        docker run --rm --platform linux/arm64 $(docker images -q | head -n1)"#;
+    let run = NEW.with(INTEL).sh(&alone("emulate = true", script)).code(0);
+    let run = run.out("qemu for the other CPU's programs: to do").out("by emulation").out("Hello, world!");
+    run.out("ready, emulated, on multipass").out("aarch64-linux: built and").out("x86_64-linux: built and");
+}
+
+#[test]
+#[ignore = "needs the lab: cargo xtask test"]
+fn this_machine_s_nix_builds_in_it_by_ssh_where_that_is_wanted() {
+    let ssh = "transport = 'ssh'";
+    NEW.with(RELEASE).sh(&alone(ssh, "tiny")).fails(21, "nixoci::nix::missing").err("leave `transport` out");
+    let script = r#"cp $here/examples/layered/default.nix .
+        build -f default.nix --load=docker 2>$log || { cat $log; exit 1; }
+        grep 'to the virtual machine' $log && echo sources
+        build -f default.nix --load=docker --format json 2>/dev/null >$log.json
+        grep -o '"fetchedBytes": *[0-9]*' $log.json; docker run --rm $(grep -o '"reference": *"[^"]*' $log.json | head -n1 | cut -d'"' -f4)"#;
+    let run = NEW.with(BOTH).sh(&alone(ssh, script)).code(0).out("\"fetchedBytes\": 0").out("Hello, world!");
+    assert!(!run.out.contains("sources"), "{run:#?}");
+    let script = r#"key=$XDG_STATE_HOME/nixoci/multipass/$vm/id_ed25519; tiny 2>&1 | grep -o not_an_image
+        stat -c %a $key; guest 'grep -c ^restrict .ssh/authorized_keys'
+        : >$key; tiny 2>&1 | grep -E 'multipass::key|rm -f'; rm $key*; tiny 2>&1 | grep -o not_an_image
+        guest 'sudo ssh-keygen -q -t ed25519 -N "" -f /tmp/k; sudo cp /tmp/k.pub /etc/ssh/ssh_host_ed25519_key.pub'
+        tiny 2>&1 | grep -o 'another host key'; ls $XDG_STATE_HOME/nixoci/multipass/$vm; sleep 3; left
+        provision --remove; ls $XDG_STATE_HOME/nixoci/multipass/$vm || echo forgotten"#;
+    let run =
+        NEW.with(BOTH_NEXT).sh(&alone(ssh, script)).code(0).out("not_an_image\n600\n1\n").out("rm -f /");
+    run.out("nixoci::multipass::key\nnot_an_image\nanother host key\n")
+        .out("\nid_ed25519\nid_ed25519.pub\nreceipt.json\nforgotten");
+    // It may have another address whenever it was off, and what is killed there is seen as ever.
+    let script = r#"sed -i 's/^memory.*/memory = "1G"/' nixoci.toml
+        tiny 2>&1 | grep -o not_an_image; strike; multipass stop $vm >/dev/null; tiny 2>&1 | grep -o not_an_image
+        tiny --argstr cmd 'HUNGRY'"#;
+    let script = script.replace("HUNGRY", HUNGRY);
+    let run = struck_with(&format!("{ssh}\non-oom = 'fail'"), NEW.with(ROOTS_BOTH), &script, |vm| {
+        fault(&["ip-change-on-start", vm]);
+    });
+    run.fails(40, "nixoci::guest::out_of_memory").out("not_an_image\nnot_an_image\n");
+}
+
+#[test]
+#[ignore = "needs the lab: cargo xtask test"]
+fn an_ssh_agent_is_asked_where_that_is_wanted_and_nothing_of_it_stays() {
+    let script = r#"export HOME=$(mktemp -d) XDG_CONFIG_HOME=$(mktemp -d); mkdir -m 700 $HOME/.ssh; mkdir $XDG_CONFIG_HOME/nixoci
+        ssh-keygen -q -t ed25519 -N '' -f key; eval "$(ssh-agent)" >/dev/null; trap "kill $SSH_AGENT_PID; multipass delete -p $vm >/dev/null" EXIT
+        cat >t.nix <<'END'
+{ system, n, cmd ? "cat < $file > $out" }: derivation {
+  name = "t-${n}"; inherit system cmd; builder = "/bin/sh"; args = [ "-c" "read a < $file; echo $a > $out; eval $then" ];
+  file = builtins.fetchGit { url = "ssh://ubuntu@localhost/home/ubuntu/repo"; ref = "master"; } + "/file"; "then" = cmd;
+}
+END
+        provision >/dev/null 2>&1
+        guest "printf '\n%s\n' '$(cat key.pub)' >>.ssh/authorized_keys; git init -q -b master repo; cd repo; echo hush >file; git add .
+            git -c user.name=a -c user.email=a@b commit -qm x"
+        t() { tiny --argstr cmd : "$@" 2>&1 | grep -oE 'not_an_image|fetch_denied|--ssh default|does not accept|nobody has confirmed|guest::credentials'; }
+        echo 1; t; echo 2; t --ssh default
+        guest 'cat /etc/ssh/ssh_host_ed25519_key.pub' | sed 's/^/localhost /' >$HOME/.ssh/known_hosts
+        echo 3; t --ssh default; ssh-add -q key; echo 4; t --ssh default; guest 'ls -A /dev/shm'
+        guest 'cd repo; echo more >file; git -c user.name=a -c user.email=a@b commit -qam y'
+        printf '[credentials]\nforward = ["ssh-agent"]\n' >$XDG_CONFIG_HOME/nixoci/config.toml; echo 5; t --refresh
+        echo 6; SSH_AUTH_SOCK=/nowhere t
+        nixoci build --backend multipass -y --no-link -f t.nix --argstr n 0 --argstr cmd 'while :; do :; done' >$log 2>&1 & pid=$!; until guest 'pgrep -u nixbld1 >/dev/null'; do kill -0 $pid || break; sleep 0.1; done
+        guest 'ls /dev/shm' | wc -l; kill -9 $pid; sleep 3; guest 'ls -A /dev/shm'; left; echo end"#;
+    for version in [RELEASE, NEXT] {
+        let run = NEW.with(version).sh(&alone("", script)).code(0);
+        let denied = "fetch_denied\n";
+        run.out(&format!(
+            "1\nnobody has confirmed\n--ssh default\n{denied}2\nnobody has confirmed\n{denied}"
+        ))
+        .out(&format!(
+            "3\ndoes not accept\n{denied}4\nnot_an_image\n5\nnot_an_image\n6\nguest::credentials\n1\nend"
+        ));
+    }
 }

@@ -18,7 +18,7 @@ nixoci_core::codes! {
          (`path:`) is sent along.");
     /// What [credentials] names is not there.
     CREDENTIALS = ("nixoci::guest::credentials", Permission, "what [credentials] names is not there",
-        "[credentials] in your own configuration names a token or a netrc file, which a virtual machine is given for the time of a \
+        "[credentials] in your own configuration names a token, a netrc file or the ssh agent, which a virtual machine may use for the time of a \
          build. One of them is missing.");
     /// The guest does not know what was set up.
     NOT_SET_UP = ("nixoci::guest::not_set_up", Provision, "the virtual machine is not set up",

@@ -8,12 +8,14 @@
 use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::path::{Component, Path, PathBuf};
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use nixoci_core::Result;
 use nixoci_core::runner::{Command, Process, Runner};
 
 use super::GuestRunner;
+use super::agent::Agent;
 use super::secrets::Secrets;
 
 /// Where nixoci keeps its things in a guest.
@@ -77,6 +79,7 @@ pub struct Inside<'a> {
     guest: GuestRunner<'a>,
     user: String,
     seen: Vec<Seen>,
+    agent: Option<Arc<Agent>>,
 }
 
 impl<'a> Inside<'a> {
@@ -84,13 +87,19 @@ impl<'a> Inside<'a> {
     pub fn new(guest: GuestRunner<'a>, user: impl Into<String>, mut seen: Vec<Seen>) -> Self {
         seen.sort_by(|one, other| one.at.cmp(&other.at));
         seen.dedup();
-        Inside { guest: guest.entered_by(become_root()), user: user.into(), seen }
+        Inside { guest: guest.entered_by(become_root()), user: user.into(), seen, agent: None }
     }
 
     /// The same, with secrets for what its commands start. A command that reads gets none.
     #[must_use]
     pub fn knowing(self, secrets: &Secrets) -> Self {
         Inside { guest: self.guest.told(secrets.line()), ..self }
+    }
+
+    /// The same, with an ssh agent for its commands to ask.
+    #[must_use]
+    pub fn asking(self, agent: Option<Agent>) -> Self {
+        Inside { agent: agent.map(Arc::new), ..self }
     }
 
     fn command(&self, command: &Command) -> Command {
@@ -107,6 +116,7 @@ impl<'a> Inside<'a> {
             words.extend([seen.from.clone().into_os_string(), seen.at.clone().into_os_string()]);
         }
         words.extend(["env".into(), format!("HOME={HOME}/home").into(), format!("PATH={PATH}").into()]);
+        words.extend(self.agent.iter().flat_map(|agent| agent.environment()).map(OsString::from));
         words.extend(super::script::environment(command));
         words.push(command.program.clone());
         words.extend(command.args.iter().cloned());

@@ -5,6 +5,7 @@
 //! ends (that is, when nixoci ends, however it does) and says its exit code on standard error, in a line that nobody else
 //! writes.
 
+mod agent;
 pub mod codes;
 mod inside;
 mod look;
@@ -24,6 +25,7 @@ use async_trait::async_trait;
 use nixoci_core::runner::{Command, Process, Runner};
 use nixoci_core::{Error, Result};
 
+pub use agent::Agent;
 pub use inside::{HOME, Inside, Seen};
 pub use look::{Facts, Space, killed_since, look};
 pub use outside::Outside;

@@ -1,9 +1,9 @@
-# Makes a guest build with Nix: STAMP USER IDLE INSTALLER SHA256 SETTINGS. Run by root; may be run again, and by two at once.
+# Makes a guest build with Nix: STAMP USER IDLE INSTALLER SHA256 SETTINGS EMULATE. Run by root; may be run again, and by two at once.
 #
-# IDLE is in seconds, 0 for never. INSTALLER is a file or an URL; empty for the package of the release. Of what went wrong, the last line that
-# begins with `@` says the kind.
+# IDLE is in seconds, 0 for never. INSTALLER is a file or an URL; empty for the package of the release. EMULATE is empty, or the guest is to run
+# the other CPU's programs as well. Of what went wrong, the last line that begins with `@` says the kind.
 set -eu
-stamp=$1 user=$2 idle=$3 installer=$4 sha256=$5 conf=$6
+stamp=$1 user=$2 idle=$3 installer=$4 sha256=$5 conf=$6 emulate=$7
 home=/var/lib/nixoci
 export DEBIAN_FRONTEND=noninteractive PATH="/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:/nix/var/nix/profiles/default/bin"
 if [ -e /etc/nixoci/environment ]; then set -a; . /etc/nixoci/environment; set +a; fi
@@ -60,6 +60,18 @@ if ! whole; then
 fi
 command -v nix >/dev/null && getent group nixbld >/dev/null || fail 'no-nix'
 command -v git >/dev/null || apt install --no-install-recommends git
+
+# The package's programs need nothing of the guest's file system, which a build does not see; it tells the kernel of them.
+if [ -n "$emulate" ]; then
+    installed qemu-user-static || { say 'installing qemu, which runs the other CPU'"'"'s programs'; apt update; apt install qemu-user-static; }
+    systemctl restart systemd-binfmt.service >/dev/null 2>&1 || true
+    case $(uname -m) in
+    x86_64) conf="$conf
+extra-platforms = aarch64-linux" ;;
+    *) conf="$conf
+extra-platforms = x86_64-linux" ;;
+    esac
+fi
 
 # A command of ssh's finds nothing that is not on the plain PATH.
 for name in nix nix-build nix-store nix-daemon; do

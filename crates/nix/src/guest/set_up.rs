@@ -26,8 +26,8 @@ pub struct SetUp {
     pub idle: Duration,
     /// Where Nix comes from, if not from a package.
     pub installer: Option<Installer>,
-    /// More lines for its Nix's settings.
-    pub settings: Vec<String>,
+    /// Whether it is to build for the other of the usual CPU architectures as well, whose programs qemu runs.
+    pub emulate: bool,
     /// The backend that it is for, in the words of remedies.
     pub backend: &'static str,
 }
@@ -44,7 +44,7 @@ pub struct Installer {
 impl SetUp {
     /// What the guest's Nix is told.
     fn conf(&self) -> String {
-        let mut lines = vec![
+        [
             "experimental-features = nix-command flakes".to_owned(),
             format!("trusted-users = root {}", self.user),
             "max-jobs = auto".to_owned(),
@@ -53,9 +53,8 @@ impl SetUp {
             // Garbage goes when less than 2 GiB are free, until there are 8.
             "min-free = 2147483648".to_owned(),
             "max-free = 8589934592".to_owned(),
-        ];
-        lines.extend(self.settings.iter().cloned());
-        lines.join("\n")
+        ]
+        .join("\n")
     }
 
     /// What a guest that was set up like this says of itself.
@@ -64,6 +63,7 @@ impl SetUp {
         hasher.update(SCRIPT);
         hasher.update(self.conf());
         hasher.update(self.idle.as_secs().to_be_bytes());
+        hasher.update([u8::from(self.emulate)]);
         format!("v1 {}", super::sources::hex(&hasher.finalize()[..8]))
     }
 
@@ -86,7 +86,8 @@ impl SetUp {
                 from,
                 sha256,
             ])
-            .arg(self.conf());
+            .arg(self.conf())
+            .arg(if self.emulate { "1" } else { "" });
         let root = guest.clone().entered_by(become_root());
         let mut process = nixoci_core::runner::Runner::spawn(&root, &command).await?;
         let task = Task::start(cx.observer, TaskKind::Provision, "setting the virtual machine up", None);
