@@ -115,7 +115,8 @@ pub trait Backend: Send + Sync + fmt::Debug {
     async fn query(&self, cx: &Cx<'_>, roots: &[StorePath], closure: bool) -> Result<Vec<PathInfo>>;
 
     /// Writes the NARs of `paths` to `out`, back to back and in order, over at most one connection; returns
-    /// the number of bytes. Each is checked against its hash; what was written is tentative until `Ok`. A
+    /// the number of bytes. What was written is tentative until `Ok`, and whoever reads it compares it with the hash that
+    /// `query` knows: that is done once, at the end that uses it. A
     /// vanished path, a short read or a broken pipe is a transfer error, never a short stream.
     async fn fetch(
         &self,

@@ -4,10 +4,8 @@ use std::collections::BTreeMap;
 
 use nixoci_core::artifact::{PathInfo, StorePath};
 use nixoci_core::backend::Cx;
-use nixoci_core::digest::Digest;
 use nixoci_core::runner::{GRACE, Process, Stream};
 use nixoci_core::{Error, Remedy, Result, ResultExt, codes as core_codes};
-use sha2::{Digest as _, Sha256};
 use tokio::io::{AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
 use crate::diagnose::{Subject, diagnose};
@@ -57,8 +55,8 @@ impl Nix {
         Ok(infos)
     }
 
-    /// Writes the NAR of a path to `out` and checks it against `info`; returns its length. What was written is
-    /// tentative until `Ok`: Nix writes garbage for a path that is not valid, before it fails.
+    /// Writes the NAR of a path to `out`; returns its length, which is what `info` says. What was written is tentative until `Ok`: Nix
+    /// writes garbage for a path that is not valid, before it fails. Its hash is the reader's to check.
     ///
     /// # Errors
     /// [`codes::GONE`], [`codes::TRANSFER`], [`codes::DAMAGED`], all of them transfer errors.
@@ -91,7 +89,7 @@ async fn finish(
     cx: &Cx<'_>,
     process: &mut dyn Process,
     info: &PathInfo,
-    copied: Copied,
+    size: u64,
     record: &Record,
 ) -> Result<u64> {
     let exit = process.wait().await?;
@@ -107,39 +105,25 @@ async fn finish(
         }
         return Err(error);
     }
-    if copied.size < info.nar_size {
-        let message = format!("{} ended after {} of {} bytes", info.path, copied.size, info.nar_size);
+    if size < info.nar_size {
+        let message = format!("{} ended after {size} of {} bytes", info.path, info.nar_size);
         return Err(Error::new(&codes::TRANSFER, message));
     }
-    if copied.hash != info.nar_hash {
-        return Err(damaged(info).because(format!(
-            "its hash is {}, not {}",
-            copied.hash.sri(),
-            info.nar_hash.sri()
-        )));
-    }
-    Ok(copied.size)
-}
-
-struct Copied {
-    size: u64,
-    hash: Digest,
+    Ok(size)
 }
 
 async fn copy(
     stdout: Option<Stream>,
     info: &PathInfo,
     out: &mut (dyn AsyncWrite + Send + Unpin),
-) -> Result<Copied> {
-    let mut hasher = Sha256::new();
+) -> Result<u64> {
     let mut size = 0;
     let mut buffer = vec![0; 256 << 10];
     let Some(mut stdout) = stdout else {
         return Err(Error::new(&codes::TRANSFER, "Nix has no standard output"));
     };
     loop {
-        let count = stdout
-            .read(&mut buffer)
+        let count = fill(&mut stdout, &mut buffer)
             .await
             .or_error(&codes::TRANSFER, || format!("{} could not be read", info.path))?;
         if count == 0 {
@@ -147,15 +131,27 @@ async fn copy(
         }
         size += count as u64;
         if size > info.nar_size {
-            return Err(damaged(info).because(format!("it is longer than {} bytes", info.nar_size)));
+            let why = format!("it is longer than {} bytes", info.nar_size);
+            return Err(crate::nar::damaged(&info.path).because(why));
         }
-        hasher.update(&buffer[..count]);
         out.write_all(&buffer[..count])
             .await
             .or_error(&codes::TRANSFER, || format!("{} could not be written on", info.path))?;
     }
     out.flush().await.or_error(&codes::TRANSFER, || format!("{} could not be written on", info.path))?;
-    Ok(Copied { size, hash: Digest::from_bytes(hasher.finalize().into()) })
+    Ok(size)
+}
+
+/// Reads until the buffer is full, or there is no more: pipes hand out little at once, and whoever is written to would wake up for each.
+async fn fill(from: &mut Stream, buffer: &mut [u8]) -> std::io::Result<usize> {
+    let mut filled = 0;
+    while filled < buffer.len() {
+        match from.read(&mut buffer[filled..]).await? {
+            0 => break,
+            count => filled += count,
+        }
+    }
+    Ok(filled)
 }
 
 /// Reads standard error to its end, so that the process never waits for a reader.
@@ -177,11 +173,4 @@ fn gone(path: &str) -> Error {
     Error::new(&codes::GONE, format!("the store has no {path}"))
         .because("it was never built there, or a garbage collection removed it")
         .remedy(Remedy::advice("build again"))
-}
-
-fn damaged(info: &PathInfo) -> Error {
-    Error::new(&codes::DAMAGED, format!("{} does not match its hash", info.path)).remedy(Remedy::command(
-        "check the store, and repair it",
-        format!("sudo nix-store --repair-path {}", info.path),
-    ))
 }

@@ -2,9 +2,9 @@
 
 use std::io::{self, Read};
 
-use nixoci_core::artifact::PathInfo;
+use nixoci_core::artifact::{PathInfo, StorePath};
 use nixoci_core::digest::Digest;
-use nixoci_core::{Error, Result};
+use nixoci_core::{Error, Remedy, Result};
 use sha2::{Digest as _, Sha256};
 
 use crate::codes;
@@ -39,12 +39,20 @@ impl<R: Read> HashingReader<R> {
             return Err(Error::new(&codes::TRANSFER, message));
         }
         if (hash, size) != (info.nar_hash, info.nar_size) {
-            return Err(Error::new(&codes::DAMAGED, format!("{} does not match its hash", info.path))
+            return Err(damaged(&info.path)
                 .because(format!("it is {} ({size} bytes)", hash.sri()))
                 .because(format!("Nix recorded {} ({} bytes)", info.nar_hash.sri(), info.nar_size)));
         }
         Ok(())
     }
+}
+
+/// What came is not what was recorded.
+pub(crate) fn damaged(path: &StorePath) -> Error {
+    Error::new(&codes::DAMAGED, format!("{path} does not match its hash")).remedy(Remedy::command(
+        "check the store, and repair it",
+        format!("sudo nix-store --repair-path {path}"),
+    ))
 }
 
 impl<R: Read> Read for HashingReader<R> {

@@ -12,6 +12,7 @@ mod single;
 mod writer;
 
 pub use hashing::HashingReader;
+pub(crate) use hashing::damaged;
 pub use reader::{Contents, Event, Reader};
 pub use single::{SingleFile, single_file};
 pub use writer::Writer;
