@@ -13,11 +13,14 @@ let
       # A shell fragment that runs after the files are in $out and before programs are patched.
       install ? "",
       libc ? pkgs.glibc,
+      # What a compiler is made with cannot wait for it.
+      labNoCompiler ? false,
+      nativeBuildInputs ? [ ],
       meta ? { },
       passthru ? { },
     }:
     stdenv.mkDerivation {
-      inherit pname passthru;
+      inherit pname passthru labNoCompiler nativeBuildInputs;
       inherit (sources.${builtins.head debs}) version;
       meta = {
         mainProgram = pname;
@@ -41,6 +44,8 @@ in
     pname = "glibc";
     debs = [ "libc6" ];
     libc = null;
+    labNoCompiler = true;
+    nativeBuildInputs = lib.optional pkgs.labIsCross pkgs.labStageGcc;
     install = ''rm -rf "$out/etc" "$out/share"'';
   };
   libgcc = fromDebian { pname = "libgcc"; debs = [ "libgcc-s1" ]; };
@@ -126,7 +131,7 @@ in
     debs = [ "busybox-static" ];
     libc = null;
     install = ''
-      for applet in $("$out/bin/busybox" --list); do
+      for applet in $(${if pkgs.labIsCross then "${pkgs.labBuildSources.busybox-static}/usr" else "$out"}/bin/busybox --list); do
         [ -e "$out/bin/$applet" ] || ln -s busybox "$out/bin/$applet"
       done
       rm -rf "$out/share"
@@ -146,14 +151,14 @@ in
     inherit (pkgs) busybox;
     # Debian has no static hello: this one is written out byte by byte, a few hundred of them.
     hello = stdenv.mkDerivation {
-      pname = "hello-static-${stdenv.hostPlatform.config}";
+      pname = if pkgs.labIsCross then "hello-static" else "hello-static-${stdenv.hostPlatform.config}";
       inherit (sources.hello) version;
       meta.mainProgram = "hello";
       buildCommand = ''
         mkdir -p "$out/bin"
         python3 ${./static-hello.py} ${stdenv.hostPlatform.parsed.cpu.name} "$out/bin/hello"
         chmod 755 "$out/bin/hello"
-        "$out/bin/hello"
+        ${lib.optionalString (!pkgs.labIsCross) ''"$out/bin/hello"''}
       '';
     };
   };

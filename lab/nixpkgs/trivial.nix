@@ -5,7 +5,7 @@ let
 
   runCommand =
     name: env: buildCommand:
-    stdenv.mkDerivation (
+    pkgs.stdenvNoCC.mkDerivation (
       env
       // {
         inherit name buildCommand;

@@ -16,6 +16,7 @@ fetch() { # fetch DEBIAN-ARCH NIX-SYSTEM
         case $name:$kind in
         :*) ;;
         *:all) echo "$name" ;;
+        *:tool) [ "$1" != amd64 ] || echo "$name" ;;
         *) echo "$name:$1" ;;
         esac
     done | xargs apt-get -q -o APT::Architectures::=amd64 -o APT::Architectures::=arm64 \

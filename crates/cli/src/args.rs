@@ -181,6 +181,9 @@ pub(crate) struct How {
     /// Use this profile of nixoci.toml.
     #[arg(long, value_name = "NAME")]
     pub(crate) profile: Option<String>,
+    /// How many derivations cross compilation may build on this machine; beyond that the next backend has the build.
+    #[arg(long, value_name = "N")]
+    pub(crate) max_local_builds: Option<usize>,
     /// Fail rather than make a backend ready.
     #[arg(long)]
     pub(crate) no_provision: bool,

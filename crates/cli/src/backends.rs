@@ -10,6 +10,7 @@ pub(crate) fn registry() -> Registry {
         Box::new(nixoci_backend_rosetta::Factory),
         Box::new(nixoci_backend_multipass::Factory),
         Box::new(nixoci_backend_remote::Factory),
+        Box::new(nixoci_backend_cross::Factory),
     ])
 }
 
@@ -29,6 +30,7 @@ pub(crate) fn codes() -> impl Iterator<Item = &'static nixoci_core::Code> {
         nixoci_backend_rosetta::CODES,
         nixoci_backend_multipass::CODES,
         nixoci_backend_remote::CODES,
+        nixoci_backend_cross::CODES,
         crate::codes::CODES,
     ]
     .into_iter()

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use nixoci_core::codes::{BAD_INSTALLABLE, BAD_PLATFORM, CONFIG_VALUE};
 use nixoci_core::config::{
-    ImageSource, LoadTarget, Origin, Runtime, Setting, Settings, Sources, Wishes, resolve,
+    BackendTable, ImageSource, LoadTarget, Origin, Runtime, Setting, Settings, Sources, Wishes, resolve,
 };
 use nixoci_core::platform::OciPlatform;
 use nixoci_core::registry::nearest;
@@ -38,12 +38,24 @@ pub(crate) fn job(app: &App, args: &BuildArgs) -> Result<Job> {
         installable,
         flags: nix_flags(&args.nix),
         backends: settings.backends.value.clone(),
-        backend_tables: settings.backend_tables.clone(),
+        backend_tables: backend_tables(&settings, &args.how),
         naming: naming(&settings)?,
         sinks,
         allow_mismatch: args.place.allow_mismatch,
         agreed: agreed(&args.how.consent, args.how.no_provision),
     })
+}
+
+/// What the files say of backends, and what the command line says after them.
+fn backend_tables(settings: &Settings, how: &How) -> BTreeMap<String, Vec<BackendTable>> {
+    let mut tables = settings.backend_tables.clone();
+    if let Some(limit) = how.max_local_builds {
+        let name = "cross".to_owned();
+        let source = format!("[backend.{name}]\nmax-local-builds = {limit}\n").into();
+        let table = BackendTable { file: "--max-local-builds".into(), name: name.clone(), source };
+        tables.entry(name).or_default().push(table);
+    }
+    tables
 }
 
 /// What was agreed to on the command line.

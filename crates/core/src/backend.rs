@@ -317,6 +317,9 @@ pub struct Forecast {
     pub will_fetch: Vec<StorePath>,
     /// Download size in bytes, when known.
     pub download_bytes: Option<u64>,
+    /// What that costs, in words, where somebody should know before it begins.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cost: Option<String>,
     /// What the same derivation was built to before, on the same machine, as far as that is known without asking it. It is a
     /// hint, for finding the image in the cache by its hash: whoever does not find it builds.
     #[serde(skip)]
@@ -335,6 +338,7 @@ impl Forecast {
             will_build: Vec::new(),
             will_fetch: Vec::new(),
             download_bytes: None,
+            cost: None,
             known: None,
             verdict: Verdict::Unknown,
         }

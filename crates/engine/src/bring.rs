@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use nixoci_core::artifact::{Artifact, PathInfo};
-use nixoci_core::backend::Backend;
+use nixoci_core::backend::{Backend, How};
 use nixoci_core::codes::{BUG, CANCELLED};
 use nixoci_core::event::{Event, Stage, Task, TaskKind};
 use nixoci_core::platform::OciPlatform;
@@ -18,6 +18,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::Engine;
 use crate::arrive::Arrival;
+use crate::choose::Choice;
 use crate::codes::NOT_FOUND_AGAIN;
 use crate::job::Job;
 use crate::progress::telling;
@@ -41,10 +42,11 @@ pub(crate) struct Brought {
 pub(crate) async fn bring(
     engine: &Engine<'_>,
     job: &Job,
-    backend: &dyn Backend,
+    choice: &Choice,
     artifact: &Artifact,
     platform: &OciPlatform,
 ) -> Result<Brought> {
+    let backend = choice.backend.as_ref();
     let info = query(engine, backend, artifact).await?;
     if let Some(brought) = at_hand(engine, job, &info, platform)? {
         return Ok(brought);
@@ -55,7 +57,11 @@ pub(crate) async fn bring(
     let key = key(job, &info, platform);
     let reading = Reading::new(engine, job, platform, key.clone());
     let image = match &info.local {
-        Some(path) if script::is_one(path) => script::run(engine, path, &info, reading).await?,
+        Some(path) if script::is_one(path) => {
+            // What a cross compilation makes an image with is this host's.
+            let runs = engine.cx.host.system.is_linux() || choice.offer.how == How::Cross;
+            script::run(engine, path, &info, reading, runs).await?
+        }
         // Nothing is copied: the file is read where it is.
         Some(path) => reading.run(engine, info.path.name(), Source::File(path.clone())).await?,
         None => return fetch_patiently(engine, job, backend, info, platform).await,

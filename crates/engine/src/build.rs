@@ -197,10 +197,9 @@ async fn after_build(
     let mut brought = Vec::new();
     // One after the other: reading an image keeps all CPUs busy.
     for one in built.iter_mut() {
-        let backend = one.choice.backend.as_ref();
         let image = match one.at_hand.take() {
             Some(image) => image,
-            None => bring(engine, job, backend, &one.artifact, &one.platform).await?,
+            None => bring(engine, job, &one.choice, &one.artifact, &one.platform).await?,
         };
         for summary in image.image.platforms() {
             for warning in summary.accept(std::slice::from_ref(&one.platform), job.allow_mismatch)? {

@@ -22,14 +22,15 @@ pub(crate) fn is_one(path: &Path) -> bool {
     matches!(describe(path), Ok(Shape::StreamScript { .. }))
 }
 
-/// Runs a script and reads what it writes.
+/// Runs a script, if it is for this host, and reads what it writes.
 pub(crate) async fn run(
     engine: &Engine<'_>,
     path: &Path,
     info: &PathInfo,
     reading: Reading,
+    runs: bool,
 ) -> Result<CachedImage> {
-    if !engine.cx.host.system.is_linux() {
+    if !runs {
         return Err(failed(path, "it is a Linux program, and this machine runs none").remedy(buildable()));
     }
     let mut process = engine

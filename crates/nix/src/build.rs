@@ -59,6 +59,7 @@ impl Nix {
             will_build: unique(record.plan.build),
             will_fetch: unique(record.plan.fetch),
             download_bytes: record.plan.download_bytes,
+            cost: None,
             known: None,
             verdict: Verdict::Go,
         })
@@ -109,7 +110,7 @@ impl Nix {
         if let Some(known) = &forecast.attribute {
             candidates.retain(|candidate| candidate.target.attribute() == Some(known));
         }
-        if let (Place::Machine(_), Some(drv), [candidate]) =
+        if let (Place::Machine(_) | Place::Own, Some(drv), [candidate]) =
             (self.place(), &forecast.drv, candidates.as_mut_slice())
             && drv.as_path().exists()
         {

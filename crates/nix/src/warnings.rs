@@ -25,6 +25,7 @@ const NOISE: &[&str] = &[
     "don't know how to build these paths",
     // Platforms are evaluated at once, and one of them does without the cache for a moment.
     "error (ignored): error: SQLite database",
+    "error (ignored): SQLite database",
 ];
 
 /// Decides about one note; `level` is Nix's own opinion.

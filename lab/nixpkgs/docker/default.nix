@@ -46,7 +46,7 @@ let
     name: roots:
     derivation {
       inherit name;
-      inherit (pkgs) system;
+      inherit (pkgs.buildPlatform) system;
       __structuredAttrs = true;
       # Nix gives the bare name of a builder as argv[0], by which Python cannot find its library.
       builder = "${labTools}/bin/sh";
@@ -197,7 +197,7 @@ let
         }
         ''
           {
-            echo "#!${pkgs.bash}/bin/bash -e"
+            echo "#!${pkgs.labShell} -e"
             echo "exec \"${streamProgram}\" ${conf} \"\$@\""
           } > "$out"
           chmod 755 "$out"

@@ -85,6 +85,9 @@ fn work(text: &mut String, plan: &PlatformPlan, limit: usize) {
         plan.forecast.download_bytes.map(|size| format!(", {} to download", bytes(size))).unwrap_or_default();
     list(text, "fetch", &plan.forecast.will_fetch, &download, limit);
     list(text, "build", &plan.forecast.will_build, "", limit);
+    if let Some(cost) = &plan.forecast.cost {
+        let _ = writeln!(text, "cost      {cost}");
+    }
     if let Some(output) = &plan.forecast.output {
         let _ = writeln!(text, "output    {output}");
     }

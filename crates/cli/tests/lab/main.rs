@@ -4,6 +4,7 @@
 
 #[path = "../shared/conforms.rs"]
 mod conforms;
+mod cross;
 mod doctor;
 mod errors;
 mod formats;

@@ -1,0 +1,2 @@
+# Where nixpkgs' default.nix leads to: who looks for a nixpkgs looks for this file.
+import ../..
