@@ -58,8 +58,11 @@ pub async fn doctor(
     let (status, mut backends) = (status?, backends?);
     // What a look at the machine alone does not show, a probe does: a daemon that refuses this user.
     let fit = |name: &str| backends.get(name).is_none_or(|checks| !checks.iter().any(is_bad));
-    let able: Vec<&BackendStatus> =
-        status.iter().filter(|backend| fit(&backend.descriptor.name) && backend.can_build()).collect();
+    // Who only builds when named makes nobody's machine ready.
+    let usable = |backend: &&BackendStatus| {
+        backend.descriptor.automatic && fit(&backend.descriptor.name) && backend.can_build()
+    };
+    let able: Vec<&BackendStatus> = status.iter().filter(usable).collect();
     let mut ready = !able.is_empty();
     if how.build {
         let proofs = proofs(cx, registry, tables, &able).await?;

@@ -48,7 +48,6 @@ fn habits_of_docker_build_get_an_answer() {
         ("--build-arg=x=1", "--argstr"),
         ("--target", ".#debug-image"),
         ("--secret", "no secrets"),
-        ("--ssh", "SSH agent"),
         ("--pull", "pullImage"),
         ("--cache-from", "extra-substituters"),
         ("--cache-to=type=inline", "extra-substituters"),
