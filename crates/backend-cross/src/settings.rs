@@ -80,18 +80,20 @@ impl Settings {
         }
     }
 
-    pub(crate) fn swap(&self, host: &Host, target: &NixSystem) -> Swap {
+    /// As nixpkgs names the target.
+    pub(crate) fn config(&self, target: &NixSystem) -> String {
         let libc = match self.libc {
             Libc::Gnu => "gnu",
             Libc::Musl => "musl",
         };
+        format!("{}-unknown-linux-{libc}", cpu(target))
+    }
+
+    pub(crate) fn swap(&self, host: &Host, target: &NixSystem) -> Swap {
         Swap {
             local: host.system.to_string(),
             target: target.to_string(),
-            cross: CrossSystem {
-                config: format!("{}-unknown-linux-{libc}", cpu(target)),
-                is_static: self.is_static,
-            },
+            cross: CrossSystem { config: self.config(target), is_static: self.is_static },
         }
     }
 

@@ -1,14 +1,13 @@
 //! What a build would do, without doing it.
 
+use nixoci_core::Result;
 use nixoci_core::artifact::StorePath;
-use nixoci_core::backend::{Depth, Forecast, How};
-use nixoci_core::codes::BUG;
+use nixoci_core::backend::{Depth, Forecast, How, Verdict};
 use nixoci_core::config::Runtime;
 use nixoci_core::plan::ProvisionPlan;
 use nixoci_core::platform::{NixSystem, OciPlatform};
-use nixoci_core::registry::Rejection;
+use nixoci_core::registry::{Rejection, nobody};
 use nixoci_core::request::Installable;
-use nixoci_core::{Error, Result};
 use schemars::JsonSchema;
 use serde::Serialize;
 
@@ -44,6 +43,9 @@ pub struct PlatformPlan {
     pub how: How,
     /// Who would take over, best first.
     pub alternatives: Vec<String>,
+    /// What a build by those would do, where the cost of this one is worth a comparison.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub compared: Vec<Compared>,
     /// Who cannot, and why.
     pub rejected: Vec<Rejection>,
     /// What it takes to make the backend ready.
@@ -52,6 +54,16 @@ pub struct PlatformPlan {
     pub forecast: Forecast,
     /// Whether the output is there already.
     pub up_to_date: bool,
+}
+
+/// What a build by another backend would do.
+#[derive(Debug, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Compared {
+    /// Whose.
+    pub backend: String,
+    /// What Nix would do there, as far as can be said without waking anything up.
+    pub forecast: Forecast,
 }
 
 /// Finds out what a build would do. Changes nothing and wakes nothing up.
@@ -79,26 +91,40 @@ async fn plan_one(
     platform: OciPlatform,
     system: NixSystem,
 ) -> Result<PlatformPlan> {
-    let Choices { mut able, rejected } = choose(engine, pool, &system).await?;
-    let choice =
-        able.pop_front().ok_or_else(|| Error::new(&BUG, "nobody was chosen, and no error said so"))?;
-    let provision = choice.backend.plan(&engine.cx, std::slice::from_ref(&system)).await?;
-    let forecast = choice.backend.forecast(&engine.cx, &job.request(system.clone()), Depth::Full).await?;
-    if let nixoci_core::backend::Verdict::Decline { error } = &forecast.verdict {
-        return Err(Error::clone(error));
+    let Choices { mut able, mut rejected } = choose(engine, pool, &system).await?;
+    let request = job.request(system.clone());
+    loop {
+        let Some(choice) = able.pop_front() else { return Err(nobody(&system, &rejected)) };
+        let provision = choice.backend.plan(&engine.cx, std::slice::from_ref(&system)).await?;
+        let forecast = choice.backend.forecast(&engine.cx, &request, Depth::Full).await?;
+        // As for a build: who declines is followed by the next.
+        if let Verdict::Decline { error } = forecast.verdict {
+            rejected.push(Rejection { backend: choice.name, error });
+            continue;
+        }
+        let mut compared = Vec::new();
+        if forecast.cost.is_some() {
+            for other in &able {
+                // A comparison that cannot be made is none.
+                if let Ok(forecast) = other.backend.forecast(&engine.cx, &request, Depth::Full).await {
+                    compared.push(Compared { backend: other.name.clone(), forecast });
+                }
+            }
+        }
+        let idle = |paths: &[StorePath]| paths.is_empty();
+        return Ok(PlatformPlan {
+            platform,
+            backend: choice.name.clone(),
+            how: choice.offer.how,
+            alternatives: able.into_iter().map(|other| other.name).collect(),
+            compared,
+            rejected,
+            provision,
+            up_to_date: forecast.drv.is_some() && idle(&forecast.will_build) && idle(&forecast.will_fetch),
+            forecast,
+            system,
+        });
     }
-    let idle = |paths: &[StorePath]| paths.is_empty();
-    Ok(PlatformPlan {
-        platform,
-        backend: choice.name.clone(),
-        how: choice.offer.how,
-        alternatives: able.into_iter().map(|other| other.name).collect(),
-        rejected,
-        provision,
-        up_to_date: forecast.drv.is_some() && idle(&forecast.will_build) && idle(&forecast.will_fetch),
-        forecast,
-        system,
-    })
 }
 
 fn destinations(job: &Job) -> Vec<String> {

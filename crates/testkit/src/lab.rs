@@ -20,10 +20,10 @@ use crate::conformance::{self, Outcome};
 /// Set where the test runs on an emulated host. (Variables of nixoci's own are those that go along.)
 const INSIDE: &str = "NIXOCI_CONFORMANCE_INSIDE";
 
-/// Takes this program from standard input, wherever cargo has put it out here, and becomes it.
+/// Takes this program from standard input, wherever cargo has put it out here, and becomes it. Root's Nix has other users build in TMPDIR.
 const ENTER: &str = r#"set -eu
 dir=$(mktemp -d); trap 'chmod -R u+w "$dir"; rm -rf "$dir"' EXIT
-cat > "$dir/conformance"; chmod +x "$dir/conformance"
+chmod 711 "$dir"; cat > "$dir/conformance"; chmod +x "$dir/conformance"
 TMPDIR=$dir "$dir/conformance" --include-ignored --exact "$0" </dev/null"#;
 
 /// Whether this is the run on the emulated host.

@@ -116,6 +116,12 @@ fn platform(image: &ImageSummary) -> String {
     for warning in &image.warnings {
         row("warning", &warning.text);
     }
+    if let Some(platform) = crossed(image) {
+        row(
+            "crossed",
+            &format!("for {platform}: an image that a Linux machine builds of the same has other digests"),
+        );
+    }
     let _ = writeln!(text, "{:<12}{}, {}", "layers", image.layers.len(), bytes(image.size));
     for layer in &image.layers {
         let short = &layer.diff_id.hex()[..12];
@@ -123,6 +129,20 @@ fn platform(image: &ImageSummary) -> String {
         let _ = writeln!(text, "  {short}  {:>9}  {}", bytes(layer.size), paths.join(" "));
     }
     text
+}
+
+/// The platform that nixpkgs writes into the name of what was cross compiled, if that is in the image. Static packages have it in any
+/// case.
+fn crossed(image: &ImageSummary) -> Option<&str> {
+    let names = image.layers.iter().flat_map(|layer| &layer.store_paths).map(|path| name_of(path));
+    names.filter(|name| !name.contains("-static-")).find_map(|name| {
+        let at = name.find("-unknown-linux-")?;
+        let begin = name[..at].rfind('-').map_or(0, |dash| dash + 1);
+        let end = name[at + "-unknown-linux-".len()..]
+            .find('-')
+            .map_or(name.len(), |end| at + "-unknown-linux-".len() + end);
+        name.get(begin..end)
+    })
 }
 
 /// A store path without its directory and hash.

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use nixoci_core::Result;
 use nixoci_core::artifact::StorePath;
-use nixoci_core::backend::How;
+use nixoci_core::backend::{Forecast, How};
 use nixoci_core::request::Installable;
 use nixoci_core::text::{bytes, count};
 use nixoci_engine::{PlanReport, PlatformPlan};
@@ -88,9 +88,21 @@ fn work(text: &mut String, plan: &PlatformPlan, limit: usize) {
     if let Some(cost) = &plan.forecast.cost {
         let _ = writeln!(text, "cost      {cost}");
     }
+    for other in &plan.compared {
+        let _ = writeln!(text, "          {}: {}", other.backend, in_short(&other.forecast));
+    }
     if let Some(output) = &plan.forecast.output {
         let _ = writeln!(text, "output    {output}");
     }
+}
+
+/// What another backend would do.
+fn in_short(forecast: &Forecast) -> String {
+    if forecast.drv.is_none() {
+        return "not known before it is made ready".to_owned();
+    }
+    let (builds, fetches) = (forecast.will_build.len(), forecast.will_fetch.len());
+    format!("{} to build, {} to fetch", count(builds, "derivation"), count(fetches, "store path"))
 }
 
 fn list(text: &mut String, verb: &str, paths: &[StorePath], more: &str, limit: usize) {

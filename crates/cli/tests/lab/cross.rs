@@ -28,10 +28,10 @@ fn an_unmodified_flake_in_c_is_crossed_and_prints_what_a_linux_machine_s_prints(
             "examples/c-hello",
             &format!(
                 "cross .#container --load=docker -t {tag}:1 && docker run --rm --platform linux/arm64 {tag}:1
-                 nixoci inspect docker-archive:<(docker save {tag}:1) | grep aarch64"
+                 nixoci inspect docker-archive:<(docker save {tag}:1) | grep ^crossed"
             ),
         );
-        host.with(MAC).sh(&script).code(0).out("Hello from C!\n").out("-aarch64-unknown-linux-gnu-");
+        host.with(MAC).sh(&script).code(0).out("Hello from C!\n").out("for aarch64-unknown-linux-gnu: ");
     }
     let script = copied(
         "examples/c-hello",
@@ -46,8 +46,9 @@ fn an_unmodified_flake_in_c_is_crossed_and_prints_what_a_linux_machine_s_prints(
 fn what_it_costs_is_counted_beforehand_and_too_much_is_somebody_else_s() {
     let script = format!(
         r#"{UNBUILT}
-        nixoci plan --backend cross --platform linux/arm64 .#container
+        nixoci plan --backend cross,rosetta --platform linux/arm64 .#container
         printf '[profile.p]\nbackend = ["cross", "rosetta"]\n[backend.cross]\nmax-local-builds = 5\n' >nixoci.toml
+        nixoci plan --profile p --platform linux/arm64 .#container
         nixoci build --profile p --platform linux/arm64 .#container --load=docker -t cross-cow:1 && docker run --rm --platform linux/arm64 cross-cow:1
         cross .#container"#
     );
@@ -57,6 +58,8 @@ fn what_it_costs_is_counted_beforehand_and_too_much_is_somebody_else_s() {
     for word in ["derivations to build on this machine", "2 x gcc", "glibc", "perl", "some hours"] {
         assert!(cost.contains(word), "{cost}");
     }
+    // The plan has all of it: what the other would do, and that it takes over.
+    let run = run.out("          rosetta: ").out("not cross: cross compilation would build ");
     run.err("and 5 are allowed").err("nixoci build --max-local-builds ");
     // A limit that is raised for once.
     let script = format!(
@@ -77,7 +80,7 @@ fn a_binary_cache_with_the_compiler_makes_it_cheap() {
         cross="localSystem = \"aarch64-darwin\"; crossSystem = \"aarch64-linux\"; config.labNonce = \"$nonce\";"
         compiler=$(nix-instantiate --eval -E "(import <nixpkgs> {{ $cross }}).labCompiler.outPath" | tr -d '"')
         features='nix-command flakes'
-        nix --extra-experimental-features "$features" copy --no-check-sigs --to file://$PWD/cache $compiler
+        nix --extra-experimental-features "$features" copy --no-check-sigs --to "file://$PWD/cache?compression=none" $compiler
         rm -rf ~/.cache/nix; mine=$(nix-store -qR $compiler | grep -e gcc-14 -e stage-static -e binutils -e '-dev$' -e headers)
         nix-store --delete --ignore-liveness $(nix-store -q --referrers-closure $mine) >/dev/null 2>&1
         echo '/* again */' >>hello.c; plan; plan --option substituters file://$PWD/cache --option require-sigs false"#
