@@ -122,12 +122,12 @@ impl Backend for Cross {
     async fn plan(&self, cx: &Cx<'_>, want: &[NixSystem]) -> Result<ProvisionPlan> {
         let step = |system: &NixSystem| Step {
             id: format!("cross-{system}"),
-            title: format!("Nix on this machine compiles for {system}"),
-            why: format!(
-                "the project gets a nixpkgs with localSystem = {} and crossSystem = {}",
+            title: format!(
+                "Nix on this machine compiles for {system}: the project gets a nixpkgs with localSystem = {}, crossSystem = {}",
                 cx.host.system,
                 self.settings.config(system)
             ),
+            why: "the image is built here".to_owned(),
             state: match Cross::refusal(cx, system) {
                 Some(error) => StepState::Blocked { error },
                 None => StepState::Satisfied,

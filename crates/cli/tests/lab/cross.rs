@@ -33,6 +33,13 @@ fn an_unmodified_flake_in_c_is_crossed_and_prints_what_a_linux_machine_s_prints(
         );
         host.with(MAC).sh(&script).code(0).out("Hello from C!\n").out("for aarch64-unknown-linux-gnu: ");
     }
+    // A Linux machine crosses as well.
+    let script = copied(
+        "examples/c-hello",
+        "cross .#container --load=docker -t cross-linux:1 && docker run --rm --platform linux/arm64 cross-linux:1; \
+         nixoci build --backend cross --platform linux/amd64 .#container",
+    );
+    NEW.sh(&script).fails(20, "nixoci::cross::native").out("Hello from C!\n");
     let script = copied(
         "examples/c-hello",
         "nixoci build --backend rosetta --platform linux/arm64 .#container --load=docker -t cross-native:1 && \
@@ -126,6 +133,7 @@ fn flakes_of_every_style_are_crossed_or_refused_with_the_reason() {
     refused("no-nixpkgs").fails(41, "nixoci::cross::no_nixpkgs").err(instead);
     refused("asserts").fails(41, "nixoci::cross::asserts").err("buildPlatform.isLinux").err(instead);
     refused("run-as-root").fails(41, "nixoci::cross::needs_linux").err("it uses `runAsRoot`").err(instead);
+    refused("import-from-derivation").fails(41, "nixoci::cross::needs_linux").err(instead);
     // What is wrong with a project is told of the project.
     let nothing = "cross .#nothing; cross --file . nothing";
     let run = NEW.with(MAC).sh(&copied("crates/cli/tests/fixtures/cross/overlays", nothing));
