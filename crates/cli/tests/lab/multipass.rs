@@ -603,9 +603,9 @@ fn the_other_cpu_is_refused_with_its_ways_or_emulated_where_that_is_wanted() {
     let script = r#"cp $here/examples/layered/default.nix .
         nixoci plan --backend multipass --platform linux/arm64 -f default.nix
         provision --platform linux/arm64,linux/amd64
-        build -f default.nix --platform linux/arm64 --load=docker 2>$log || { cat $log; exit 1; }
+        build -f default.nix --platform linux/arm64 --load=docker -t emulated:1 2>$log || { cat $log; exit 1; }
         nixoci backends | grep -A2 ^multipass
-        docker run --rm --platform linux/arm64 $(docker images -q | head -n1)"#;
+        docker run --rm --platform linux/arm64 emulated:1"#;
     let run = NEW.with(INTEL).sh(&alone("emulate = true", script)).code(0);
     let run = run.out("qemu for the other CPU's programs: to do").out("by emulation").out("Hello, world!");
     run.out("ready, emulated, on multipass").out("aarch64-linux: built and").out("x86_64-linux: built and");
