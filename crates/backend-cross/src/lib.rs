@@ -232,9 +232,6 @@ impl Backend for Cross {
     }
 
     async fn shell(&self, cx: &Cx<'_>, _: &NixSystem, command: &[OsString]) -> Result<Command> {
-        let shell = || Command::new(cx.host.var("SHELL").unwrap_or("/bin/sh"));
-        let command = command.split_first();
-        let command = command.map_or_else(shell, |(program, args)| Command::new(program).args(args));
-        Ok(command.interactive())
+        Ok(nixoci_nix::shell_here(cx, command))
     }
 }

@@ -2,11 +2,13 @@
 //! the work.
 
 use std::collections::HashMap;
+use std::ffi::OsString;
 use std::sync::{Mutex, PoisonError};
 
 use nixoci_core::artifact::{Artifact, ArtifactId, PathInfo, Role, StorePath};
 use nixoci_core::backend::{Cx, Forecast};
 use nixoci_core::request::{BuildRequest, NixFlags};
+use nixoci_core::runner::Command;
 use nixoci_core::{Error, Result};
 use tokio::io::AsyncWrite;
 use tokio::sync::OnceCell;
@@ -174,6 +176,13 @@ async fn hold(
             Box::new(())
         }
     }
+}
+
+/// The command that opens the user's shell on this host, or runs a command, for who builds in this host's own store.
+pub fn shell_here(cx: &Cx<'_>, command: &[OsString]) -> Command {
+    let shell = || Command::new(cx.host.var("SHELL").unwrap_or("/bin/sh"));
+    let command = command.split_first();
+    command.map_or_else(shell, |(program, args)| Command::new(program).args(args)).interactive()
 }
 
 /// This host's own store, found when it is first needed.

@@ -60,7 +60,7 @@ mod warnings;
 mod ways;
 
 pub use build::Built;
-pub use build_store::{BuildStore, HostStore};
+pub use build_store::{BuildStore, HostStore, shell_here};
 pub use driver::Nix;
 pub use fleet::{Fleet, Over};
 pub use idle::Idle;

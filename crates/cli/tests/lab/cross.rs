@@ -133,6 +133,8 @@ fn flakes_of_every_style_are_crossed_or_refused_with_the_reason() {
     refused("no-nixpkgs").fails(41, "nixoci::cross::no_nixpkgs").err(instead);
     refused("asserts").fails(41, "nixoci::cross::asserts").err("buildPlatform.isLinux").err(instead);
     refused("run-as-root").fails(41, "nixoci::cross::needs_linux").err("it uses `runAsRoot`").err(instead);
+    let script = copied("crates/cli/tests/fixtures/cross/run-as-root", "cross .#chrooted");
+    NEW.with(MAC).sh(&script).fails(41, "nixoci::cross::needs_linux").err("it uses `enableFakechroot`");
     refused("import-from-derivation").fails(41, "nixoci::cross::needs_linux").err(instead);
     // What is wrong with a project is told of the project.
     let nothing = "cross .#nothing; cross --file . nothing";
