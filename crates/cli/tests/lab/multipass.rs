@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use super::*;
-use crate::stopping::BIG;
+use crate::stopping::{BIG, GONE};
 
 /// Macs with nothing but Multipass.
 const RELEASE: &[&str] = &["--as", "mac", "--without", "nix", "--user", "alice", "--with", "multipass"];
@@ -90,7 +90,7 @@ left() {{ guest "ps -eo user,args --no-headers | grep -vE 'ps -eo|grep|sshd|mult
 strike() {{ touch $mark; until [ -e $mark.done ]; do sleep 0.05; done; }}
 tiny() {{ build --no-link -f t.nix --argstr n "$RANDOM$RANDOM" "$@"; }}
 printf '%s' '{EXPRESSION}' > t.nix
-{script}"#
+{GONE}{script}"#
     )
 }
 
@@ -218,14 +218,13 @@ fn kill_9_at_any_moment_leaves_nothing_and_the_next_run_ends_well() {
                 kill -9 $pid 2>/dev/null && killed=$((killed+1)); wait $pid 2>/dev/null
             done; echo $killed of $count; }}
         kills 10 0.2 nixoci provision --backend multipass -y
-        provision 2>$log >$log || {{ cat $log; exit 1; }}; sleep 3; echo left:; left; echo end
+        provision 2>$log >$log || {{ cat $log; exit 1; }}; gone left
         busy() {{ exec nixoci build --backend multipass --no-link -f t.nix --argstr n "$RANDOM$RANDOM" --argstr cmd '{LONG}'; }}
-        kills 10 0.2 busy; sleep 3; echo left:; left; guest 'ls -A /var/lib/nixoci/sources | grep -c new'; echo end; tiny"#
+        kills 10 0.2 busy; there() {{ left; guest 'ls -A /var/lib/nixoci/sources | grep new'; }}; gone there; tiny"#
     );
     for options in [RELEASE, NEXT] {
         let run = NEW.with(options).sh(&alone("", &script)).fails(42, "nixoci::image::not_an_image");
-        assert_eq!(run.out.matches("left:\nend\n").count(), 1, "{run:#?}");
-        assert_eq!(run.out.matches("left:\n0\nend\n").count(), 1, "{run:#?}");
+        assert_eq!(run.out.matches("left:\nend\n").count(), 2, "{run:#?}");
         assert!(run.out.contains("10 of 10"), "{run:#?}");
     }
 }
@@ -236,7 +235,7 @@ fn ctrl_c_ends_what_runs_in_the_guest() {
     let script = format!(
         r#"provision >/dev/null 2>&1; set -m
         nixoci build --backend multipass --no-link -f t.nix --argstr n $RANDOM --argstr cmd '{LONG}' >$log 2>&1 & pid=$!
-        until guest 'pgrep -u nixbld1 >/dev/null'; do kill -0 $pid || break; sleep 0.1; done; kill -INT $pid; wait $pid; echo code $?; sleep 2.5; echo left:; left; echo end"#
+        until guest 'pgrep -u nixbld1 >/dev/null'; do kill -0 $pid || break; sleep 0.1; done; kill -INT $pid; wait $pid; echo code $?; gone left"#
     );
     NEW.with(RELEASE).sh(&alone("", &script)).out("code 130\nleft:\nend\n");
 }
@@ -585,7 +584,7 @@ fn a_multipass_that_is_too_old_and_a_first_boot_that_ignores_its_orders() {
 fn ctrl_c_at_any_moment_of_a_provisioning_and_nixocis_that_share_no_lock() {
     let script = r#"for after in 0.1 0.4 0.8 1.2 1.8 2.4; do
             timeout --preserve-status -s INT $after nixoci provision --backend multipass -y >$log 2>&1; echo code $?
-        done; provision >$log 2>&1 || cat $log; sleep 3; echo left:; left; echo end"#;
+        done; provision >$log 2>&1 || cat $log; gone left"#;
     let run = NEW.with(NEXT).sh(&alone("", script)).out("left:\nend\n");
     assert!(run.out.matches("code 130").count() >= 3, "{run:#?}");
     // Two users of one Multipass: the one that comes later finds a machine that is being prepared, and waits for it.
@@ -627,12 +626,12 @@ fn this_machine_s_nix_builds_in_it_by_ssh_where_that_is_wanted() {
         stat -c %a $key; guest 'grep -c ^restrict .ssh/authorized_keys'
         : >$key; tiny 2>&1 | grep -E 'multipass::key|rm -f'; rm $key*; tiny 2>&1 | grep -o not_an_image
         guest 'sudo ssh-keygen -q -t ed25519 -N "" -f /tmp/k; sudo cp /tmp/k.pub /etc/ssh/ssh_host_ed25519_key.pub'
-        tiny 2>&1 | grep -o 'another host key'; ls $XDG_STATE_HOME/nixoci/multipass/$vm; sleep 3; left
+        tiny 2>&1 | grep -o 'another host key'; ls $XDG_STATE_HOME/nixoci/multipass/$vm; gone left
         provision --remove; ls $XDG_STATE_HOME/nixoci/multipass/$vm || echo forgotten"#;
     let run =
         NEW.with(BOTH_NEXT).sh(&alone(ssh, script)).code(0).out("not_an_image\n600\n1\n").out("rm -f /");
     run.out("nixoci::multipass::key\nnot_an_image\nanother host key\n")
-        .out("\nid_ed25519\nid_ed25519.pub\nreceipt.json\nforgotten");
+        .out("\nid_ed25519\nid_ed25519.pub\nreceipt.json\nleft:\nend\nforgotten");
     // It may have another address whenever it was off, and what is killed there is seen as ever.
     let script = r#"sed -i 's/^memory.*/memory = "1G"/' nixoci.toml
         tiny 2>&1 | grep -o not_an_image; strike; multipass stop $vm >/dev/null; tiny 2>&1 | grep -o not_an_image
@@ -666,7 +665,7 @@ END
         printf '[credentials]\nforward = ["ssh-agent"]\n' >$XDG_CONFIG_HOME/nixoci/config.toml; echo 5; t --refresh
         echo 6; SSH_AUTH_SOCK=/nowhere t
         nixoci build --backend multipass -y --no-link -f t.nix --argstr n 0 --argstr cmd 'while :; do :; done' >$log 2>&1 & pid=$!; until guest 'pgrep -u nixbld1 >/dev/null'; do kill -0 $pid || break; sleep 0.1; done
-        guest 'ls /dev/shm' | wc -l; kill -9 $pid; sleep 3; guest 'ls -A /dev/shm'; left; echo end"#;
+        guest 'ls /dev/shm' | wc -l; kill -9 $pid; there() { guest 'ls -A /dev/shm'; left; }; gone there"#;
     for version in [RELEASE, NEXT] {
         let run = NEW.with(version).sh(&alone("", script)).code(0);
         let denied = "fetch_denied\n";
@@ -674,7 +673,7 @@ END
             "1\nnobody has confirmed\n--ssh default\n{denied}2\nnobody has confirmed\n{denied}"
         ))
         .out(&format!(
-            "3\ndoes not accept\n{denied}4\nnot_an_image\n5\nnot_an_image\n6\nguest::credentials\n1\nend"
+            "3\ndoes not accept\n{denied}4\nnot_an_image\n5\nnot_an_image\n6\nguest::credentials\n1\nleft:\nend"
         ));
     }
 }

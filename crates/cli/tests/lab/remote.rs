@@ -3,7 +3,7 @@
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::*;
-use crate::stopping::{BIG, HIT, SLOW};
+use crate::stopping::{BIG, GONE, HIT, SLOW};
 
 const FLEET: &[&str] = &["--as", "mac", "--user", "alice", "--with", "fleet"];
 const TROUBLE: &[&str] = &["--as", "mac", "--user", "alice", "--with", "trouble"];
@@ -255,7 +255,7 @@ fn kill_9_leaves_nothing_on_a_machine_either() {
     let _alone = dodo();
     for host in [OLD, NEW] {
         let script = format!(
-            "BUILDERS='{{ host = \"dodo\" }}'; {ON_DODO}{SLOW} dodo | grep -c .; kill -9 $pid; sleep 2; echo left:; left; dodo; echo end"
+            "BUILDERS='{{ host = \"dodo\" }}'; {ON_DODO}{SLOW}{GONE} dodo | grep -c .; kill -9 $pid; there() {{ left; dodo; }}; gone there"
         );
         let run = host.with(FLEET).sh(&script).code(0);
         assert!(run.out.contains("left:\nend\n") && !run.out.starts_with('0'), "{run:#?}");
@@ -263,12 +263,12 @@ fn kill_9_leaves_nothing_on_a_machine_either() {
     // Nix's scheduler has the work done.
     let builders = r#"{ host = "dodo", speed = 10.0 }, { host = "ant" }"#;
     let script = format!(
-        "BUILDERS='{builders}'; {ON_DODO}{}",
+        "BUILDERS='{builders}'; {ON_DODO}{GONE}{}",
         with(
             "",
             r#"rm nixoci.toml; nixoci build -f t.nix --argstr n "$RANDOM" --argstr cmd 'while :; do :; done' >/dev/null 2>log & pid=$!
                for n in $(seq 100); do pgrep -u $(seq -s, 36500 36507) >/dev/null && break; sleep 0.1; done; dodo | grep -c .
-               kill -9 $pid; sleep 2; echo left:; dodo; pgrep -af "^nix .*$XDG_CACHE_HOME"; echo end; chmod -R u+w $XDG_CACHE_HOME"#
+               kill -9 $pid; there() { dodo; pgrep -af "^nix .*$XDG_CACHE_HOME"; }; gone there; chmod -R u+w $XDG_CACHE_HOME"#
         )
     );
     let run = NEW.with(FLEET).sh(&script).code(0);
@@ -282,14 +282,14 @@ fn kill_9_in_the_middle_of_a_transfer_leaves_nothing_and_the_next_run_succeeds()
     let on_dodo = format!("BUILDERS='{{ host = \"dodo\" }}'; {ON_DODO}");
     let script = r#"
         for n in 1 2 3 4 5 6; do hit "$XDG_CACHE_HOME/nixoci/images/*.part" && break; done || { cat log; exit 99; }
-        sleep 2; echo left:; left; dodo; echo end
+        there() { left; dodo; }; gone there
         { nixoci build -q -f default.nix -o archive:$PWD/out.tar && nixoci validate -q out.tar; } >/dev/null && echo whole
-        sleep 1; echo after:; dodo"#;
+        gone dodo"#;
     for host in [OLD, NEW] {
         host.with(FLEET)
-            .sh(&format!("{on_dodo}{BIG}{HIT}{script}"))
+            .sh(&format!("{on_dodo}{BIG}{HIT}{GONE}{script}"))
             .code(0)
-            .out("left:\nend\nwhole\nafter:\n");
+            .out("left:\nend\nwhole\nleft:\nend\n");
     }
 }
 

@@ -3,6 +3,13 @@
 use crate::mac::ROSETTA;
 use crate::{NEW, OLD};
 
+/// `gone COMMAND…` waits until the command says nothing more, and prints what it says then: how soon something ends is the
+/// affair of a busy machine, that it ends is ours.
+pub(crate) const GONE: &str = r#"gone() {
+  for n in $(seq 150); do [ -z "$("$@" 2>/dev/null)" ] && break; sleep 0.2; done; echo left:; "$@"; echo end
+}
+"#;
+
 /// A build that says when it has begun, and then takes longer than any test. `$mark` names it among processes.
 /// `left` says what is still there; what has ended and only waits to be reaped by the lab's init has ended.
 pub(crate) const SLOW: &str = "cd $(mktemp -d); mark=$RANDOM$RANDOM; cat > default.nix <<END
@@ -20,7 +27,7 @@ fn kill_9_in_the_middle_of_a_build_leaves_nothing() {
     // On the Mac it is the builder's processes that must not stay.
     let local = [OLD, NEW, OLD.with(&["--user", "alice"]), NEW.with(&["--user", "alice"])];
     for host in local.into_iter().chain([OLD.with(ROSETTA), NEW.with(ROSETTA)]) {
-        let run = host.sh(&format!("{SLOW} kill -9 $pid; sleep 2; echo left:; left; echo end"));
+        let run = host.sh(&format!("{SLOW}{GONE} kill -9 $pid; gone left"));
         run.code(0).out("left:\nend\n");
     }
 }
@@ -58,11 +65,11 @@ fn kill_9_in_the_middle_of_writing_leaves_nothing_half() {
             for place in '$XDG_CACHE_HOME/nixoci/images/*.part' '$PWD/.out.tar.*.nixoci-part'; do
                 eval "place=\"$place\""
                 for n in 1 2 3 4 5 6; do rm -f out.tar; hit "$place" && break; done || { cat log; exit 99; }
-                sleep 2; echo left:; left; echo end; ls -A | grep -v -e default.nix -e log
+                gone left; ls -A | grep -v -e default.nix -e log
             done
             # What was killed is done by the next one.
             { nixoci build -q -f default.nix -o archive:$PWD/out.tar && nixoci validate -q out.tar; } >/dev/null && echo whole"#;
-        host.sh(&format!("{BIG}{HIT}{script}")).code(0).out("left:\nend\nleft:\nend\nwhole\n");
+        host.sh(&format!("{BIG}{HIT}{GONE}{script}")).code(0).out("left:\nend\nleft:\nend\nwhole\n");
     }
 }
 
