@@ -1,7 +1,8 @@
 //! `cargo xtask codegen`: writes docs/reference from what the program knows.
 //!
-//! The generator is a test of the binary's crate: it sees every flag and every code, and is no part of the product. Without
-//! being told to write, it compares, so that `cargo test` guards what is checked in.
+//! The generators are tests: that of the binary's crate sees every flag and every code, that of the plugins' crate makes C's header
+//! of the ABI, and neither is a part of the product. Without being told to write, they compare, so that `cargo test` guards what is
+//! checked in.
 
 use std::process::Command;
 
@@ -10,19 +11,23 @@ use anyhow::{Context, Result};
 use crate::{cargo, sh, workspace};
 
 pub(crate) fn run(check: bool) -> Result<i32> {
-    let mut generator = Command::new(cargo());
-    generator.args(["test", "--quiet", "--package", "nixoci", "--bin", "nixoci", "reference::"]);
-    generator.current_dir(workspace());
-    if !check {
-        generator.env("NIXOCI_CODEGEN", "write");
+    let reference = ["--package", "nixoci", "--bin", "nixoci", "reference::"];
+    let header = ["--package", "nixoci-plugin", "--test", "header", "header"];
+    let mut fine = true;
+    for what in [reference, header] {
+        let mut generator = Command::new(cargo());
+        generator.args(["test", "--quiet"]).args(what).current_dir(workspace());
+        if !check {
+            generator.env("NIXOCI_CODEGEN", "write");
+        }
+        fine &= generator.status().context("cannot run cargo")?.success();
     }
-    let status = generator.status().context("cannot run cargo")?;
-    if !status.success() {
+    if !fine {
         sh::say(if check {
-            "docs/reference is not current: cargo xtask codegen"
+            "something is not current: cargo xtask codegen"
         } else {
-            "nothing could be generated"
+            "something could not be generated"
         });
     }
-    Ok(i32::from(!status.success()))
+    Ok(i32::from(!fine))
 }

@@ -19,6 +19,7 @@ use nixoci_nix::{HostRunner, Watchdog};
 use crate::args::{Global, How};
 use crate::codes::{NO_DIRECTORY, NO_HOME, NO_HOST};
 use crate::output::{Printer, Terminal, Ui};
+use crate::plugins::Plugins;
 use crate::signal::Signals;
 use crate::terminal::TerminalRunner;
 
@@ -38,6 +39,7 @@ pub(crate) struct App {
     pub(crate) files: Vec<ConfigFile>,
     pub(crate) registry: Registry,
     pub(crate) cwd: PathBuf,
+    pub(crate) plugins: Plugins,
     credentials: Credentials,
 }
 
@@ -63,10 +65,19 @@ impl App {
         let cwd = std::env::current_dir()
             .and_then(|cwd| cwd.canonicalize())
             .or_error(&NO_DIRECTORY, || "the current directory is gone")?;
-        let registry = crate::backends::registry();
         let files = config_files(global, &cwd, &dirs)?;
-        files.iter().try_for_each(|file| file.check_backends(&registry))?;
         let credentials = credentials(&files, how);
+        let plugins = Plugins::new(&files, &host, &dirs);
+        let cx = Cx {
+            cancel: signals.cancel(),
+            observer: ui.as_ref(),
+            runner: &runner,
+            host: &host,
+            dirs: &dirs,
+            temporary: &temporary,
+            credentials: &credentials,
+        };
+        let registry = plugins.registry(&cx).await?;
         let terminal = Terminal::new(printer.clone(), Arc::clone(&ui), signals.cancel().clone());
         Ok(App {
             printer,
@@ -80,8 +91,14 @@ impl App {
             files,
             registry,
             cwd,
+            plugins,
             credentials,
         })
+    }
+
+    /// Makes sure that what the files say of backends can be.
+    pub(crate) fn check_backends(&self) -> Result<()> {
+        self.files.iter().try_for_each(|file| file.check_backends(&self.registry))
     }
 
     /// The world as backends see it.

@@ -6,6 +6,10 @@ use std::path::PathBuf;
 use clap::builder::styling::{AnsiColor, Styles};
 use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
 
+mod plugin;
+
+pub(crate) use plugin::*;
+
 const STYLES: Styles = Styles::styled()
     .header(AnsiColor::Green.on_default().bold())
     .usage(AnsiColor::Green.on_default().bold())
@@ -119,6 +123,8 @@ pub(crate) enum Command {
     Init(InitArgs),
     /// Show or check the configuration.
     Config(ConfigArgs),
+    /// Backends from elsewhere: list, trust, check or write them.
+    Plugin(PluginArgs),
     /// Show the images that are kept between runs, or let go of them.
     Cache(CacheArgs),
     /// Explain an error code or a topic.

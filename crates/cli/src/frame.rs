@@ -116,7 +116,17 @@ async fn with_app(printer: &Printer, global: &Global, command: Command) -> Resul
     hello(printer);
     let app = App::new(printer.clone(), global, command.how(), Arc::clone(&ui), signals.clone()).await;
     let result = match app {
-        Ok(app) => commands::dispatch(&app, command).await,
+        Ok(app) => {
+            // Plugins are what is managed there: that one is not trusted must not keep anybody from trusting it.
+            let checked = match command {
+                Command::Plugin(_) => Ok(()),
+                _ => app.check_backends(),
+            };
+            match checked {
+                Ok(()) => commands::dispatch(&app, command).await,
+                Err(error) => Err(error),
+            }
+        }
         Err(error) => Err(error),
     };
     ui.finish();

@@ -9,6 +9,7 @@ mod created;
 mod frame;
 mod habits;
 mod output;
+mod plugins;
 #[cfg(test)]
 mod reference;
 mod report;
@@ -32,6 +33,9 @@ fn main() -> ExitCode {
     }
     if std::env::args_os().nth(1).is_some_and(|arg| arg == nixoci_nix::keeper::KEEPER) {
         return nixoci_nix::keeper::keeper_main(std::env::args_os().skip(2));
+    }
+    if std::env::args_os().nth(1).is_some_and(|arg| arg == nixoci_plugin::host::PLUGIN_HOST) {
+        return nixoci_plugin::host::plugin_host_main(std::env::args_os().skip(2));
     }
     match args::Cli::try_parse() {
         Ok(cli) => frame::run(cli),

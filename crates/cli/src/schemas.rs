@@ -9,7 +9,7 @@ use schemars::{JsonSchema, SchemaGenerator};
 use serde_json::{Value, json};
 
 use crate::commands::{
-    backends, cache, config, convert, explain, image, init, load, man, provision, schema, shell,
+    backends, cache, config, convert, explain, image, init, load, man, plugin, provision, schema, shell,
 };
 use crate::frame::Hello;
 use crate::report::ErrorReport;
@@ -42,6 +42,12 @@ pub(crate) const FORMS: &[Form] = &[
     form("load", "nixoci load --format json", of::<load::LoadReport>),
     form("man", "nixoci man --format json", of::<man::ManReport>),
     form("plan", "nixoci plan --format json", of::<nixoci_engine::PlanReport>),
+    form("plugin-check", "nixoci plugin check FILE --format json", of::<plugin::CheckReport>),
+    form("plugin-list", "nixoci plugin list --format json", of::<plugin::PluginsReport>),
+    form("plugin-new", "nixoci plugin new NAME --format json", of::<plugin::NewReport>),
+    form("plugin-show", "nixoci plugin show NAME --format json", of::<plugin::PluginReport>),
+    form("plugin-trust", "nixoci plugin trust NAME --format json", of::<plugin::TrustReport>),
+    form("plugin-untrust", "nixoci plugin untrust NAME --format json", of::<plugin::UntrustReport>),
     form("provision", "nixoci provision --format json", of::<nixoci_engine::ProvisionReport>),
     form(
         "provision-away",

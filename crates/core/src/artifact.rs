@@ -152,12 +152,13 @@ pub struct PathInfo {
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum Role {
-    /// An image, or whatever the user's attribute yields: the image crate decides by content.
-    Output,
     /// A streamed image's `conf.json`.
     StreamConf,
     /// nix2container's JSON.
     Nix2container,
+    /// An image, or whatever the user's attribute yields: the image crate decides by content.
+    #[serde(other)]
+    Output,
 }
 
 /// Names an artifact within its backend until it is released.

@@ -286,14 +286,16 @@ impl Check {
 pub enum CheckVerdict {
     /// As it should be.
     Good,
-    /// Works, but could be better.
-    Warning,
     /// Stands in the way.
     Bad,
+    /// Works, but could be better.
+    #[serde(other)]
+    Warning,
 }
 
 /// How much a forecast has to find out.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Depth {
     /// Only whether the backend takes the build. A backend that never declines answers at once.
     Verdict,
@@ -352,13 +354,14 @@ impl Forecast {
 pub enum Verdict {
     /// It does.
     Go,
-    /// It was not found out; it will try.
-    Unknown,
     /// It does not: the next candidate should.
     Decline {
         /// Why, with the figures.
         error: Error,
     },
+    /// It was not found out; it will try.
+    #[serde(other)]
+    Unknown,
 }
 
 /// What to let go of.

@@ -63,6 +63,11 @@ crate::codes! {
     CONFIG_CREDENTIALS = ("nixoci::config::credentials", Untrusted, "a project may not name credentials",
         "[credentials] says which of your secrets a virtual machine is given for a build. A project that could say so could have \
          them sent anywhere, so the table is only read from your own configuration, ~/.config/nixoci/config.toml.");
+    /// A project trusts plugins.
+    CONFIG_PLUGINS = ("nixoci::config::plugins", Untrusted, "a project may not trust plugins",
+        "[plugins] says which backends from elsewhere may run, with your rights. A project may name and configure a plugin; whether it runs on \
+         your machine is for you to say: `nixoci plugin trust NAME`. The table is only read from your own configuration, \
+         ~/.config/nixoci/config.toml.");
     /// The project wants a newer nixoci.
     CONFIG_VERSION = ("nixoci::config::version", Config, "the project requires another version of nixoci",
         "nixoci.toml says `required-version`, and this nixoci does not satisfy it. Install a version that does, or \

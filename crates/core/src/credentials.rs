@@ -6,10 +6,10 @@ use std::borrow::Cow;
 use std::path::PathBuf;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 /// `[credentials]` in the user's configuration.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
 pub struct Credentials {
     /// A token for GitHub: "gh" asks GitHub's command line for it, "env:NAME" takes a variable.
@@ -21,7 +21,7 @@ pub struct Credentials {
 }
 
 /// What is asked for something, and gives nothing away.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Forward {
     /// The ssh agent.
@@ -32,8 +32,8 @@ pub enum Forward {
 pub static NONE: Credentials = Credentials { github: None, netrc: None, forward: Vec::new() };
 
 /// Where a token comes from.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-#[serde(try_from = "String")]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
 pub enum TokenSource {
     /// `gh auth token`.
     Gh,
@@ -52,6 +52,15 @@ impl TryFrom<String> for TokenSource {
             None if text == "gh" => Ok(TokenSource::Gh),
             // What is written there may be the token itself.
             None => Err("a token comes from \"gh\" or from a variable, \"env:GITHUB_TOKEN\"".to_owned()),
+        }
+    }
+}
+
+impl From<TokenSource> for String {
+    fn from(source: TokenSource) -> String {
+        match source {
+            TokenSource::Gh => "gh".to_owned(),
+            TokenSource::Env(name) => format!("env:{name}"),
         }
     }
 }

@@ -44,8 +44,6 @@ pub enum ErrorKind {
     Transfer,
     /// Writing, loading or pushing the image failed.
     Delivery,
-    /// A third-party backend misbehaved.
-    Plugin,
     /// Provisioning is needed and may not be done now.
     Pending,
     /// The time limit passed.
@@ -54,6 +52,9 @@ pub enum ErrorKind {
     Interrupted,
     /// SIGTERM.
     Terminated,
+    /// A third-party backend misbehaved, or failed in a way that this nixoci has no word for.
+    #[serde(other)]
+    Plugin,
 }
 
 impl ErrorKind {
@@ -278,6 +279,11 @@ impl Error {
         }))
     }
 
+    /// The parts of this error, to be changed: for what another program said.
+    pub fn into_report(self) -> Report {
+        *self.0
+    }
+
     /// The parts of this error.
     pub fn report(&self) -> &Report {
         &self.0
@@ -372,6 +378,12 @@ impl Error {
         let old = std::mem::replace(&mut self.0.message, message.into());
         self.0.causes.insert(0, old);
         self
+    }
+}
+
+impl From<Report> for Error {
+    fn from(report: Report) -> Self {
+        Error(Box::new(report))
     }
 }
 

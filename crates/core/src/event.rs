@@ -131,6 +131,7 @@ pub enum TaskKind {
     /// Making a backend ready. No unit.
     Provision,
     /// Anything else. No unit.
+    #[serde(other)]
     Other,
 }
 

@@ -4,11 +4,14 @@ use std::collections::BTreeMap;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
+use serde::{Deserialize, Serialize};
+
 use crate::platform::NixSystem;
 
 /// Facts about this host, gathered once. Backends ask here instead of looking themselves, so that a test
 /// can give them another machine.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct Host {
     /// What `uname` says, as a Nix system: `aarch64-darwin`, `x86_64-linux`.
     pub system: NixSystem,
@@ -43,7 +46,8 @@ impl Host {
 
 /// Where nixoci keeps things, by the XDG base directory specification (also on macOS, where people who use
 /// Nix expect it).
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct Dirs {
     /// `$XDG_CACHE_HOME/nixoci`: what can be made again.
     pub cache: PathBuf,

@@ -28,4 +28,4 @@ pub mod runner;
 pub mod temporary;
 pub mod text;
 
-pub use error::{Code, Error, ErrorKind, Remedy, Result, ResultExt};
+pub use error::{Code, Error, ErrorKind, LOG_TAIL_LINES, Remedy, Report, Result, ResultExt};

@@ -3,6 +3,8 @@
 //! Selection is a pure function over offers: the same offers always give the same choice, and everyone who was
 //! not chosen keeps the reason.
 
+use std::fmt;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -16,6 +18,18 @@ use crate::platform::NixSystem;
 #[derive(Debug, Default)]
 pub struct Registry {
     factories: Vec<Box<dyn Factory>>,
+    elsewhere: Option<Elsewhere>,
+}
+
+/// What there is to say about a name that is not in a registry.
+struct Elsewhere(Box<Say>);
+
+type Say = dyn Fn(&str) -> Option<Error> + Send + Sync;
+
+impl fmt::Debug for Elsewhere {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Elsewhere")
+    }
 }
 
 impl Registry {
@@ -28,6 +42,13 @@ impl Registry {
             }
         }
         registry
+    }
+
+    /// The same, which says this of names that it does not have: that they could be had, and how.
+    #[must_use]
+    pub fn with_elsewhere(mut self, say: impl Fn(&str) -> Option<Error> + Send + Sync + 'static) -> Self {
+        self.elsewhere = Some(Elsewhere(Box::new(say)));
+        self
     }
 
     /// Every backend, in order of registration.
@@ -46,20 +67,25 @@ impl Registry {
     /// As [`get`](Self::get), with an error that suggests near names.
     ///
     /// # Errors
-    /// [`codes::UNKNOWN_BACKEND`].
+    /// [`codes::UNKNOWN_BACKEND`], or what is to be said of a backend that could be had.
     pub fn require(&self, name: &str) -> Result<&dyn Factory> {
         self.get(name).ok_or_else(|| {
-            let names: Vec<String> = self.iter().map(|f| f.descriptor().name.into_owned()).collect();
-            let error = Error::new(&codes::UNKNOWN_BACKEND, format!("there is no backend called `{name}`"))
-                .because(format!("this nixoci has: {}", names.join(", ")));
-            let error = match nearest(name, names.iter().map(String::as_str)) {
-                Some(near) => {
-                    error.remedy(Remedy::command("did you mean this one", format!("--backend {near}")))
-                }
-                None => error,
-            };
-            error.remedy(Remedy::command("list the backends", "nixoci backends"))
+            let elsewhere = self.elsewhere.as_ref().and_then(|Elsewhere(say)| say(name));
+            elsewhere.unwrap_or_else(|| self.unknown(name))
         })
+    }
+
+    fn unknown(&self, name: &str) -> Error {
+        let names: Vec<String> = self.iter().map(|f| f.descriptor().name.into_owned()).collect();
+        let error = Error::new(&codes::UNKNOWN_BACKEND, format!("there is no backend called `{name}`"))
+            .because(format!("this nixoci has: {}", names.join(", ")));
+        let error = match nearest(name, names.iter().map(String::as_str)) {
+            Some(near) => error.remedy(Remedy::command("did you mean this one", format!("--backend {near}"))),
+            None => error,
+        };
+        error
+            .remedy(Remedy::command("list the backends", "nixoci backends"))
+            .remedy(Remedy::command("if it is a plugin, trust its file", "nixoci plugin trust FILE"))
     }
 }
 

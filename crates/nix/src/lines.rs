@@ -12,19 +12,21 @@ pub(crate) const LINE_LIMIT: usize = 1 << 20;
 pub(crate) const LOG_LINE_LIMIT: usize = 16 << 10;
 
 /// Splits a stream into lines of bounded length.
-pub(crate) struct Lines<R> {
+#[derive(Debug)]
+pub struct Lines<R> {
     reader: BufReader<R>,
     line: Vec<u8>,
     limit: usize,
 }
 
 impl<R: AsyncRead + Unpin> Lines<R> {
-    pub(crate) fn new(reader: R, limit: usize) -> Self {
+    /// Lines of this stream, of which at most `limit` bytes each are kept.
+    pub fn new(reader: R, limit: usize) -> Self {
         Lines { reader: BufReader::with_capacity(32 << 10, reader), line: Vec::new(), limit }
     }
 
     /// The next line without its end; what goes beyond the limit is dropped. `None` at the end of the stream.
-    pub(crate) async fn next(&mut self) -> io::Result<Option<&[u8]>> {
+    pub async fn next(&mut self) -> io::Result<Option<&[u8]>> {
         self.line.clear();
         let mut seen = false;
         loop {
@@ -47,7 +49,7 @@ impl<R: AsyncRead + Unpin> Lines<R> {
 }
 
 /// Text without escape sequences and control characters, except tabs and line ends.
-pub(crate) fn plain(text: &str) -> String {
+pub fn plain(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     let mut rest = text.chars().peekable();
     while let Some(character) = rest.next() {

@@ -11,8 +11,8 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use nixoci_core::artifact::{ArtifactId, StorePath};
-use nixoci_core::backend::{Check, CheckVerdict, Cx, Forecast};
+use nixoci_core::artifact::{ArtifactId, PathInfo, StorePath};
+use nixoci_core::backend::{Backend, Check, CheckVerdict, Cx, Depth, Forecast, Release};
 use nixoci_core::platform::NixSystem;
 use nixoci_core::request::{BuildRequest, Installable, NixArg, NixFlags};
 use nixoci_core::{Error, Result, ResultExt, codes as core_codes};
@@ -53,9 +53,13 @@ pub struct Proof {
 /// As [`Nix::build`], [`Nix::path_info`] and [`Nix::dump`]; [`PROOF`] if something else comes out, or nothing within five
 /// minutes.
 pub async fn prove(cx: &Cx<'_>, nix: &Nix, system: &NixSystem) -> Result<Proof> {
+    timed(system, build_and_read(cx, nix, system)).await
+}
+
+async fn timed(system: &NixSystem, build: impl Future<Output = Result<StorePath>>) -> Result<Proof> {
     let begin = Instant::now();
     // What is dropped at an await leaves nothing running and nothing half done.
-    let built = tokio::time::timeout(LIMIT, build_and_read(cx, nix, system)).await;
+    let built = tokio::time::timeout(LIMIT, build).await;
     match built.unwrap_or_else(|_| Err(no_answer())) {
         Ok(path) => Ok(Proof { seconds: begin.elapsed(), path, own_program: program(system).is_some() }),
         Err(error) if error.is(&core_codes::CANCELLED) => Err(error),
@@ -70,13 +74,29 @@ pub async fn prove(cx: &Cx<'_>, nix: &Nix, system: &NixSystem) -> Result<Proof> 
 pub async fn checks(cx: &Cx<'_>, nix: &Nix, want: &[NixSystem]) -> Result<Vec<Check>> {
     let mut checks = Vec::new();
     for system in want {
-        checks.push(match prove(cx, nix, system).await {
-            Ok(proof) => good(system, &proof),
-            Err(error) if error.is(&core_codes::CANCELLED) => return Err(error),
-            Err(error) => Check::failed(system.as_str(), &error),
-        });
+        checks.push(check(system, prove(cx, nix, system).await)?);
     }
     Ok(checks)
+}
+
+/// As [`checks`], through the methods of any backend.
+///
+/// # Errors
+/// [`nixoci_core::codes::CANCELLED`].
+pub async fn checks_of(cx: &Cx<'_>, backend: &dyn Backend, want: &[NixSystem]) -> Result<Vec<Check>> {
+    let mut checks = Vec::new();
+    for system in want {
+        checks.push(check(system, timed(system, build_and_read_by(cx, backend, system)).await)?);
+    }
+    Ok(checks)
+}
+
+fn check(system: &NixSystem, proof: Result<Proof>) -> Result<Check> {
+    match proof {
+        Ok(proof) => Ok(good(system, &proof)),
+        Err(error) if error.is(&core_codes::CANCELLED) => Err(error),
+        Err(error) => Ok(Check::failed(system.as_str(), &error)),
+    }
 }
 
 fn good(system: &NixSystem, proof: &Proof) -> Check {
@@ -95,16 +115,39 @@ async fn build_and_read(cx: &Cx<'_>, nix: &Nix, system: &NixSystem) -> Result<St
     let root = Root::new(cx, nix.place()).await?;
     let built = nix.build(cx, &request(file, system, &nonce), &Forecast::unknown(), &root.path).await?;
     let infos = nix.path_info(cx, std::slice::from_ref(&built.path), false).await?;
-    let info = infos.first().filter(|info| info.nar_size <= NAR_LIMIT);
-    let info = info.ok_or_else(|| something_else(&built.path))?;
+    let info = small(&infos, &built.path)?;
     let mut bytes = Vec::new();
     nix.dump(cx, info, &mut bytes).await?;
-    let mut text = Vec::new();
-    nar::single_file(bytes.as_slice())?
-        .read_to_end(&mut text)
-        .or_error(&PROOF, || format!("{} cannot be read", built.path))?;
+    read_back(&bytes, &built.path, &nonce)?;
     roots::end(cx, nix.place(), &ArtifactId(root.path.to_string_lossy().into_owned())).await?;
-    if text == nonce.as_bytes() { Ok(built.path) } else { Err(something_else(&built.path)) }
+    Ok(built.path)
+}
+
+async fn build_and_read_by(cx: &Cx<'_>, backend: &dyn Backend, system: &NixSystem) -> Result<StorePath> {
+    let file = expression_file(cx, system)?;
+    let nonce = nonce();
+    let request = request(file, system, &nonce);
+    let forecast = backend.forecast(cx, &request, Depth::Verdict).await?;
+    let built = backend.build(cx, &request, &forecast).await?;
+    let paths = std::slice::from_ref(&built.path);
+    let infos = backend.query(cx, paths, false).await?;
+    small(&infos, &built.path)?;
+    let mut bytes = Vec::new();
+    backend.fetch(cx, paths, &mut bytes).await?;
+    read_back(&bytes, &built.path, &nonce)?;
+    backend.release(cx, Release::Artifact { id: built.id }).await?;
+    Ok(built.path)
+}
+
+fn small<'a>(infos: &'a [PathInfo], path: &StorePath) -> Result<&'a PathInfo> {
+    let info = infos.iter().find(|info| info.path == *path && info.nar_size <= NAR_LIMIT);
+    info.ok_or_else(|| something_else(path))
+}
+
+fn read_back(nar: &[u8], path: &StorePath, nonce: &str) -> Result<()> {
+    let mut text = Vec::new();
+    nar::single_file(nar)?.read_to_end(&mut text).or_error(&PROOF, || format!("{path} cannot be read"))?;
+    if text == nonce.as_bytes() { Ok(()) } else { Err(something_else(path)) }
 }
 
 fn expression_file(cx: &Cx<'_>, system: &NixSystem) -> Result<PathBuf> {

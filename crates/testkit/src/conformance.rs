@@ -4,15 +4,19 @@
 //! where the suite runs is told apart from one that is wrong: pass no requests, and the checks that build are left
 //! out, visibly.
 
+use std::collections::HashSet;
+use std::pin::Pin;
+use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use nixoci_core::artifact::{Artifact, PathInfo};
 use nixoci_core::backend::{Backend, Check, CheckVerdict, Depth, Readiness, Release};
 use nixoci_core::codes::CANCELLED;
+use nixoci_core::event::Event;
 use nixoci_core::platform::NixSystem;
 use nixoci_core::request::BuildRequest;
 use nixoci_core::runner::GRACE;
-use nixoci_core::{ErrorKind, Result};
+use nixoci_core::{Error, ErrorKind, Result};
 
 use crate::world::World;
 
@@ -33,7 +37,14 @@ pub struct Outcome {
 }
 
 impl Outcome {
-    fn note(&mut self, rule: &'static str, result: std::result::Result<(), String>) {
+    /// Adds what another part of the suite came to.
+    pub fn add(&mut self, other: Outcome) {
+        self.passed.extend(other.passed);
+        self.failed.extend(other.failed);
+        self.skipped.extend(other.skipped);
+    }
+
+    pub(crate) fn note(&mut self, rule: &'static str, result: std::result::Result<(), String>) {
         match result {
             Ok(()) => self.passed.push(rule),
             Err(why) => self.failed.push(format!("{rule}: {why}")),
@@ -45,7 +56,7 @@ impl Outcome {
 /// cancelling in the middle is in the middle.
 pub type Requests<'a> = &'a (dyn Fn() -> BuildRequest + Sync);
 
-type Finding = std::result::Result<(), String>;
+pub(crate) type Finding = std::result::Result<(), String>;
 
 /// Runs the whole suite. Every world has a cancellation of its own, so `world` makes new ones, all on one machine.
 pub async fn run(
@@ -56,6 +67,7 @@ pub async fn run(
     let mut outcome = Outcome::default();
     outcome.note("offers come quickly and twice the same", offers(backend, &world()).await);
     outcome.note("a plan changes nothing", plan(backend, &world(), requests).await);
+    outcome.note("checks are findings that one can read", probe(backend, &world()).await);
     let builds = [
         "offers for one system are those for all",
         "a forecast changes nothing",
@@ -66,6 +78,9 @@ pub async fn run(
         "a dropped build can be built again",
         "two builds at once",
         "a proof is a finding of every system, and ends when cancelled",
+        "two artifacts are fetched in order",
+        "cancellation ends a build at any event",
+        "a build that is dropped at any await can be built again",
     ];
     let Some(requests) = requests else {
         outcome.skipped.extend(builds);
@@ -80,6 +95,9 @@ pub async fn run(
     outcome.note(builds[6], dropped(backend, &world(), &requests()).await);
     outcome.note(builds[7], twice(backend, &world(), requests).await);
     outcome.note(builds[8], proof(backend, &world(), &world(), &requests()).await);
+    outcome.note(builds[9], in_order(backend, &world(), requests).await);
+    outcome.note(builds[10], cancelled_at_events(backend, &world, &requests()).await);
+    outcome.note(builds[11], dropped_at_awaits(backend, &world(), &requests()).await);
     outcome
 }
 
@@ -134,6 +152,53 @@ async fn plan(backend: &dyn Backend, world: &World, requests: Option<Requests<'_
     Ok(())
 }
 
+async fn probe(backend: &dyn Backend, world: &World) -> Finding {
+    let checks = match backend.probe(&world.cx()).await {
+        Ok(checks) => checks,
+        // It cannot look, and says why.
+        Err(error) => return helps(&error),
+    };
+    if checks.is_empty() {
+        return Err("there is none".to_owned());
+    }
+    let odd = |check: &&Check| check.title.trim().is_empty() || check.title.contains('\n');
+    match checks.iter().find(odd) {
+        Some(check) => Err(format!("{check:?}")),
+        None => Ok(()),
+    }
+}
+
+/// A missing tool or right is something that a person can get.
+fn helps(error: &Error) -> Finding {
+    let hopeless = error.report().remedies.is_empty();
+    match error.kind() {
+        ErrorKind::ToolMissing | ErrorKind::Permission if hopeless => {
+            Err(format!("an error without a remedy: {error:?}"))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Whether every task begins once, is spoken of while it runs, and ends once.
+fn nested(events: &[Event]) -> Finding {
+    let mut open = HashSet::new();
+    for event in events {
+        let fine = match event {
+            Event::Started { task, parent, .. } => {
+                parent.is_none_or(|parent| open.contains(&parent)) && open.insert(*task)
+            }
+            Event::Progress { task, .. } | Event::Phase { task, .. } => open.contains(task),
+            Event::Finished { task, .. } => open.remove(task),
+            Event::Log { task, .. } => task.is_none_or(|task| open.contains(&task)),
+            _ => true,
+        };
+        if !fine {
+            return Err(format!("an event at the wrong time: {event:?}"));
+        }
+    }
+    if open.is_empty() { Ok(()) } else { Err(format!("tasks that never end: {open:?}")) }
+}
+
 async fn build(backend: &dyn Backend, world: &World, request: &BuildRequest) -> Result<Artifact> {
     let cx = world.cx();
     let forecast = backend.forecast(&cx, request, Depth::Verdict).await?;
@@ -157,6 +222,7 @@ async fn forecast(backend: &dyn Backend, world: &World, request: &BuildRequest) 
 async fn artifact(backend: &dyn Backend, world: &World, request: &BuildRequest) -> Finding {
     let cx = world.cx();
     let artifact = fail(build(backend, world, request).await, "the build")?;
+    nested(&world.events())?;
     let paths = std::slice::from_ref(&artifact.path);
     let infos = fail(backend.query(&cx, paths, false).await, "query")?;
     let found = infos.iter().find(|info| info.path == artifact.path);
@@ -270,6 +336,88 @@ async fn proof(backend: &dyn Backend, world: &World, stopped: &World, request: &
     }
 }
 
+async fn in_order(backend: &dyn Backend, world: &World, requests: Requests<'_>) -> Finding {
+    let cx = world.cx();
+    let first = fail(build(backend, world, &requests()).await, "the build")?;
+    let second = fail(build(backend, world, &requests()).await, "the second build")?;
+    // The one that was built last comes first.
+    let paths = [second.path.clone(), first.path.clone()];
+    let infos = fail(backend.query(&cx, &paths, false).await, "query")?;
+    let mut nars = Vec::new();
+    let count = fail(backend.fetch(&cx, &paths, &mut nars).await, "fetch")?;
+    let mut rest = nars.as_slice();
+    for path in &paths {
+        let info = infos.iter().find(|info| info.path == *path).ok_or("query did not answer for both")?;
+        let size = usize::try_from(info.nar_size).unwrap_or(usize::MAX);
+        let (nar, behind) = rest.split_at_checked(size).ok_or("the NARs are too short")?;
+        compare(nar, info.nar_size, info)?;
+        rest = behind;
+    }
+    if !rest.is_empty() || count != nars.len() as u64 {
+        return Err(format!("{} bytes beyond the NARs, and fetch said {count}", rest.len()));
+    }
+    release(backend, world, first).await?;
+    release(backend, world, second).await
+}
+
+async fn cancelled_at_events(
+    backend: &dyn Backend,
+    world: &impl Fn() -> World,
+    request: &BuildRequest,
+) -> Finding {
+    for events in [1, 2, 3, 5, 8] {
+        let world = world().cancelled_after(events);
+        let mut begin = None;
+        let cancelled = async {
+            world.cancel.cancelled().await;
+            begin = Some(Instant::now());
+            std::future::pending::<()>().await;
+        };
+        let built = tokio::select! {
+            built = build(backend, &world, request) => built,
+            () = cancelled => unreachable!("it is pending"),
+        };
+        begin.map_or(Ok(()), in_time)?;
+        nested(&world.events()).map_err(|why| format!("cancelled at event {events}: {why}"))?;
+        match built {
+            Err(error) if error.is(&CANCELLED) => {}
+            Ok(artifact) => release(backend, &world, artifact).await?,
+            other => return Err(format!("cancelled at event {events}, it ended with {other:?}")),
+        }
+    }
+    Ok(())
+}
+
+async fn dropped_at_awaits(backend: &dyn Backend, world: &World, request: &BuildRequest) -> Finding {
+    for polls in [1, 2, 3, 5, 8, 13, 21] {
+        let built = Polled { future: Box::pin(build(backend, world, request)), left: polls }.await;
+        if let Some(built) = built {
+            return release(backend, world, fail(built, "the build")?).await;
+        }
+    }
+    let artifact = fail(build(backend, world, request).await, "the build after those that were dropped")?;
+    release(backend, world, artifact).await
+}
+
+/// A future that is polled so often, and then no more.
+struct Polled<'a, T> {
+    future: Pin<Box<dyn Future<Output = T> + Send + 'a>>,
+    left: usize,
+}
+
+impl<T> Future for Polled<'_, T> {
+    type Output = Option<T>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<T>> {
+        if self.left == 0 {
+            return Poll::Ready(None);
+        }
+        self.left -= 1;
+        let polled = self.future.as_mut().poll(context).map(Some);
+        if polled.is_pending() && self.left == 0 { Poll::Ready(None) } else { polled }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -294,7 +442,7 @@ mod tests {
     async fn a_good_backend_passes() {
         let outcome = suite(Fault::None).await;
         assert_eq!(outcome.failed, Vec::<String>::new());
-        assert_eq!(outcome.passed.len(), 11);
+        assert_eq!(outcome.passed.len(), 15);
     }
 
     #[tokio::test]

@@ -6,8 +6,10 @@
 //! - [`conformance`]: the contract of [`Backend`](nixoci_core::backend::Backend), as checks that run against any
 //!   backend.
 
+pub mod author;
 mod codes;
 pub mod conformance;
+pub mod factory;
 mod fake;
 pub mod lab;
 mod world;

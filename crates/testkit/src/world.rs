@@ -29,13 +29,21 @@ impl Runner for NoProcesses {
     }
 }
 
-#[derive(Debug, Default)]
-struct Recorder(Mutex<Vec<Event>>);
+#[derive(Debug)]
+struct Recorder {
+    events: Mutex<Vec<Event>>,
+    /// After how many events somebody presses Ctrl-C.
+    cancel_after: Option<usize>,
+    cancel: CancellationToken,
+}
 
 impl Observer for Recorder {
     fn observe(&self, event: Event) {
-        if let Ok(mut events) = self.0.lock() {
+        if let Ok(mut events) = self.events.lock() {
             events.push(event);
+            if self.cancel_after.is_some_and(|count| events.len() >= count) {
+                self.cancel.cancel();
+            }
         }
     }
 }
@@ -52,7 +60,7 @@ pub struct World {
     recorder: Recorder,
     runner: Box<dyn Runner>,
     temporary: Arc<dyn TemporaryFiles>,
-    _directory: tempfile::TempDir,
+    _directory: Option<tempfile::TempDir>,
 }
 
 impl World {
@@ -63,21 +71,29 @@ impl World {
     pub fn new(system: &str, runner: Box<dyn Runner>) -> std::io::Result<World> {
         let directory = tempfile::tempdir()?;
         let place = |name: &str| directory.path().join(name);
-        Ok(World {
-            cancel: CancellationToken::new(),
-            host: Host {
-                system: system.parse().map_err(std::io::Error::other)?,
-                home: Some(place("home")),
-                uid: 1000,
-                env: Default::default(),
-                cpus: 2,
-            },
-            dirs: Dirs { cache: place("cache"), config: place("config"), state: place("state") },
-            recorder: Recorder::default(),
-            runner,
-            temporary: Arc::new(Unguarded),
-            _directory: directory,
-        })
+        let host = Host {
+            system: system.parse().map_err(std::io::Error::other)?,
+            home: Some(place("home")),
+            uid: 1000,
+            env: Default::default(),
+            cpus: 2,
+        };
+        let dirs = Dirs { cache: place("cache"), config: place("config"), state: place("state") };
+        Ok(World { _directory: Some(directory), ..World::of(host, dirs, runner) })
+    }
+
+    /// A machine that there is, with directories that stay.
+    pub fn of(host: Host, dirs: Dirs, runner: Box<dyn Runner>) -> World {
+        let cancel = CancellationToken::new();
+        let recorder = Recorder { events: Mutex::default(), cancel_after: None, cancel: cancel.clone() };
+        World { cancel, host, dirs, recorder, runner, temporary: Arc::new(Unguarded), _directory: None }
+    }
+
+    /// The same, where work is stopped with the event of this number.
+    #[must_use]
+    pub fn cancelled_after(mut self, events: usize) -> World {
+        self.recorder.cancel_after = Some(events);
+        self
     }
 
     /// A world without processes.
@@ -103,7 +119,7 @@ impl World {
 
     /// Everything that was said so far.
     pub fn events(&self) -> Vec<Event> {
-        self.recorder.0.lock().map(|events| events.clone()).unwrap_or_default()
+        self.recorder.events.lock().map(|events| events.clone()).unwrap_or_default()
     }
 
     /// The warnings that were said so far.

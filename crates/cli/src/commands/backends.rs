@@ -108,7 +108,7 @@ fn remedies(text: &mut String, error: &nixoci_core::Error) {
 }
 
 /// The settings of a backend, from its schema: what `[backend.<name>]` takes.
-fn settings_help(name: &str, schema: &Value) -> String {
+pub(crate) fn settings_help(name: &str, schema: &Value) -> String {
     let mut text = format!("\n[backend.{name}]\n");
     settings(&mut text, "", schema);
     text

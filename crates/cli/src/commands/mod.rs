@@ -14,6 +14,7 @@ pub(crate) mod init;
 pub(crate) mod load;
 pub(crate) mod man;
 pub(crate) mod plan;
+pub(crate) mod plugin;
 pub(crate) mod provision;
 pub(crate) mod run;
 pub(crate) mod schema;
@@ -43,6 +44,7 @@ pub(crate) async fn dispatch(app: &App, command: Command) -> Result<u8> {
         Command::Inspect(args) => image::inspect(app, &args).await,
         Command::Validate(args) => image::validate(app, &args).await,
         Command::Cache(args) => cache::run(app, &args).await,
+        Command::Plugin(args) => plugin::run(app, args).await,
         Command::Config(args) => config::run(app, &args),
         Command::Completions(_)
         | Command::Man(_)

@@ -44,7 +44,7 @@ fn pretty(schema: &serde_json::Value) -> String {
 
 #[test]
 fn the_reference_is_current() {
-    let config = nixoci_core::config::config_schema(&crate::backends::registry());
+    let config = nixoci_core::config::config_schema(&crate::backends::registry(Vec::new()));
     let schemas = crate::schemas::FORMS.iter();
     let schemas = schemas.map(|form| (format!("schema/{}.json", form.name), pretty(&form.schema())));
     let pages = [

@@ -11,6 +11,6 @@ mod table;
 mod toml_error;
 
 pub use discover::{FILE_NAME, discover, repository};
-pub use model::{ConfigFile, ImageTable, LoadTarget, ProfileTable, Runtime, config_schema};
+pub use model::{ConfigFile, ImageTable, LoadTarget, PluginPin, ProfileTable, Runtime, config_schema};
 pub use settings::{Chosen, ImageSource, Origin, Setting, Settings, Sources, Wishes, resolve};
 pub use table::BackendTable;

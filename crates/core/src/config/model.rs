@@ -12,7 +12,7 @@ use super::table::BackendTable;
 use super::toml_error::{data_error, syntax_error};
 use crate::codes;
 use crate::credentials::Credentials;
-use crate::error::{Error, Excerpt, Remedy, Result, ResultExt};
+use crate::error::{Error, ErrorKind, Excerpt, Remedy, Result, ResultExt};
 use crate::registry::Registry;
 
 /// A configuration file beyond this size is a mistake.
@@ -38,6 +38,20 @@ struct Document {
     /// What opens private sources where another machine evaluates. In the user's own configuration only.
     #[schemars(with = "Option<Credentials>")]
     credentials: Option<Spanned<Credentials>>,
+    /// Backends from elsewhere that you trust, by name; `nixoci plugin trust` writes it. In the user's own configuration only.
+    #[schemars(with = "Option<BTreeMap<String, PluginPin>>")]
+    plugins: Option<Spanned<BTreeMap<String, PluginPin>>>,
+}
+
+/// A library that is trusted: this file, as long as it has these bytes.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct PluginPin {
+    /// The file, absolute.
+    pub path: PathBuf,
+    /// SHA-256 of the file, in hexadecimal.
+    #[schemars(regex(pattern = "^[0-9a-f]{64}$"))]
+    pub sha256: String,
 }
 
 /// What to build.
@@ -233,6 +247,10 @@ pub struct ConfigFile {
     pub credentials: Option<Credentials>,
     /// Where that is written.
     credentials_at: Option<Excerpt>,
+    /// Backends from elsewhere that are trusted, by name.
+    pub plugins: BTreeMap<String, PluginPin>,
+    /// Where that is written.
+    plugins_at: Option<Excerpt>,
 }
 
 impl ConfigFile {
@@ -290,6 +308,11 @@ impl ConfigFile {
                 .as_ref()
                 .map(|table| Excerpt::from_span(path, &source, table.span())),
             credentials: document.credentials.map(Spanned::into_inner),
+            plugins_at: document
+                .plugins
+                .as_ref()
+                .map(|table| Excerpt::from_span(path, &source, table.span())),
+            plugins: document.plugins.map(Spanned::into_inner).unwrap_or_default(),
             source: Arc::clone(&source),
         };
         file.image.iter().chain(file.images.values()).try_for_each(|image| file.check_image(image))?;
@@ -299,28 +322,41 @@ impl ConfigFile {
     /// Checks what a project may not do by itself.
     ///
     /// # Errors
-    /// [`codes::CONFIG_CREDENTIALS`].
+    /// [`codes::CONFIG_CREDENTIALS`], [`codes::CONFIG_PLUGINS`].
     pub fn check_project(&self) -> Result<()> {
+        if let Some(at) = &self.plugins_at {
+            let error = Error::new(&codes::CONFIG_PLUGINS, "a project may not trust plugins").at(at.clone());
+            return Err(error
+                .remedy(Remedy::command("trust it yourself, if you do", "nixoci plugin trust NAME"))
+                .remedy(Remedy::advice("take the table out of the project's file")));
+        }
         let Some(at) = &self.credentials_at else { return Ok(()) };
         Err(Error::new(&codes::CONFIG_CREDENTIALS, "a project may not name credentials")
             .at(at.clone())
             .remedy(Remedy::advice("move the table to your own configuration, ~/.config/nixoci/config.toml")))
     }
 
-    /// Checks what only the backends can judge: their names and their tables.
+    /// Checks what only the backends can judge: their names and their tables. Of what could be had, and is not trusted, nothing
+    /// is known: it is refused when it is to be used.
     ///
     /// # Errors
     /// [`codes::UNKNOWN_BACKEND`], [`codes::CONFIG_UNKNOWN_KEY`], [`codes::CONFIG_VALUE`].
     pub fn check_backends(&self, registry: &Registry) -> Result<()> {
         for table in &self.backends {
-            let factory = registry
-                .require(&table.name)
-                .map_err(|error| error.context(format!("in {}", self.path.display())))?;
-            factory.check(table)?;
+            match registry.require(&table.name) {
+                Ok(factory) => factory.check(table)?,
+                Err(error) if error.kind() == ErrorKind::Untrusted => {}
+                Err(error) => return Err(error.context(format!("in {}", self.path.display()))),
+            }
         }
         for names in self.profiles.values().filter_map(|profile| profile.backend.as_ref()) {
             for name in names.get_ref() {
-                registry.require(name).map_err(|error| error.at(self.excerpt(names.span())))?;
+                match registry.require(name) {
+                    Err(error) if error.kind() != ErrorKind::Untrusted => {
+                        return Err(error.at(self.excerpt(names.span())));
+                    }
+                    _ => {}
+                }
             }
         }
         Ok(())

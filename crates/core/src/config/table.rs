@@ -10,7 +10,7 @@ use toml::de::{DeTable, DeValue, ValueDeserializer};
 
 use super::toml_error::data_error;
 use crate::codes;
-use crate::error::{Error, Result};
+use crate::error::{Error, Excerpt, Result};
 
 /// The settings that one file gives one backend.
 #[derive(Clone, Debug)]
@@ -51,6 +51,28 @@ impl BackendTable {
             )
             .caused_by(&error)
         })
+    }
+
+    /// The place of a key of the table, given as the keys and places in arrays that lead to it, or of the table's value there.
+    pub fn excerpt(&self, path: &[String], key: bool) -> Option<Excerpt> {
+        let mut span = None;
+        let mut value = self.locate().ok()?;
+        for part in path {
+            let (at, next) = match value.into_inner() {
+                DeValue::Table(table) => {
+                    let (name, next) = table.into_iter().find(|(name, _)| name.get_ref() == part)?;
+                    (name.span(), next)
+                }
+                DeValue::Array(values) => {
+                    let next = values.into_iter().nth(part.parse().ok()?)?;
+                    (next.span(), next)
+                }
+                _ => return None,
+            };
+            span = Some(if key { at } else { next.span() });
+            value = next;
+        }
+        Some(Excerpt::from_span(&self.file, &self.source, span.unwrap_or_else(|| value.span())))
     }
 
     fn locate(&self) -> Result<Spanned<DeValue<'_>>> {

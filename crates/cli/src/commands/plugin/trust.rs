@@ -1,0 +1,100 @@
+//! `nixoci plugin trust`, `nixoci plugin untrust`.
+
+use std::path::PathBuf;
+
+use nixoci_core::{Error, Remedy, Result};
+use nixoci_plugin::host::codes::NOT_FOUND;
+use nixoci_plugin::host::{Library, pins, verify};
+use schemars::JsonSchema;
+use serde::Serialize;
+
+use super::{named, show};
+use crate::app::App;
+use crate::args::PluginTrustArgs;
+use crate::plugins;
+
+/// What is trusted now.
+#[derive(Debug, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct TrustReport {
+    /// The version of this document.
+    version: u32,
+    /// The plugin's name.
+    name: String,
+    /// Its file.
+    path: PathBuf,
+    /// SHA-256 of the file.
+    sha256: String,
+    /// Where that is noted.
+    file: PathBuf,
+}
+
+/// What is trusted no more.
+#[derive(Debug, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct UntrustReport {
+    /// The version of this document.
+    version: u32,
+    /// The plugin's name.
+    name: String,
+    /// Where that was noted.
+    file: PathBuf,
+}
+
+pub(super) async fn trust(app: &App, args: &PluginTrustArgs, directories: &[PathBuf]) -> Result<u8> {
+    let found = named(app, &args.plugin, directories)?;
+    let wanted = args.sha256.as_ref().map(|hex| hex.to_ascii_lowercase());
+    let verified = verify(&found.path, wanted.as_deref(), &app.host, &app.dirs)?;
+    quarantine(app, &found.path).await?;
+    let library = Library { name: found.name, path: found.path, sha256: verified.sha256 };
+    // What does not say what it is, is not worth trusting.
+    let description = plugins::description(&app.cx(), &library).await?;
+    let file = app.plugins.file.clone();
+    pins::trust(&file, &library)?;
+    app.ui.finish();
+    let mut text = show::about(&library, Some(&description));
+    text.push_str(&format!(
+        "trusted in {}: it runs with your rights\nuse it: nixoci build --backend {}\n",
+        file.display(),
+        library.name
+    ));
+    let Library { name, path, sha256 } = library;
+    app.printer.result(&TrustReport { version: 1, name, path, sha256, file }, &text)?;
+    Ok(0)
+}
+
+/// A Mac marks what a browser has downloaded.
+async fn quarantine(app: &App, path: &std::path::Path) -> Result<()> {
+    use nixoci_core::runner::{Command, output};
+    use nixoci_plugin::host::codes::QUARANTINED;
+    const ATTRIBUTE: &str = "com.apple.quarantine";
+    if app.host.system.kernel() != "darwin" {
+        return Ok(());
+    }
+    let ask = Command::new("xattr").args(["-p", ATTRIBUTE]).arg(path);
+    // It fails where there is no such attribute, and where nobody can ask.
+    match output(&app.runner, &ask, app.signals.cancel()).await {
+        Ok(answer) if answer.exit.success() => {
+            Err(Error::new(&QUARANTINED, format!("macOS has {} in quarantine", path.display())).remedy(
+                Remedy::command(
+                    "if you know where it comes from",
+                    format!("xattr -d {ATTRIBUTE} {}", nixoci_core::runner::quote(path.as_os_str())),
+                ),
+            ))
+        }
+        _ => Ok(()),
+    }
+}
+
+pub(super) fn untrust(app: &App, name: &str) -> Result<u8> {
+    let file = app.plugins.file.clone();
+    if !pins::untrust(&file, name)? {
+        return Err(Error::new(&NOT_FOUND, format!("no plugin called `{name}` is trusted"))
+            .because(format!("{} has no [plugins.{name}]", file.display()))
+            .remedy(Remedy::command("see which are", "nixoci plugin list")));
+    }
+    app.ui.finish();
+    let text = format!("{name} is no longer trusted\n");
+    app.printer.result(&UntrustReport { version: 1, name: name.to_owned(), file }, &text)?;
+    Ok(0)
+}

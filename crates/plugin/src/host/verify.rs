@@ -1,0 +1,154 @@
+//! Whether a file may be run: it is the one that was trusted, and nobody else could have changed it.
+//!
+//! The file is opened once, without following a link. Everything after that is about what was opened: whose it is, what its
+//! bytes are. Those bytes, in a copy that only the user may touch, are what is loaded.
+
+use std::fs::{File, OpenOptions};
+use std::io::{Read, Write};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use nixoci_core::host::{Dirs, Host};
+use nixoci_core::{Error, Remedy, Result, ResultExt};
+use rustix::fs::OFlags;
+use sha2::{Digest, Sha256};
+
+use super::codes::{AS_ROOT, CHANGED, LIBRARY, LINK, NOT_FOUND, WRITABLE};
+use super::inspect;
+
+/// A library beyond this size is a mistake.
+const SIZE_LIMIT: u64 = 1 << 30;
+
+const NIX_STORE: &str = "/nix/store";
+
+/// A library that may be loaded.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Verified {
+    /// What is loaded: a private copy, or the file itself where nobody can change it.
+    pub path: PathBuf,
+    /// SHA-256 of its bytes, in hexadecimal.
+    pub sha256: String,
+}
+
+/// Checks a file and makes the copy that is loaded. With `expected` its bytes must have this SHA-256; without, they are taken as
+/// they are. Nothing of it is run.
+///
+/// # Errors
+/// [`NOT_FOUND`], [`LINK`], [`WRITABLE`], [`AS_ROOT`], [`CHANGED`], and those of [`inspect::inspect`].
+pub fn verify(path: &Path, expected: Option<&str>, host: &Host, dirs: &Dirs) -> Result<Verified> {
+    let fail = || format!("{} cannot be read", path.display());
+    if path.canonicalize().is_ok_and(|real| real != path) {
+        return Err(linked(path));
+    }
+    let options = (OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK).bits();
+    let opened = OpenOptions::new().read(true).custom_flags(options.cast_signed()).open(path);
+    let mut file = opened.map_err(|error| match error.raw_os_error() {
+        Some(code) if code == rustix::io::Errno::LOOP.raw_os_error() => linked(path),
+        _ => Error::new(&NOT_FOUND, fail()).caused_by(&error),
+    })?;
+    let in_store = may_nobody_change(path, &file, host)?;
+    let bytes = read(&mut file).or_error(&LIBRARY, fail)?;
+    let sha256 = hex(&Sha256::digest(&bytes));
+    if let Some(expected) = expected.filter(|expected| *expected != sha256) {
+        return Err(changed(path, expected, &sha256));
+    }
+    inspect::inspect(path, &bytes)?;
+    let path = if in_store { path.to_owned() } else { private_copy(&bytes, &sha256, dirs)? };
+    Ok(Verified { path, sha256 })
+}
+
+fn linked(path: &Path) -> Error {
+    let real = path.canonicalize().unwrap_or_else(|_| path.to_owned());
+    Error::new(&LINK, format!("{} leads through a symbolic link", path.display()))
+        .because(format!("it leads to {}", real.display()))
+        .remedy(Remedy::command("if that is the plugin", format!("nixoci plugin trust {}", real.display())))
+}
+
+fn changed(path: &Path, expected: &str, found: &str) -> Error {
+    Error::new(&CHANGED, format!("{} is not the plugin that was trusted", path.display()))
+        .because(format!("its SHA-256 is {found}"))
+        .because(format!("what was trusted has {expected}"))
+        .remedy(Remedy::command(
+            "if you have updated it, trust it again",
+            format!("nixoci plugin trust {}", path.display()),
+        ))
+}
+
+/// Makes sure that only this user and root could have changed the file. Whether it is in the Nix store, where not even
+/// they do.
+fn may_nobody_change(path: &Path, file: &File, host: &Host) -> Result<bool> {
+    let meta = file.metadata().or_error(&LIBRARY, || format!("{} cannot be looked at", path.display()))?;
+    if !meta.is_file() {
+        return Err(Error::new(&LIBRARY, format!("{} is no regular file", path.display())));
+    }
+    check(path, meta.uid(), meta.mode(), host)?;
+    let read_only = meta.mode() & 0o222 == 0;
+    for parent in path.ancestors().skip(1) {
+        if parent == Path::new(NIX_STORE) && read_only {
+            // Nix's builders may write there, and nobody may change what is in it.
+            return Ok(true);
+        }
+        let meta = std::fs::symlink_metadata(parent)
+            .or_error(&LIBRARY, || format!("{} cannot be looked at", parent.display()))?;
+        check(parent, meta.uid(), meta.mode(), host)?;
+    }
+    Ok(false)
+}
+
+fn check(path: &Path, owner: u32, mode: u32, host: &Host) -> Result<()> {
+    let shown = path.display();
+    if owner != 0 && host.is_root() {
+        return Err(Error::new(&AS_ROOT, "root does not run a user's plugin")
+            .because(format!("{shown} belongs to the user with the id {owner}"))
+            .remedy(Remedy::advice("run nixoci as yourself")));
+    }
+    if owner != 0 && owner != host.uid {
+        return Err(Error::new(&WRITABLE, format!("{shown} belongs to somebody else"))
+            .because(format!("its owner is the user with the id {owner}"))
+            .remedy(Remedy::advice("copy the plugin to a directory of your own")));
+    }
+    if mode & 0o022 != 0 {
+        return Err(Error::new(&WRITABLE, format!("others may write to {shown}"))
+            .because(format!("its mode is {:o}", mode & 0o7777))
+            .remedy(Remedy::command("if nobody has, take that away", format!("chmod go-w {shown}"))));
+    }
+    Ok(())
+}
+
+fn read(file: &mut File) -> std::io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    file.take(SIZE_LIMIT + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > SIZE_LIMIT {
+        return Err(std::io::Error::other("it is larger than 1 GiB"));
+    }
+    Ok(bytes)
+}
+
+/// SHA-256 of a file, in hexadecimal.
+pub(super) fn hash_of(path: &Path) -> std::io::Result<String> {
+    Ok(hex(&Sha256::digest(read(&mut File::open(path)?)?)))
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// Where the copies are, and what was found out about them.
+pub(super) fn copies(dirs: &Dirs) -> PathBuf {
+    dirs.cache.join("plugins")
+}
+
+/// The copy of these bytes that is loaded, made if it is not there. (Whoever loads it compares it once more.)
+fn private_copy(bytes: &[u8], sha256: &str, dirs: &Dirs) -> Result<PathBuf> {
+    let failed = || "the plugin cannot be copied to nixoci's cache".to_owned();
+    let dir = copies(dirs);
+    let copy = dir.join(sha256);
+    if std::fs::symlink_metadata(&copy).is_ok_and(|meta| meta.is_file() && meta.len() == bytes.len() as u64) {
+        return Ok(copy);
+    }
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&dir).or_error(&LIBRARY, failed)?;
+    let mut part = tempfile::Builder::new().prefix(".part-").tempfile_in(&dir).or_error(&LIBRARY, failed)?;
+    part.write_all(bytes).or_error(&LIBRARY, failed)?;
+    part.persist(&copy).map_err(|error| error.error).or_error(&LIBRARY, failed)?;
+    Ok(copy)
+}
