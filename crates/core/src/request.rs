@@ -33,7 +33,10 @@ pub enum Installable {
         args: BTreeMap<String, NixArg>,
     },
     /// Something that is in a store already.
-    StorePath(StorePath),
+    StorePath {
+        /// Which.
+        path: StorePath,
+    },
 }
 
 /// Which attribute of a flake is meant.
@@ -82,7 +85,7 @@ impl Installable {
             return Err(fail("outputs cannot be selected with `^`: an image has one output"));
         }
         if let Ok(path) = text.parse::<StorePath>() {
-            return Ok(Installable::StorePath(path));
+            return Ok(Installable::StorePath { path });
         }
         let (reference, fragment) = match text.split_once('#') {
             Some((reference, fragment)) => (reference, fragment),
@@ -209,7 +212,7 @@ mod tests {
         );
         assert_eq!(flake(".#.images.web").1, Attribute::Full("images.web".into()));
         let store = "/nix/store/0mixbwv945yr64jsc6jla0384mdn9l4z-x.tar.gz";
-        assert_eq!(Installable::parse(store).unwrap(), Installable::StorePath(store.parse().unwrap()));
+        assert_eq!(Installable::parse(store).unwrap(), Installable::StorePath { path: store.parse().unwrap() });
     }
 
     #[test]

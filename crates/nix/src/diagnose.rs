@@ -52,7 +52,7 @@ impl<'a> Subject<'a> {
             Some(Installable::File { path, .. }) => {
                 path.strip_prefix(&here).unwrap_or(path).display().to_string()
             }
-            Some(Installable::StorePath(path)) => path.to_string(),
+            Some(Installable::StorePath { path }) => path.to_string(),
             _ => String::new(),
         }
     }

@@ -46,7 +46,7 @@ pub(crate) fn candidates(request: &BuildRequest, host: &Host) -> Result<Vec<Cand
                 system: request.system.clone(),
             }]
         }
-        Installable::StorePath(path) => vec![Target::Store(path.clone())],
+        Installable::StorePath { path } => vec![Target::Store(path.clone())],
         other => {
             return Err(Error::new(&core_codes::BAD_INSTALLABLE, format!("{other:?} is not understood")));
         }

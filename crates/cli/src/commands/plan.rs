@@ -72,7 +72,7 @@ fn shown(whole: &PlanReport, plan: &PlatformPlan) -> String {
             let attribute = attribute.as_ref().map(|attribute| format!(" {attribute}")).unwrap_or_default();
             format!("{}{attribute}", path.display())
         }
-        Installable::StorePath(path) => path.to_string(),
+        Installable::StorePath { path } => path.to_string(),
         _ => String::new(),
     }
 }

@@ -14,7 +14,7 @@ use nixoci_core::event::{Event, Level, Observer, TaskId};
 use nixoci_core::plan::{Configuration, ProvisionPlan, Step, StepState};
 use nixoci_core::platform::NixSystem;
 use nixoci_core::request::BuildRequest;
-use nixoci_core::runner::Command;
+use nixoci_core::runner::{Command, GRACE};
 use nixoci_core::{Error, ErrorKind, Result, ResultExt, codes as core_codes};
 use nixoci_nix::log_line;
 use serde::de::DeserializeOwned;
@@ -22,6 +22,7 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 use tokio::io::{AsyncWrite, AsyncWriteExt, BufReader};
 use tokio::net::UnixListener;
+use tokio_util::sync::CancellationToken;
 
 use super::client::{Client, Hearer, Source};
 use super::codes::{DESCRIPTION, DIED, GARBLED, PANICKED, TRANSFER, UNSUPPORTED};
@@ -466,8 +467,13 @@ impl Backend for PluginBackend {
     }
 
     async fn release(&self, cx: &Cx<'_>, how: Release) -> Result<()> {
-        let patience = matches!(how, Release::Artifact { .. }).then_some(ERRAND);
-        self.require(cx, &Request::Release { how }, patience).await
+        let Release::Artifact { .. } = how else {
+            return self.require(cx, &Request::Release { how }, None).await;
+        };
+        // What was built is let go of after Ctrl-C, too, and then quickly.
+        let patience = if cx.cancel.is_cancelled() { GRACE } else { ERRAND };
+        let calm = CancellationToken::new();
+        self.require(&Cx { cancel: &calm, ..*cx }, &Request::Release { how }, Some(patience)).await
     }
 
     async fn shell(&self, cx: &Cx<'_>, system: &NixSystem, command: &[OsString]) -> Result<Command> {
