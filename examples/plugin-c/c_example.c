@@ -698,7 +698,7 @@ static void *work(void *arg) {
   return NULL;
 }
 
-static uint32_t start(void *instance, uint64_t id, NixociSlice request) {
+static uint32_t start_call(void *instance, uint64_t id, NixociSlice request) {
   Backend *backend = instance;
   char *text = strndup((const char *)request.ptr, request.len);
   Call *call = calloc(1, sizeof *call);
@@ -726,7 +726,7 @@ static void stop(Call *call) {
   if (call->child) kill(-call->child, SIGINT);
 }
 
-static void cancel(void *instance, uint64_t id) {
+static void cancel_call(void *instance, uint64_t id) {
   Backend *backend = instance;
   pthread_mutex_lock(&backend->lock);
   for (Call *call = backend->calls; call; call = call->next)
@@ -734,7 +734,7 @@ static void cancel(void *instance, uint64_t id) {
   pthread_mutex_unlock(&backend->lock);
 }
 
-static void destroy(void *instance) {
+static void destroy_backend(void *instance) {
   Backend *backend = instance;
   pthread_mutex_lock(&backend->lock);
   for (Call *call = backend->calls; call; call = call->next) stop(call);
@@ -743,7 +743,7 @@ static void destroy(void *instance) {
   free(backend->system), free(backend->roots), free(backend);
 }
 
-static void *create(const NixociHostV1 *host, NixociSlice hello, void *out, NixociEmit emit) {
+static void *create_backend(const NixociHostV1 *host, NixociSlice hello, void *out, NixociEmit emit) {
   if (host->size < sizeof *host) return NULL;
   Json world = {0};
   char *text = strndup((const char *)hello.ptr, hello.len);
@@ -771,7 +771,7 @@ static void *create(const NixociHostV1 *host, NixociSlice hello, void *out, Nixo
   return backend;
 }
 
-static uint32_t describe(void *out, NixociEmit emit) {
+static uint32_t describe_backend(void *out, NixociEmit emit) {
   emit(out, slice("{\"descriptor\":{\"name\":\"c-example\",\"summary\":\"this machine's Nix, by a backend in C\","
                   "\"concurrentBuilds\":true,\"automatic\":false},"
                   "\"version\":\"0.1.0\",\"sdk\":\"plain C\","
@@ -784,11 +784,11 @@ static uint32_t describe(void *out, NixociEmit emit) {
 static const NixociPluginV1 TABLE = {
     .size = sizeof TABLE,
     .minor = 0,
-    .describe = describe,
-    .create = create,
-    .start = start,
-    .cancel = cancel,
-    .destroy = destroy,
+    .describe = describe_backend,
+    .create = create_backend,
+    .start = start_call,
+    .cancel = cancel_call,
+    .destroy = destroy_backend,
 };
 
 const NixociPluginV1 *nixoci_backend_v1(void);

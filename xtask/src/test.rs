@@ -43,6 +43,7 @@ pub(crate) fn run(skip: &[Part]) -> Result<i32> {
     if with_lab {
         tests.env("NIXOCI_LAB", std::env::current_exe()?);
         tests.env(lab::produce::VARIABLE, lab::produce::ensure()?);
+        tests.env(lab::plugins::VARIABLE, lab::plugins::ensure()?);
         tests.args(["--", "--include-ignored"]);
     }
     total.add(count(&mut tests)?);

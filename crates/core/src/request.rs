@@ -212,7 +212,10 @@ mod tests {
         );
         assert_eq!(flake(".#.images.web").1, Attribute::Full("images.web".into()));
         let store = "/nix/store/0mixbwv945yr64jsc6jla0384mdn9l4z-x.tar.gz";
-        assert_eq!(Installable::parse(store).unwrap(), Installable::StorePath { path: store.parse().unwrap() });
+        assert_eq!(
+            Installable::parse(store).unwrap(),
+            Installable::StorePath { path: store.parse().unwrap() }
+        );
     }
 
     #[test]

@@ -52,6 +52,8 @@ pub enum Fault {
     ProofFails,
     /// The build never ends by itself.
     Hangs,
+    /// The build panics.
+    Panics,
 }
 
 /// A backend whose store holds one file.
@@ -306,6 +308,8 @@ impl Backend for FakeBackend {
         }
         match self.fault {
             Fault::BuildFails => return Err(Error::new(&FAULT, "the fake build fails")),
+            #[expect(clippy::panic, reason = "that is what it is for")]
+            Fault::Panics => panic!("the fake panics"),
             Fault::Hangs => {
                 cx.cancel.cancelled().await;
                 return Err(Error::new(&CANCELLED, "stopped"));

@@ -109,6 +109,8 @@ pub(crate) enum With {
     /// A double of multipass 1.17
     #[value(name = "multipass-1.17")]
     Multipass17,
+    /// Debian's Rust and C compiler (on the host with Nix 2.34, whose release of Debian it is)
+    Rust,
     /// With multipass: its socket is root's alone
     MultipassDenied,
     /// With multipass: its daemon does not know this client
@@ -127,6 +129,7 @@ impl With {
             Self::Determinate => "/lab/doubles/determinate",
             Self::Multipass => "/lab/doubles/multipass",
             Self::Multipass17 => "/lab/doubles/multipass-1.17",
+            Self::Rust => "/lab/doubles/rust",
             Self::LinuxBuilder
             | Self::RosettaBuilder
             | Self::RosettaOnDemand

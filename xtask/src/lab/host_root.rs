@@ -15,6 +15,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 
 use super::builder;
+use super::cache::Cache;
 use super::containerd::{self, Containerd};
 use super::docker::Docker;
 use super::exec::Machine;
@@ -25,6 +26,7 @@ use super::multipass;
 use super::nixconf::{self, Flavour};
 use super::parts::Parts;
 use super::podman;
+use super::produce::ENTRIES;
 use super::state::State;
 use crate::workspace;
 
@@ -42,6 +44,8 @@ pub(crate) enum Nix {
 const USERS: [(&str, u32); 2] = [("alice", 1000), ("mallory", 1001)];
 /// The group that may reach the Nix daemon.
 const NIX_USERS: u32 = 991;
+/// Where hosts see what was produced.
+pub(crate) const PRODUCED: &str = "/lab/produced";
 /// How much the small file system holds.
 const SMALL: &str = "size=2m,mode=1777";
 
@@ -134,6 +138,9 @@ fn put_together(state: &State, machine: Machine, nix: Nix) -> Result<()> {
     root.bind_read_only(&workspace().join("lab/doubles"), "/lab/doubles")?;
     // Old tools: some of Debian 12's programs run from here.
     root.bind_read_only(&spec.parts.bookworm, "/lab/roots/bookworm")?;
+    root.bind_read_only(&spec.parts.rust, "/lab/roots/rust")?;
+    // Where ordinary users reach it, too: the cache may lie in root's home.
+    root.bind_read_only(&Cache::open()?.path(ENTRIES), PRODUCED)?;
     let programs = state.path("programs");
     fs::create_dir_all(&programs)?;
     root.bind(&programs, "/lab/programs")?;

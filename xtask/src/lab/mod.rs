@@ -18,6 +18,7 @@ mod multipass;
 mod nixconf;
 pub(crate) mod parts;
 mod podman;
+pub(crate) mod plugins;
 pub(crate) mod produce;
 mod state;
 mod trouble;
@@ -63,6 +64,8 @@ pub(crate) enum Lab {
         /// The directory; `manifest.tsv` in it lists what there is
         dir: PathBuf,
     },
+    /// Builds the libraries that tests load, and says where they are
+    Plugins,
     /// The process that watches over a lab
     #[command(hide = true)]
     Guard { state: PathBuf },
@@ -122,6 +125,10 @@ pub(crate) fn run(command: &Lab) -> Result<i32> {
         Lab::Produce { dir } => {
             let _lease = up()?;
             produce::copy(dir)?;
+        }
+        Lab::Plugins => {
+            let _lease = up()?;
+            println!("{}", plugins::ensure()?.display());
         }
         Lab::Guard { state } => guard::run(&State::at(state.clone()))?,
         Lab::Init { state } => init::run(&State::at(state.clone()))?,

@@ -34,6 +34,7 @@ const BOOKWORM: Suite = Suite { root: "bookworm", name: "bookworm", build_uid: 3
 /// What runs in the guests of the double of multipass.
 const GUEST: Suite = Suite { root: "guest", name: "trixie", build_uid: 35_000 };
 
+/// Another Rust than the project's: plugins are built by it, too.
 const RUST: Suite = Suite { root: "rust", name: "forky", build_uid: 34_000 };
 
 /// How long an entry of another recipe is kept: people go back and forth between branches.
@@ -45,6 +46,7 @@ pub(crate) struct Parts {
     pub(crate) trixie: PathBuf,
     pub(crate) forky: PathBuf,
     pub(crate) bookworm: PathBuf,
+    pub(crate) rust: PathBuf,
     pub(crate) sources: PathBuf,
     pub(crate) nixpkgs: PathBuf,
     pub(crate) seed_trixie: PathBuf,
@@ -58,7 +60,7 @@ pub(crate) struct Parts {
 impl Parts {
     /// Makes what is missing.
     pub(crate) fn ensure(cache: &Cache) -> Result<Self> {
-        let [trixie, forky, bookworm, guest] = roots(cache)?;
+        let [trixie, forky, bookworm, guest, rust] = roots(cache)?;
         let sources = sources(cache, &trixie)?;
         let nixpkgs = nixpkgs(cache, &sources)?;
         let qemu = sources.join("qemu-aarch64-static");
@@ -68,6 +70,7 @@ impl Parts {
             trixie,
             forky,
             bookworm,
+            rust,
             sources,
             nixpkgs,
             seed_trixie,
@@ -80,11 +83,12 @@ impl Parts {
         Ok(parts)
     }
 
-    fn all(&self) -> [&Path; 9] {
+    fn all(&self) -> [&Path; 10] {
         [
             &self.trixie,
             &self.forky,
             &self.bookworm,
+            &self.rust,
             &self.sources,
             &self.nixpkgs,
             &self.seed_trixie,
@@ -107,10 +111,10 @@ fn recipe_of(suite: Suite) -> Result<(PathBuf, String)> {
     Ok((packages, format!("roots/{}-{hash}", suite.root)))
 }
 
-/// Those of Debian 13, of the next release, of Debian 12, and of guests.
-fn roots(cache: &Cache) -> Result<[PathBuf; 4]> {
+/// Those of Debian 13, of the next release, of Debian 12, of guests, and the one with Rust.
+fn roots(cache: &Cache) -> Result<[PathBuf; 5]> {
     let mut named = Vec::new();
-    for suite in [TRIXIE, FORKY, BOOKWORM, GUEST] {
+    for suite in [TRIXIE, FORKY, BOOKWORM, GUEST, RUST] {
         let (packages, name) = recipe_of(suite)?;
         named.push((suite, packages, name));
     }

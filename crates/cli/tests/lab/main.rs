@@ -15,6 +15,7 @@ mod machine;
 mod memory;
 mod multipass;
 mod platforms;
+mod plugins;
 mod provision;
 mod remote;
 mod rosetta;

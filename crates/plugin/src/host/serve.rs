@@ -35,6 +35,7 @@ pub fn plugin_host_main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     // Ctrl-C at the terminal is nixoci's to hear, and it tells us. A handler that does nothing, rather than
     // ignoring: that would be passed on to what the plugin starts.
     let _ = signal_hook::flag::register(SIGINT, Arc::default());
+    die_of_faults();
     match (streams(), args.as_slice()) {
         (Ok((input, output)), [path, sha256]) => {
             let load = || load(Path::new(path), &sha256.to_string_lossy());
@@ -42,6 +43,14 @@ pub fn plugin_host_main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
             ExitCode::SUCCESS
         }
         _ => ExitCode::FAILURE,
+    }
+}
+
+/// Rust's handler, which tells of a stack that overflows, lets a process live on that somebody else sends such a signal.
+fn die_of_faults() {
+    for signal in [libc::SIGSEGV, libc::SIGBUS] {
+        // SAFETY: no handler is installed, but one taken away, before anything of the plugin's runs.
+        unsafe { libc::signal(signal, libc::SIG_DFL) };
     }
 }
 

@@ -1,0 +1,1 @@
+wrapped::wrap!("as-cross", nixoci_backend_cross::Factory);

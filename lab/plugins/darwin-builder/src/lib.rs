@@ -1,0 +1,1 @@
+wrapped::wrap!("as-darwin-builder", nixoci_backend_darwin_builder::Factory);

@@ -1,0 +1,1 @@
+wrapped::wrap!("as-local", nixoci_backend_local::Factory);

@@ -1,0 +1,1 @@
+wrapped::wrap!("as-multipass", nixoci_backend_multipass::Factory);

@@ -1,0 +1,1 @@
+wrapped::wrap!("as-remote", nixoci_backend_remote::Factory);

@@ -1,0 +1,1 @@
+wrapped::wrap!("as-rosetta", nixoci_backend_rosetta::Factory);
