@@ -21,6 +21,9 @@ use crate::{cargo, sh, workspace};
 /// Where tests find the directory.
 pub(crate) const VARIABLE: &str = "NIXOCI_LAB_PLUGINS";
 
+/// The directory of the other compiler's builds.
+const SECOND: &str = "plugins-second";
+
 /// What an author depends on: patched into the place of what is not published yet.
 const CRATES: [&str; 4] = ["core", "nix", "plugin", "testkit"];
 
@@ -61,7 +64,8 @@ pub(crate) fn ensure() -> Result<PathBuf> {
 /// Everything that decides what comes out.
 fn name(rust: &Path) -> Result<String> {
     let checkout = workspace();
-    let mut parts: Vec<Vec<u8>> = vec![checkout.as_os_str().as_encoded_bytes().to_vec(), name_of(rust).to_vec()];
+    let mut parts: Vec<Vec<u8>> =
+        vec![checkout.as_os_str().as_encoded_bytes().to_vec(), name_of(rust).to_vec()];
     parts.push(sh::quiet(Command::new("rustc").arg("-vV").current_dir(&checkout))?.into_bytes());
     let built = [Path::new("target"), Path::new("plugin/target")];
     for below in ["crates", "examples/plugin-c", "examples/plugin-echo", "lab/plugins", "lab/doubles/rust"] {
@@ -128,15 +132,16 @@ fn rust_libraries(cache: &Cache, dir: &Path) -> Result<()> {
     Ok(())
 }
 
-/// The Rust example by Debian's compiler, on a host that has it.
+/// The Rust example by Debian's compiler, on a host that has it. What was built on the way stays where hosts see it: whoever builds
+/// another plugin there with the same settings need not build its dependencies.
 fn second(cache: &Cache, vendor: &Path, dir: &Path) -> Result<()> {
-    let target = cache.path(&format!("{ENTRIES}/plugins-second"));
+    let target = cache.path(&format!("{ENTRIES}/{SECOND}"));
     std::fs::create_dir_all(&target)?;
     let log = cache.path("logs/plugins-second.log");
     let script = format!(
-        "export CARGO_HOME=$(mktemp -d) CARGO_TARGET_DIR={target} CARGO_PROFILE_DEV_DEBUG=0\n\
+        "export CARGO_HOME=$(mktemp -d) CARGO_TARGET_DIR={target} CARGO_PROFILE_DEV_DEBUG=0 CARGO_INCREMENTAL=0\n\
          cp {target}/config.toml $CARGO_HOME\n\
-         cargo build --quiet --manifest-path {checkout}/examples/plugin-echo/Cargo.toml; rm -r $CARGO_HOME",
+         cd {checkout}/examples/plugin-echo; cargo build --quiet; cargo test --quiet --tests --no-run; rm -r $CARGO_HOME",
         target = target.display(),
         checkout = workspace().display()
     );

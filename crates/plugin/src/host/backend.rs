@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::ffi::OsString;
 use std::fmt;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -20,7 +20,7 @@ use nixoci_nix::log_line;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use serde_json::value::RawValue;
-use tokio::io::{AsyncWrite, AsyncWriteExt, BufReader};
+use tokio::io::{AsyncBufReadExt, AsyncWrite, AsyncWriteExt, BufReader};
 use tokio::net::UnixListener;
 use tokio_util::sync::CancellationToken;
 
@@ -31,8 +31,9 @@ use super::raw::to_raw;
 use crate::abi;
 use crate::wire::{Amended, Foreseen, Hello, Planned, Request, ShellCommand};
 
-/// How long a plugin may be silent when it is asked what needs no work. Selection asks for offers, and has a limit of its own besides.
-const QUESTION: Duration = Duration::from_secs(10);
+/// How long a plugin may be silent when it is asked what needs no work. (Selection stops waiting for offers after ten seconds, and does not
+/// know for whom.)
+const QUESTION: Duration = Duration::from_secs(8);
 /// The same for what may ask another machine.
 const ERRAND: Duration = Duration::from_secs(120);
 /// How long the end of a transfer may come after the plugin has said that it is done.
@@ -254,7 +255,7 @@ impl PluginBackend {
         let socket = dir.path().join(self.transfers.fetch_add(1, Ordering::Relaxed).to_string());
         let listener = UnixListener::bind(&socket).or_error(&core_codes::PROCESS, failed)?;
         let request = Request::Fetch { paths: paths.to_vec(), socket };
-        let copied = AtomicU64::new(0);
+        let copied = Copied::default();
         let call = self.require::<u64>(cx, &request, None);
         let copy = copy(&listener, out, &copied);
         tokio::pin!(call, copy);
@@ -264,18 +265,19 @@ impl PluginBackend {
             result = &mut copy => {
                 let count = call.await;
                 result.map_err(|error| self.broken(&error))?;
-                return self.whole(count?, copied.load(Ordering::Relaxed));
+                return self.whole(count?, &copied);
             }
         };
-        if count > 0 {
+        if copied.began.load(Ordering::Relaxed) {
+            // What it wrote last is on its way. If it keeps its end open, what came is counted all the same.
             let last = tokio::time::timeout(LAST_BYTES, copy).await;
-            last.map_err(|_| self.broken(&std::io::ErrorKind::TimedOut.into()))?
-                .map_err(|error| self.broken(&error))?;
+            last.unwrap_or(Ok(())).map_err(|error| self.broken(&error))?;
         }
-        self.whole(count, copied.load(Ordering::Relaxed))
+        self.whole(count, &copied)
     }
 
-    fn whole(&self, said: u64, came: u64) -> Result<u64> {
+    fn whole(&self, said: u64, copied: &Copied) -> Result<u64> {
+        let came = copied.count.load(Ordering::Relaxed);
         if said == came {
             return Ok(said);
         }
@@ -289,16 +291,34 @@ impl PluginBackend {
     }
 }
 
+/// How far a transfer is.
+#[derive(Debug, Default)]
+struct Copied {
+    /// Somebody has connected.
+    began: AtomicBool,
+    /// The bytes that the reader has.
+    count: AtomicU64,
+}
+
 /// Copies what the first to connect writes.
 async fn copy(
     listener: &UnixListener,
     out: &mut (dyn AsyncWrite + Send + Unpin),
-    copied: &AtomicU64,
+    copied: &Copied,
 ) -> std::io::Result<()> {
     let (stream, _) = listener.accept().await?;
+    copied.began.store(true, Ordering::Relaxed);
     let mut stream = BufReader::with_capacity(PIECE, stream);
-    copied.store(tokio::io::copy_buf(&mut stream, out).await?, Ordering::Relaxed);
-    out.flush().await
+    loop {
+        let piece = stream.fill_buf().await?;
+        if piece.is_empty() {
+            return out.flush().await;
+        }
+        out.write_all(piece).await?;
+        let count = piece.len();
+        copied.count.fetch_add(count as u64, Ordering::Relaxed);
+        stream.consume(count);
+    }
 }
 
 /// Passes what is heard on. Tasks get numbers of this process, and end with the call that they belong to.

@@ -90,7 +90,7 @@ struct Shared {
     control: mpsc::Sender<FromPlugin>,
     death: OnceLock<Error>,
     /// What it has printed last.
-    tail: Mutex<VecDeque<String>>,
+    tail: Mutex<VecDeque<Vec<u8>>>,
     /// It is to end at once.
     kill: CancellationToken,
     /// Nobody holds it any more.
@@ -297,7 +297,8 @@ impl Shared {
     }
 
     fn tail(&self) -> Vec<String> {
-        self.tail.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect()
+        let tail = self.tail.lock().unwrap_or_else(PoisonError::into_inner);
+        tail.iter().map(|line| nixoci_nix::log_line(&String::from_utf8_lossy(line))).collect()
     }
 
     fn printed(&self, line: &[u8]) {
@@ -305,7 +306,7 @@ impl Shared {
         if tail.len() == TAIL {
             tail.pop_front();
         }
-        tail.push_back(nixoci_nix::log_line(&String::from_utf8_lossy(line)));
+        tail.push_back(line.to_vec());
     }
 
     /// Gives a frame to whom it is for. Waits while that one has enough to hear.

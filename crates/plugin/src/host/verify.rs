@@ -108,9 +108,15 @@ fn check(path: &Path, owner: u32, mode: u32, host: &Host) -> Result<()> {
             .remedy(Remedy::advice("copy the plugin to a directory of your own")));
     }
     if mode & 0o022 != 0 {
-        return Err(Error::new(&WRITABLE, format!("others may write to {shown}"))
-            .because(format!("its mode is {:o}", mode & 0o7777))
-            .remedy(Remedy::command("if nobody has, take that away", format!("chmod go-w {shown}"))));
+        let error = Error::new(&WRITABLE, format!("others may write to {shown}"))
+            .because(format!("its mode is {:o}", mode & 0o7777));
+        // A directory such as /tmp is meant to be so.
+        let meant = mode & 0o1000 != 0;
+        return Err(if meant {
+            error.remedy(Remedy::advice("move the plugin to a directory of your own"))
+        } else {
+            error.remedy(Remedy::command("if nobody has, take that away", format!("chmod go-w {shown}")))
+        });
     }
     Ok(())
 }
