@@ -11,8 +11,9 @@ use nixoci_core::registry::Registry;
 use nixoci_core::{Error, Remedy, Result, ResultExt, codes};
 use nixoci_plugin::host::codes::NOT_TRUSTED;
 use nixoci_plugin::host::{self, Broken, Library, PluginFactory, Source, places};
-use nixoci_plugin::wire::Description;
+use nixoci_plugin::wire::{CodeDescription, Description};
 
+use crate::app::VERSION;
 use crate::backends;
 
 /// The plugins that are trusted, and where others would be.
@@ -91,6 +92,18 @@ async fn factory(cx: &Cx<'_>, library: &Library) -> Result<Box<dyn Factory>> {
         // Whoever does not use it is not troubled by it.
         Err(error) => Ok(Box::new(Broken { name: library.name.clone(), error })),
     }
+}
+
+/// The error codes of the plugins that are trusted, as they have described them. Starts nothing.
+pub(crate) fn codes() -> Vec<CodeDescription> {
+    let home = std::env::home_dir().filter(|home| home.is_absolute());
+    let dirs = Dirs::from_environment(|name| std::env::var_os(name).map(PathBuf::from), home.as_deref());
+    let of_user = |dirs: Dirs| {
+        let file = ConfigFile::load(&dirs.config.join("config.toml"), VERSION).ok()?;
+        let described = |(name, pin): (&String, &PluginPin)| host::described(&dirs, name, &pin.sha256);
+        Some(file.plugins.iter().filter_map(described).flat_map(|description| description.codes).collect())
+    };
+    dirs.and_then(of_user).unwrap_or_default()
 }
 
 /// What to say of a backend that is there and not trusted.

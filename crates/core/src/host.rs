@@ -60,9 +60,14 @@ pub struct Dirs {
 impl Dirs {
     /// The directories for this environment; `None` without a home directory and without the variables.
     pub fn from_host(host: &Host) -> Option<Dirs> {
+        Dirs::from_environment(|name| host.var(name).map(PathBuf::from), host.home.as_deref())
+    }
+
+    /// As [`from_host`](Self::from_host), for who knows no more of the host than its variables and the home directory.
+    pub fn from_environment(var: impl Fn(&str) -> Option<PathBuf>, home: Option<&Path>) -> Option<Dirs> {
         let place = |variable: &str, fallback: &str| {
-            let configured = host.var(variable).map(PathBuf::from).filter(|path| path.is_absolute());
-            let base = configured.or_else(|| Some(host.home.as_ref()?.join(fallback)))?;
+            let configured = var(variable).filter(|path| path.is_absolute());
+            let base = configured.or_else(|| Some(home?.join(fallback)))?;
             Some(base.join("nixoci"))
         };
         Some(Dirs {

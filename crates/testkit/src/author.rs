@@ -51,15 +51,26 @@ pub fn check(factory: &dyn Factory, settings: &str, lab: Option<&str>) -> Result
         name: name.into_owned(),
     };
     let build = lab.is_none_or(|variable| std::env::var_os(variable).is_some());
-    let outcome = runtime.block_on(whole(factory, &[table], world, None, build))?;
+    let what = if build { Build::Shell } else { Build::Nothing };
+    let outcome = runtime.block_on(whole(factory, &[table], world, None, what))?;
     if lab.is_some() && build && !outcome.skipped.is_empty() {
         return Err("the backend is not ready, and the lab's variable is set".to_owned());
     }
     if outcome.failed.is_empty() { Ok(outcome.skipped) } else { Err(outcome.failed.join("\n")) }
 }
 
-/// The whole suite over a factory: what needs builds too, if the backend is ready for `system` (or for this machine's own CPU) and `build`
-/// says so.
+/// What the suite has built.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Build<'a> {
+    /// Nothing: what needs builds is left out.
+    Nothing,
+    /// What needs nothing but the shell that Nix gives every build on Linux.
+    Shell,
+    /// A file's function of `system` and `name`.
+    File(&'a Path),
+}
+
+/// The whole suite over a factory: what needs builds too, if the backend is ready for `system` (or for this machine's own CPU).
 ///
 /// # Errors
 /// Why the suite cannot run at all.
@@ -68,7 +79,7 @@ pub async fn whole(
     tables: &[nixoci_core::config::BackendTable],
     world: impl Fn() -> World,
     system: Option<&NixSystem>,
-    build: bool,
+    build: Build<'_>,
 ) -> Result<Outcome, String> {
     let mut outcome = factory::check(factory);
     let backend = factory.create(tables).map_err(|error| format!("it is not made: {error:?}"))?;
@@ -76,8 +87,9 @@ pub async fn whole(
     let system = system.cloned().unwrap_or_else(|| first.host.system.to_linux());
     let project = tempfile::tempdir().map_err(|error| error.to_string())?;
     std::fs::write(project.path().join("default.nix"), EXPRESSION).map_err(|error| error.to_string())?;
-    let requests = || request(project.path(), &system);
-    let ready = build && is_ready(backend.as_ref(), &first, &system).await;
+    let file = if let Build::File(file) = build { file } else { project.path() };
+    let requests = || request(file, project.path(), &system);
+    let ready = build != Build::Nothing && is_ready(backend.as_ref(), &first, &system).await;
     let requests: Option<conformance::Requests<'_>> = if ready { Some(&requests) } else { None };
     outcome.add(conformance::run(backend.as_ref(), world, requests).await);
     Ok(outcome)
@@ -99,7 +111,7 @@ const EXPRESSION: &str = r#"{ system, name }: derivation {
 "#;
 
 /// A build that nobody has done before.
-fn request(project: &Path, system: &NixSystem) -> BuildRequest {
+fn request(file: &Path, project: &Path, system: &NixSystem) -> BuildRequest {
     static NEXT: AtomicU32 = AtomicU32::new(0);
     let number = NEXT.fetch_add(1, Ordering::Relaxed);
     let name = project.file_name().unwrap_or_default().to_string_lossy();
@@ -107,7 +119,7 @@ fn request(project: &Path, system: &NixSystem) -> BuildRequest {
     let name = NixArg::Str(format!("conformance-{unique}-{number}"));
     BuildRequest {
         installable: Installable::File {
-            path: project.to_owned(),
+            path: file.to_owned(),
             attribute: None,
             args: BTreeMap::from([("name".to_owned(), name)]),
         },

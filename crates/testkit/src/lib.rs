@@ -3,7 +3,7 @@
 //! - [`World`]: a host, directories and a recorder of events, ready to become a [`Cx`](nixoci_core::backend::Cx);
 //! - [`FakeBackend`]: a backend without Nix, whose faults are settings;
 //! - [`lab`]: a test that runs itself again on an emulated host;
-//! - [`conformance`]: the contract of [`Backend`](nixoci_core::backend::Backend), as checks that run against any
+//! - [`mod@conformance`]: the contract of [`Backend`](nixoci_core::backend::Backend), as checks that run against any
 //!   backend.
 
 pub mod author;

@@ -68,6 +68,10 @@ pub(crate) struct PluginCheckArgs {
     /// For which system to build; this machine's Linux if it is left out.
     #[arg(long, value_name = "SYSTEM")]
     pub(crate) system: Option<String>,
+    /// Build from this Nix file, a function of `system` and `name`, instead of something that needs nothing but a shell. It should take a
+    /// second or two.
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, conflicts_with = "no_build")]
+    pub(crate) file: Option<PathBuf>,
     /// Leave out what needs builds.
     #[arg(long)]
     pub(crate) no_build: bool,

@@ -11,6 +11,7 @@ use crate::args::ExplainArgs;
 use crate::backends;
 use crate::codes::NOTHING_TO_EXPLAIN;
 use crate::output::Printer;
+use crate::plugins;
 
 /// What was explained.
 #[derive(Debug, Serialize, JsonSchema)]
@@ -84,6 +85,10 @@ fn exit_code(number: u8) -> Result<String> {
 }
 
 fn code(subject: &str) -> Result<String> {
+    if let Some(found) = plugins::codes().into_iter().find(|code| code.id == subject) {
+        let [id, title, help] = [found.id, found.title, found.help].map(|text| nixoci_nix::plain(&text));
+        return Ok(explained(&id, &title, &help, found.kind));
+    }
     let full = if subject.starts_with(PREFIX) { subject.to_owned() } else { format!("{PREFIX}{subject}") };
     let found = backends::codes().find(|code| code.id == full).ok_or_else(|| {
         let error = Error::new(&NOTHING_TO_EXPLAIN, format!("there is nothing to explain about `{subject}`"));
@@ -95,14 +100,11 @@ fn code(subject: &str) -> Result<String> {
         };
         error.remedy(Remedy::command("list everything", "nixoci explain"))
     })?;
-    Ok(format!(
-        "{}: {}\n\n{}\n\nexit code {}: {}\n",
-        found.id,
-        found.title,
-        filled(found.help),
-        found.kind.exit_code(),
-        found.kind.meaning()
-    ))
+    Ok(explained(found.id, found.title, found.help, found.kind))
+}
+
+fn explained(id: &str, title: &str, help: &str, kind: ErrorKind) -> String {
+    format!("{id}: {title}\n\n{}\n\nexit code {}: {}\n", filled(help), kind.exit_code(), kind.meaning())
 }
 
 /// Paragraphs, as wide as people like to read them.

@@ -15,6 +15,8 @@ fn results_have_the_form_that_is_documented() {
         ("backends-show", &["backends", "show", "local"]),
         ("cache-gc", &["cache", "gc"]),
         ("cache-show", &["cache", "show"]),
+        ("plugin-list", &["plugin", "list"]),
+        ("plugin-new", &["plugin", "new", "my-vm"]),
         ("config-check", &["config", "check"]),
         ("config-show", &["config", "show"]),
         ("doctor", &["doctor"]),

@@ -226,3 +226,51 @@ fn a_backend_is_written_as_the_documentation_says() {
         .out("< hello world >")
         .err("is built by the backend demo");
 }
+
+/// The suite over one of nixoci's own backends as a library, on the host that it is for.
+fn as_library(host: Host, name: &str, script: &str) {
+    let script = format!(
+        r#"check() {{ nixoci plugin check $plugins/libnixoci_backend_{name}.so "$@" | tail -n1; }}
+        echo '{{ system, name }}: (import <nixpkgs> {{ inherit system; }}).runCommand name {{ }} "sleep 1.5; echo $name > $out"' > slow.nix
+        {script}"#
+    );
+    host.sh(&alone(&script)).out("19 rules kept, 0 broken, 0 left out\n");
+}
+
+#[test]
+#[ignore = "needs the lab: cargo xtask test"]
+fn nixoci_s_own_backends_keep_the_contract_as_libraries() {
+    const MAC: &[&str] = &["--as", "mac", "--user", "alice"];
+    const BUILDER: &[&str] = &["--as", "mac", "--user", "alice", "--with", "linux-builder"];
+    const BOTH: &[&str] = &["--as", "mac", "--user", "alice", "--with", "rosetta-builder"];
+    const FLEET: &[&str] = &["--user", "alice", "--with", "fleet"];
+    const VM: &[&str] = &["--as", "mac", "--user", "alice", "--without", "nix", "--with", "multipass"];
+    let vm = r#"config '[backend.as-multipass]' 'instance = "as-library"' 'memory = "2G"' 'disk = "10G"'; export XDG_STATE_HOME=$own/state
+        trust $plugins/libnixoci_backend_as_multipass.so; nixoci provision --backend as-multipass -y >log 2>&1 || cat log
+        check --system aarch64-linux; nixoci provision --backend as-multipass -y --remove >log 2>&1 || cat log"#;
+    let remote = r#"config '[backend.as-remote]' 'builders = [{ host = "ant" }]'; check"#;
+    std::thread::scope(|scope| {
+        for (host, name, script) in [
+            (NEW.with(BUILDER), "as_darwin_builder", "check --system x86_64-linux"),
+            (OLD.with(BOTH), "as_rosetta", "check --system x86_64-linux"),
+            (NEW.with(FLEET), "as_remote", remote),
+            (NEW.with(MAC), "as_cross", "check --system aarch64-linux --file slow.nix"),
+            (NEW.with(VM), "as_multipass", vm),
+        ] {
+            scope.spawn(move || as_library(host, name, script));
+        }
+    });
+}
+
+/// The library that the first SDK made: what it was built from has long been something else.
+#[test]
+#[ignore = "needs the lab: cargo xtask test"]
+fn the_first_library_of_version_1_still_works() {
+    let script = "mkdir $own/p; gunzip <$here/crates/plugin/tests/v1/libnixoci_backend_echo.so.gz >$own/p/libnixoci_backend_echo.so
+        nixoci plugin check $own/p/libnixoci_backend_echo.so | tail -n1; trust $own/p/libnixoci_backend_echo.so
+        nixoci -v build --backend echo --no-link -f fine.nix; nixoci explain echo::no_voice";
+    let run = NEW.with(&["--user", "alice"]).sh(&alone(script)).code(0);
+    run.out("19 rules kept, 0 broken, 0 left out\n")
+        .err("echo: a build of File")
+        .out("`voice` in [backend.echo]");
+}

@@ -9,6 +9,7 @@ use nixoci_core::{Error, Remedy, Result, ResultExt, codes};
 use nixoci_nix::{HostRunner, Watchdog};
 use nixoci_plugin::host::codes::CONTRACT;
 use nixoci_plugin::host::{Library, PluginFactory, verify};
+use nixoci_testkit::author::Build;
 use nixoci_testkit::conformance::Outcome;
 use nixoci_testkit::{World, author};
 use schemars::JsonSchema;
@@ -54,7 +55,13 @@ pub(super) async fn run(app: &App, args: &PluginCheckArgs, directories: &[PathBu
         let runner = Box::new(HostRunner::new(watchdog.clone()));
         World::of(app.host.clone(), app.dirs.clone(), runner)
     };
-    let suite = author::whole(&factory, &tables, world, system.as_ref(), !args.no_build);
+    let file = args.file.as_ref().map(|file| app.cwd.join(file));
+    let build = match (&file, args.no_build) {
+        (_, true) => Build::Nothing,
+        (None, false) => Build::Shell,
+        (Some(file), false) => Build::File(file),
+    };
+    let suite = author::whole(&factory, &tables, world, system.as_ref(), build);
     let outcome = tokio::select! {
         outcome = suite => outcome.map_err(|why| Error::new(&CONTRACT, why))?,
         () = app.signals.cancel().cancelled() => return Err(Error::new(&codes::CANCELLED, "stopped")),
