@@ -101,7 +101,7 @@ fn whatever_a_plugin_does_nixoci_says_whose_fault_it_is() {
     ];
     let scripts: Vec<String> = faults.iter().map(|(fault, at, ..)| mutant(fault, at)).collect();
     let script = format!(
-        "{GONE}trust $plugins/libnixoci_backend_mutant.so\n{}\nthere() {{ pgrep -f 'nixoci __plugin-hos[t]'; ls /tmp | grep nixoci-plugin-; }}; gone there",
+        "{GONE}trust $plugins/libnixoci_backend_mutant.so\n{}\nthere() {{ pgrep -af \"nixoci __plugin-hos[t] $XDG_CACHE_HOME\"; }}; gone there",
         scripts.join("\n")
     );
     let run = NEW.with(&["--user", "alice"]).sh(&alone(&script)).code(0);
@@ -124,16 +124,17 @@ fn whatever_a_plugin_does_nixoci_says_whose_fault_it_is() {
 fn a_plugin_that_does_not_stop_is_stopped_and_nothing_of_any_is_left() {
     let script = r#"trust $plugins/libnixoci_backend_mutant.so; trust $plugins/libnixoci_backend_echo.so
         cat > slow.nix <<'END'
-{ system, n }: derivation { name = "slow-${n}"; inherit system; builder = "/bin/sh"; args = [ "-c" "while :; do :; done" ]; }
+{ system, n }: derivation { name = "slow-${n}"; inherit system; builder = "/bin/sh"; args = [ "-c" "while :; do : ${n}; done" ]; }
 END
         for fault in silent spins after-cancel; do
-            config '[backend.mutant]' "fault = '$fault'"; began=$SECONDS
-            timeout --preserve-status -s INT 1 nixoci build --backend mutant --no-link -f fine.nix --argstr n $RANDOM >/dev/null 2>err
+            config '[backend.mutant]' "fault = '$fault'"
+            nixoci build --backend mutant --no-link -f fine.nix --argstr n $RANDOM >/dev/null 2>err & pid=$!
+            until grep -q 'is built by' err; do sleep 0.1; done; sleep 1; began=$SECONDS; kill -INT $pid; wait $pid
             echo "$fault $?" $([ $((SECONDS - began)) -lt 8 ] && echo soon); grep -o 'did not stop when asked' err; done
         rm nixoci.toml
-        begin() { nixoci build --backend echo --no-link -f slow.nix --argstr n $RANDOM$RANDOM >/dev/null 2>err & pid=$!
-            for n in $(seq 100); do pgrep -f '^/bin/sh -c while' >/dev/null && break; sleep 0.1; done; }
-        there() { pgrep -f 'nixoci __plugin-hos[t]'; pgrep -P $pid; pgrep -f "[n]ix build.*$XDG_CACHE_HOME"; ls /tmp | grep nixoci-plugin-; }
+        begin() { mark=$RANDOM$RANDOM; nixoci build --backend echo --no-link -f slow.nix --argstr n $mark >/dev/null 2>err & pid=$!
+            for n in $(seq 100); do pgrep -f "^/bin/sh -c while :; do : $mark" >/dev/null && break; sleep 0.1; done; }
+        there() { pgrep -af "nixoci __plugin-hos[t] $XDG_CACHE_HOME"; pgrep -aP $pid; pgrep -af "[n]ix build.*$XDG_CACHE_HOME"; }
         host() { pgrep -P $pid -f plugin-host; }
         begin; kill -SEGV $(host); wait $pid; echo segv $?; grep -o 'a signal ended it: SIGSEGV' err; gone there
         begin; kill -9 $(host); wait $pid; echo kill $?; grep -o 'a signal ended it: SIGKILL' err; gone there
@@ -248,7 +249,8 @@ fn nixoci_s_own_backends_keep_the_contract_as_libraries() {
     let vm = r#"config '[backend.as-multipass]' 'instance = "as-library"' 'memory = "2G"' 'disk = "10G"'; export XDG_STATE_HOME=$own/state
         trust $plugins/libnixoci_backend_as_multipass.so; nixoci provision --backend as-multipass -y >log 2>&1 || cat log
         check --system aarch64-linux; nixoci provision --backend as-multipass -y --remove >log 2>&1 || cat log"#;
-    let remote = r#"config '[backend.as-remote]' 'builders = [{ host = "ant" }]'; check"#;
+    let remote =
+        r#"export HOME=/home/alice; config '[backend.as-remote]' 'builders = [{ host = "ant" }]'; check"#;
     std::thread::scope(|scope| {
         for (host, name, script) in [
             (NEW.with(BUILDER), "as_darwin_builder", "check --system x86_64-linux"),
