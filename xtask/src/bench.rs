@@ -6,6 +6,7 @@
 pub(crate) mod builders;
 pub(crate) mod images;
 mod paired;
+mod plugins;
 mod workload;
 
 use std::fmt::Write as _;
@@ -75,13 +76,20 @@ pub(crate) fn run(part: &[String]) -> Result<i32> {
     let _lease = crate::lab::up()?;
     crate::sh::step("cargo build --release", || crate::demo::build(&["--package", "nixoci", "--release"]))?;
     match part.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
-        [] => Ok(builds()?.max(images::run(None)?).max(builders::run(None)?)),
+        [] => {
+            let missed = builds()?.max(images::run(None)?).max(builders::run(None)?);
+            Ok(missed.max(plugins::run()?))
+        }
         ["build"] => builds(),
         ["images"] => images::run(None),
         ["images", name] => images::run(Some(name)),
+        ["plugins"] => plugins::run(),
         ["builders"] => builders::run(None),
         ["builders", word] => builders::run(Some(word)),
-        _ => bail!("`{}` is no benchmark: `build`, `images [WORD]`, `builders [WORD]`", part.join(" ")),
+        _ => bail!(
+            "`{}` is no benchmark: `build`, `images [WORD]`, `builders [WORD]`, `plugins`",
+            part.join(" ")
+        ),
     }
 }
 

@@ -51,7 +51,7 @@ enum Task {
     },
     /// Times nixoci beside the commands people type today, in the lab; writes docs/benchmarks.md
     Bench {
-        /// Which part: `build`, or `images` or `builders` with a word of the comparisons that are to run [default: all]
+        /// Which part: `build`, `plugins`, or `images` or `builders` with a word of the comparisons that are to run [default: all]
         part: Vec<String>,
     },
     /// Builds the fuzz targets and runs each for a while

@@ -61,6 +61,7 @@ pub enum Fault {
 pub struct FakeBackend {
     system: NixSystem,
     nar: Vec<u8>,
+    hash: Digest,
     fault: Fault,
     ready: Mutex<bool>,
     steps: Vec<Step>,
@@ -129,9 +130,11 @@ impl FakeBackend {
     /// A backend for `system` whose builds all yield a file with these bytes. Each is a builder of its own.
     pub fn new(system: &NixSystem, file: &[u8]) -> Self {
         static NEXT: AtomicU32 = AtomicU32::new(0);
+        let nar = nar_of(file);
         FakeBackend {
             system: system.clone(),
-            nar: nar_of(file),
+            hash: hash_of(&nar),
+            nar,
             fault: Fault::None,
             ready: Mutex::new(true),
             steps: vec![step("pretend", "pretend to be ready", false, "pretend")],
@@ -228,7 +231,7 @@ impl FakeBackend {
     fn info(&self) -> PathInfo {
         PathInfo {
             path: store_path("image.tar"),
-            nar_hash: hash_of(&self.nar),
+            nar_hash: self.hash,
             nar_size: self.nar.len() as u64,
             references: Vec::new(),
             deriver: None,

@@ -19,6 +19,8 @@ struct Factory;
 struct Settings {
     /// What goes wrong.
     fault: Name,
+    /// How many bytes are built; a few if there are none.
+    size: usize,
 }
 
 /// A fault's name.
@@ -64,7 +66,9 @@ impl TypedFactory for Factory {
         };
         let system: NixSystem =
             format!("{}-linux", std::env::consts::ARCH).parse().or_error(&BUG, || "no system")?;
-        Ok(FakeBackend::new(&system, b"an image").with_fault(fault))
+        let zeros = vec![0; settings.size];
+        let file = if zeros.is_empty() { b"an image".as_slice() } else { &zeros };
+        Ok(FakeBackend::new(&system, file).with_fault(fault))
     }
 }
 
