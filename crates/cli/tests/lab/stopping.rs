@@ -46,14 +46,15 @@ pub(crate) const BIG: &str = r#"cd $(mktemp -d); trap 'rm -rf $PWD $XDG_CACHE_HO
 END
 "#;
 
-/// `hit PATTERN` builds it and kills nixoci as soon as there is a file of that pattern; `left` names what of nixoci's
-/// is still there.
+/// `hit PATTERN` builds it, with nothing cached, and stops and kills nixoci as soon as there is a file of that pattern; `left`
+/// names what of nixoci's is still there.
 pub(crate) const HIT: &str = r#"hit() {
+  rm -rf out.tar $XDG_CACHE_HOME/nixoci/images
   nixoci build -f default.nix -o archive:$PWD/out.tar >/dev/null 2>log & pid=$!
   until compgen -G "$1" >/dev/null; do kill -0 $pid 2>/dev/null || return 1; done
-  dog=$(pgrep -P $pid -f __watchdog); kill -9 $pid; wait $pid 2>/dev/null; test $? = 137 && test -n "$dog"
+  kill -STOP $pid; dog=$(pgrep -P $pid -f __watchdog); kill -9 $pid; wait $pid 2>/dev/null; test $? = 137 && test -n "$dog"
 }
-left() { compgen -G "$PWD/.*part"; compgen -G "$XDG_CACHE_HOME/nixoci/images/*part"; ls -A $XDG_CACHE_HOME/nixoci/roots; ls out.tar 2>/dev/null; ps -eo pid,args | grep -E "$PWD/out.tar|^ *$dog " | grep -v grep; }
+left() { compgen -G "$PWD/.*part"; compgen -G "$XDG_CACHE_HOME/nixoci/images/*part"; ls -A $XDG_CACHE_HOME/nixoci/roots; ls out.tar 2>/dev/null; ps -eo pid,args | grep -E "$PWD/out.tar|^ *$dog " | grep -v -e grep -e defunct; }
 "#;
 
 #[test]
@@ -64,7 +65,7 @@ fn kill_9_in_the_middle_of_writing_leaves_nothing_half() {
         let script = r#"
             for place in '$XDG_CACHE_HOME/nixoci/images/*.part' '$PWD/.out.tar.*.nixoci-part'; do
                 eval "place=\"$place\""
-                for n in 1 2 3 4 5 6; do rm -f out.tar; hit "$place" && break; done || { cat log; exit 99; }
+                for n in 1 2 3 4 5 6; do hit "$place" && break; done || { cat log; exit 99; }
                 gone left; ls -A | grep -v -e default.nix -e log
             done
             # What was killed is done by the next one.
