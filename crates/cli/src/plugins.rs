@@ -13,7 +13,7 @@ use nixoci_plugin::host::codes::NOT_TRUSTED;
 use nixoci_plugin::host::{self, Broken, Library, PluginFactory, Source, places};
 use nixoci_plugin::wire::{CodeDescription, Description};
 
-use crate::app::VERSION;
+use crate::app::{App, VERSION};
 use crate::backends;
 
 /// The plugins that are trusted, and where others would be.
@@ -60,6 +60,13 @@ impl Plugins {
     pub(crate) fn all_trusted(&self) -> impl Iterator<Item = &Library> {
         self.trusted.values()
     }
+}
+
+/// Lets go of the copies of libraries that are not trusted any more: an author's builds are large, and many.
+pub(crate) fn sweep(app: &App, also: Option<&Library>, without: Option<&str>) {
+    let trusted = app.plugins.all_trusted().filter(|library| Some(library.name.as_str()) != without);
+    let keep: Vec<&str> = trusted.chain(also).map(|library| library.sha256.as_str()).collect();
+    host::sweep(&app.dirs, &keep);
 }
 
 /// Where plugins are looked for.

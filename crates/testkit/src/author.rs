@@ -110,8 +110,8 @@ const EXPRESSION: &str = r#"{ system, name }: derivation {
 }
 "#;
 
-/// A build that nobody has done before.
-fn request(file: &Path, project: &Path, system: &NixSystem) -> BuildRequest {
+/// A build that nobody has done before, of a function of `system` and `name`. The project's name is a part of it.
+pub(crate) fn request(file: &Path, project: &Path, system: &NixSystem) -> BuildRequest {
     static NEXT: AtomicU32 = AtomicU32::new(0);
     let number = NEXT.fetch_add(1, Ordering::Relaxed);
     let name = project.file_name().unwrap_or_default().to_string_lossy();

@@ -1,17 +1,13 @@
 //! The conformance suite on hosts of the lab: a test that runs itself again there, over real Nix.
 
-use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io;
-use std::path::Path;
 use std::process::Command;
-use std::sync::atomic::{AtomicU32, Ordering};
 
 use nixoci_core::backend::{Backend, Release};
 use nixoci_core::factory::TypedFactory;
 use nixoci_core::platform::NixSystem;
-use nixoci_core::request::{BuildRequest, Installable, NixArg, NixFlags};
 use nixoci_nix::HostRunner;
 
 use crate::World;
@@ -110,7 +106,7 @@ async fn conform(backend: &dyn Backend, host: &str, system: &str) -> io::Result<
         world
     };
     let system: NixSystem = system.parse().map_err(io::Error::other)?;
-    let requests = || request(project.path(), &system);
+    let requests = || crate::author::request(project.path(), project.path(), &system);
     let first = world();
     let plan = backend.plan(&first.cx(), std::slice::from_ref(&system)).await.map_err(io::Error::other)?;
     backend.provision(&first.cx(), &plan).await.map_err(io::Error::other)?;
@@ -119,25 +115,6 @@ async fn conform(backend: &dyn Backend, host: &str, system: &str) -> io::Result<
         backend.release(&first.cx(), Release::Remove).await.map_err(io::Error::other)?;
     }
     Ok(outcome)
-}
-
-/// A build that nobody has done before.
-fn request(project: &Path, system: &NixSystem) -> BuildRequest {
-    static NEXT: AtomicU32 = AtomicU32::new(0);
-    let number = NEXT.fetch_add(1, Ordering::Relaxed);
-    let name = project.file_name().unwrap_or_default().to_string_lossy();
-    let unique = name.replace(|c: char| !c.is_alphanumeric(), "");
-    let name = NixArg::Str(format!("conformance-{unique}-{number}"));
-    BuildRequest {
-        installable: Installable::File {
-            path: project.to_owned(),
-            attribute: None,
-            args: BTreeMap::from([("name".to_owned(), name)]),
-        },
-        system: system.clone(),
-        prefer: Vec::new(),
-        flags: NixFlags::default(),
-    }
 }
 
 /// `lab` is the lab's program.

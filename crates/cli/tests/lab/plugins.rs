@@ -199,6 +199,25 @@ fn what_is_no_plugin_is_refused_and_nothing_of_it_runs() {
     let script = r#"mkdir /home/alice/p 2>/dev/null; p=/home/alice/p/libnixoci_backend_c_example.so; cp $plugins/libnixoci_backend_c_example.so $p; chown -R 1000 /home/alice/p
         nixoci plugin trust $p; code=$?; rm -r /home/alice/p; exit $code"#;
     NEW.sh(&alone(script)).fails(11, "nixoci::plugin::as_root");
+    // A Mac knows what a browser has fetched; `xattr` is its own program.
+    let script = r#"mkdir bin; printf '#!/bin/sh\ntest "$2" = com.apple.quarantine && echo 0081\n' >bin/xattr; chmod +x bin/xattr
+        PATH=$PWD/bin:$PATH nixoci plugin trust $plugins/libnixoci_backend_c_example.so"#;
+    let run = NEW.with(&["--as", "mac", "--user", "alice"]).sh(&alone(script));
+    run.fails(11, "nixoci::plugin::quarantined").err("xattr -d com.apple.quarantine /lab/");
+}
+
+#[test]
+#[ignore = "needs the lab: cargo xtask test"]
+fn a_trusted_plugin_is_trusted_again_by_its_name_and_leaves_no_copies() {
+    let script = r#"p=$own/p; mkdir $p; cp $plugins/libnixoci_backend_c_example.so $p; cp $plugins/libnixoci_backend_echo.so $p
+        trust $p/libnixoci_backend_c_example.so; trust $p/libnixoci_backend_echo.so; ls $XDG_CACHE_HOME/nixoci/plugins | wc -l
+        cp $p/libnixoci_backend_c_example.so $p/new; echo >>$p/new; mv $p/new $p/libnixoci_backend_c_example.so; trust c-example
+        ls $XDG_CACHE_HOME/nixoci/plugins | wc -l; nixoci plugin check c-example --no-build | tail -n2 | head -n1; nixoci plugin untrust echo; ls $XDG_CACHE_HOME/nixoci/plugins | wc -l"#;
+    let run = NEW.with(&["--user", "alice"]).sh(&alone(script)).code(0);
+    assert_eq!(
+        run.out, "4\n4\n7 rules kept, 0 broken, 12 left out\necho is no longer trusted\n2\n",
+        "{run:#?}"
+    );
 }
 
 /// The commands of a page of the documentation: its `console` blocks.

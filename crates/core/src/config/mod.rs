@@ -14,3 +14,4 @@ pub use discover::{FILE_NAME, discover, repository};
 pub use model::{ConfigFile, ImageTable, LoadTarget, PluginPin, ProfileTable, Runtime, config_schema};
 pub use settings::{Chosen, ImageSource, Origin, Setting, Settings, Sources, Wishes, resolve};
 pub use table::BackendTable;
+pub use toml_error::unknown_key_among;

@@ -34,6 +34,11 @@ pub(super) fn data_error(file: &Path, source: &str, error: &toml::de::Error) -> 
 fn unknown_key(rest: &str) -> Error {
     let (key, expected) = rest.split_once('`').unwrap_or((rest, ""));
     let known: Vec<&str> = expected.split('`').skip(1).step_by(2).collect();
+    unknown_key_among(key, &known).remedy(Remedy::command("see every key", "nixoci config schema"))
+}
+
+/// A key that is none of those that are known where it stands.
+pub fn unknown_key_among(key: &str, known: &[&str]) -> Error {
     let mut error = Error::new(&codes::CONFIG_UNKNOWN_KEY, format!("unknown key `{key}`"));
     if let Some(near) = nearest(key, known.iter().copied()) {
         error = error.remedy(Remedy::advice(format!("did you mean `{near}`")));
@@ -41,5 +46,5 @@ fn unknown_key(rest: &str) -> Error {
     if !known.is_empty() {
         error = error.because(format!("known here: {}", known.join(", ")));
     }
-    error.remedy(Remedy::command("see every key", "nixoci config schema"))
+    error
 }

@@ -3,6 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::ffi::OsString;
 use std::fmt;
+use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -36,6 +37,8 @@ use crate::wire::{Amended, Foreseen, Hello, Planned, Request, ShellCommand};
 const QUESTION: Duration = Duration::from_secs(8);
 /// The same for what may ask another machine.
 const ERRAND: Duration = Duration::from_secs(120);
+/// How long it may take to see a connection that was made before the plugin said that it is done.
+const CONNECTED: Duration = Duration::from_secs(2);
 /// How long the end of a transfer may come after the plugin has said that it is done.
 const LAST_BYTES: Duration = Duration::from_secs(10);
 /// What a transfer is read in.
@@ -268,11 +271,7 @@ impl PluginBackend {
                 return self.whole(count?, &copied);
             }
         };
-        if copied.began.load(Ordering::Relaxed) {
-            // What it wrote last is on its way. If it keeps its end open, what came is counted all the same.
-            let last = tokio::time::timeout(LAST_BYTES, copy).await;
-            last.unwrap_or(Ok(())).map_err(|error| self.broken(&error))?;
-        }
+        rest(copy, &copied).await.map_err(|error| self.broken(&error))?;
         self.whole(count, &copied)
     }
 
@@ -319,6 +318,22 @@ async fn copy(
         copied.count.fetch_add(count as u64, Ordering::Relaxed);
         stream.consume(count);
     }
+}
+
+/// The end of a copy whose writer has said that it is done: perhaps before we have looked at its connection, and what it wrote last is on its
+/// way. Who keeps an end open that has written all is not waited for for ever: what came is counted.
+async fn rest(
+    mut copy: Pin<&mut impl Future<Output = std::io::Result<()>>>,
+    copied: &Copied,
+) -> std::io::Result<()> {
+    for limit in [CONNECTED, LAST_BYTES] {
+        match tokio::time::timeout(limit, &mut copy).await {
+            Ok(result) => return result,
+            Err(_) if !copied.began.load(Ordering::Relaxed) => break,
+            Err(_) => {}
+        }
+    }
+    Ok(())
 }
 
 /// Passes what is heard on. Tasks get numbers of this process, and end with the call that they belong to.
@@ -507,5 +522,33 @@ impl Backend for PluginBackend {
         let request = Request::Shell { system: system.clone(), command };
         let said: ShellCommand = self.require(cx, &request, Some(ERRAND)).await?;
         Ok(said.into())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Write;
+    use std::os::unix::net::UnixStream;
+
+    /// What is small is written and closed before anybody looks at the connection.
+    #[tokio::test]
+    async fn bytes_that_came_before_anybody_looked_are_read() {
+        let dir = tempfile::tempdir().unwrap();
+        let listener = UnixListener::bind(dir.path().join("s")).unwrap();
+        UnixStream::connect(dir.path().join("s")).unwrap().write_all(b"small").unwrap();
+        let (mut out, copied) = (Vec::new(), Copied::default());
+        rest(std::pin::pin!(copy(&listener, &mut out, &copied)), &copied).await.unwrap();
+        assert_eq!((out.as_slice(), copied.count.load(Ordering::Relaxed)), (b"small".as_slice(), 5));
+    }
+
+    #[tokio::test]
+    async fn nobody_is_waited_for_who_has_not_connected() {
+        let dir = tempfile::tempdir().unwrap();
+        let listener = UnixListener::bind(dir.path().join("s")).unwrap();
+        let (mut out, copied) = (Vec::new(), Copied::default());
+        let copy = std::pin::pin!(copy(&listener, &mut out, &copied));
+        rest(copy, &copied).await.unwrap();
+        assert_eq!(copied.count.load(Ordering::Relaxed), 0);
     }
 }

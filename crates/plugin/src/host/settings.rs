@@ -2,10 +2,9 @@
 
 use jsonschema::error::ValidationErrorKind;
 use jsonschema::{ValidationError, Validator};
-use nixoci_core::codes::{CONFIG_UNKNOWN_KEY, CONFIG_VALUE};
-use nixoci_core::config::BackendTable;
-use nixoci_core::registry::nearest;
-use nixoci_core::{Error, Remedy, Result};
+use nixoci_core::codes::CONFIG_VALUE;
+use nixoci_core::config::{BackendTable, unknown_key_among};
+use nixoci_core::{Error, Result};
 use serde_json::{Map, Value};
 
 use super::codes::DESCRIPTION;
@@ -45,7 +44,7 @@ impl Schema {
     /// Checks one file's table.
     ///
     /// # Errors
-    /// [`CONFIG_UNKNOWN_KEY`], [`CONFIG_VALUE`], at the place in the file.
+    /// [`nixoci_core::codes::CONFIG_UNKNOWN_KEY`], [`CONFIG_VALUE`], at the place in the file.
     pub(super) fn check(&self, table: &BackendTable) -> Result<()> {
         let value: Value = table.parse()?;
         let first = self.validator.iter_errors(&value).next();
@@ -72,7 +71,7 @@ impl Schema {
                 let known = self.keys(&path);
                 let key = unexpected.first().map_or("", String::as_str);
                 path.push(key.to_owned());
-                (unknown_key(key, &known), true)
+                (unknown_key_among(key, &known), true)
             }
             _ => {
                 let name = path.last().map(|name| format!("`{name}`: ")).unwrap_or_default();
@@ -94,20 +93,10 @@ impl Schema {
     }
 }
 
-fn unknown_key(key: &str, known: &[&str]) -> Error {
-    let mut error = Error::new(&CONFIG_UNKNOWN_KEY, format!("unknown key `{key}`"));
-    if let Some(near) = nearest(key, known.iter().copied()) {
-        error = error.remedy(Remedy::advice(format!("did you mean `{near}`")));
-    }
-    if !known.is_empty() {
-        error = error.because(format!("known here: {}", known.join(", ")));
-    }
-    error
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use nixoci_core::codes::CONFIG_UNKNOWN_KEY;
     use serde_json::json;
 
     fn table(text: &str) -> BackendTable {

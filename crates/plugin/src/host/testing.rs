@@ -1,28 +1,13 @@
 //! For the tests of a plugin's author: their library in the process of the test.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
+use nixoci_core::Result;
 use nixoci_core::backend::Cx;
-use nixoci_core::{Error, Result, ResultExt};
 
 use super::client::Source;
-use super::codes::NOT_FOUND;
 use super::library::HostVersion;
-use super::{PluginFactory, describe, places};
-
-/// The library that cargo has built beside the test that runs: that of the crate `nixoci_backend_<name>`.
-///
-/// # Errors
-/// [`NOT_FOUND`].
-pub fn built(name: &str) -> Result<PathBuf> {
-    let own = std::env::current_exe().or_error(&NOT_FOUND, || "this test does not know where it is")?;
-    let file = places::file_name(name);
-    let found = own.ancestors().skip(1).take(2).map(|dir| dir.join(&file)).find(|path| path.is_file());
-    found.ok_or_else(|| {
-        let message = format!("{file} is not where cargo builds");
-        Error::new(&NOT_FOUND, message).because(format!("it was looked for beside {}", own.display()))
-    })
-}
+use super::{PluginFactory, describe};
 
 /// A factory of a library that runs in this process.
 ///

@@ -53,7 +53,7 @@ pub fn verify(path: &Path, expected: Option<&str>, host: &Host, dirs: &Dirs) -> 
         return Err(changed(path, expected, &sha256));
     }
     inspect::inspect(path, &bytes)?;
-    let path = if in_store { path.to_owned() } else { private_copy(&bytes, &sha256, dirs)? };
+    let path = if in_store { path.to_owned() } else { private_copy(&bytes, &sha256, host, dirs)? };
     Ok(Verified { path, sha256 })
 }
 
@@ -145,16 +145,31 @@ pub(super) fn copies(dirs: &Dirs) -> PathBuf {
 }
 
 /// The copy of these bytes that is loaded, made if it is not there. (Whoever loads it compares it once more.)
-fn private_copy(bytes: &[u8], sha256: &str, dirs: &Dirs) -> Result<PathBuf> {
+fn private_copy(bytes: &[u8], sha256: &str, host: &Host, dirs: &Dirs) -> Result<PathBuf> {
     let failed = || "the plugin cannot be copied to nixoci's cache".to_owned();
     let dir = copies(dirs);
     let copy = dir.join(sha256);
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&dir).or_error(&LIBRARY, failed)?;
+    let meta = std::fs::symlink_metadata(&dir).or_error(&LIBRARY, failed)?;
+    check(&dir, meta.uid(), meta.mode(), host)?;
     if std::fs::symlink_metadata(&copy).is_ok_and(|meta| meta.is_file() && meta.len() == bytes.len() as u64) {
         return Ok(copy);
     }
-    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&dir).or_error(&LIBRARY, failed)?;
     let mut part = tempfile::Builder::new().prefix(".part-").tempfile_in(&dir).or_error(&LIBRARY, failed)?;
     part.write_all(bytes).or_error(&LIBRARY, failed)?;
     part.persist(&copy).map_err(|error| error.error).or_error(&LIBRARY, failed)?;
     Ok(copy)
+}
+
+/// Lets go of copies, and of what was found out about them, that are not of one of these SHA-256. Who runs one keeps it.
+pub fn sweep(dirs: &Dirs, keep: &[&str]) {
+    for entry in std::fs::read_dir(copies(dirs)).into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        let name = name.to_string_lossy();
+        let of = name.strip_suffix(".json").unwrap_or(&name);
+        if !name.starts_with('.') && !keep.contains(&of) {
+            // One that stays costs its room until the next time.
+            let _ = std::fs::remove_file(entry.path());
+        }
+    }
 }

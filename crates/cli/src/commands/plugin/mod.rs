@@ -41,7 +41,8 @@ struct Named {
     path: PathBuf,
 }
 
-/// What somebody means who names a plugin: a file if it is written like one, else the name of one.
+/// What somebody means who names a plugin: a file if it is written like one, else the one that is trusted under this name, else one that lies
+/// where plugins are looked for.
 fn named(app: &App, typed: &str, directories: &[PathBuf]) -> Result<Named> {
     let path = if typed.contains('/') || app.cwd.join(typed).is_file() {
         let path = app.cwd.join(typed);
@@ -50,6 +51,8 @@ fn named(app: &App, typed: &str, directories: &[PathBuf]) -> Result<Named> {
                 .caused_by(&error)
                 .remedy(Remedy::command("see which plugins there are", "nixoci plugin list"))
         })?
+    } else if let Some(library) = app.plugins.trusted(typed) {
+        library.path.clone()
     } else {
         let found = places::find(typed, directories)?;
         found.canonicalize().unwrap_or(found)

@@ -39,7 +39,7 @@ pub(super) fn run(app: &App, name: &str) -> Result<u8> {
     places::check_name(name, &backends::reserved())?;
     if name.ends_with("-plugin") {
         return Err(Error::new(&BAD_NAME, format!("a plugin cannot be called `{name}`"))
-            .because("what begins so is the crate of its library"));
+            .because("what ends so is the crate of its library"));
     }
     let directory = app.cwd.join(name);
     if directory.exists() {

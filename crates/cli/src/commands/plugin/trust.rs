@@ -51,6 +51,7 @@ pub(super) async fn trust(app: &App, args: &PluginTrustArgs, directories: &[Path
     let description = plugins::description(&app.cx(), &library).await?;
     let file = app.plugins.file.clone();
     pins::trust(&file, &library)?;
+    plugins::sweep(app, Some(&library), Some(&library.name));
     app.ui.finish();
     let mut text = show::about(&library, Some(&description));
     text.push_str(&format!(
@@ -93,6 +94,7 @@ pub(super) fn untrust(app: &App, name: &str) -> Result<u8> {
             .because(format!("{} has no [plugins.{name}]", file.display()))
             .remedy(Remedy::command("see which are", "nixoci plugin list")));
     }
+    plugins::sweep(app, None, Some(name));
     app.ui.finish();
     let text = format!("{name} is no longer trusted\n");
     app.printer.result(&UntrustReport { version: 1, name: name.to_owned(), file }, &text)?;
