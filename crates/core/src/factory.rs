@@ -32,6 +32,11 @@ pub trait Factory: Send + Sync {
     /// What is known about the backend without having one.
     fn descriptor(&self) -> Descriptor;
 
+    /// Whether it is no part of nixoci. Of two that are as near, nixoci's own builds.
+    fn from_elsewhere(&self) -> bool {
+        false
+    }
+
     /// The JSON Schema of its settings.
     fn schema(&self) -> serde_json::Value;
 

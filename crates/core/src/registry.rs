@@ -103,6 +103,8 @@ pub fn nearest<'a>(name: &str, candidates: impl Iterator<Item = &'a str>) -> Opt
 pub struct Candidate {
     /// Who.
     pub descriptor: Descriptor,
+    /// Whether it is no part of nixoci.
+    pub from_elsewhere: bool,
     /// The place in an explicit preference order, if one was given.
     pub preference: Option<usize>,
     /// What it offers, or why it could not say.
@@ -130,7 +132,7 @@ pub struct Selection {
 }
 
 /// Chooses who builds for `want`: the explicit order first; else by readiness, then native before translated
-/// before cross, then by name. One physical builder counts once.
+/// before cross, then nixoci's own before those from elsewhere, then by name. One physical builder counts once.
 pub fn select(want: &NixSystem, candidates: &[Candidate]) -> Selection {
     let mut able = Vec::new();
     let mut rejected = Vec::new();
@@ -145,7 +147,13 @@ pub fn select(want: &NixSystem, candidates: &[Candidate]) -> Selection {
     able.sort_by_key(|(index, offer)| {
         let candidate = &candidates[*index];
         let order = candidate.preference.unwrap_or(usize::MAX);
-        (order, offer.readiness.rank(), offer.how, candidate.descriptor.name.clone())
+        (
+            order,
+            offer.readiness.rank(),
+            offer.how,
+            candidate.from_elsewhere,
+            candidate.descriptor.name.clone(),
+        )
     });
     let mut seen = std::collections::HashSet::new();
     able.retain(|(_, offer)| seen.insert(offer.builder.clone()));
@@ -210,6 +218,7 @@ mod tests {
                 automatic: true,
                 hosts: Cow::Borrowed(&[]),
             },
+            from_elsewhere: false,
             preference,
             offers: Ok(vec![Offer { system: system(), how, readiness, builder: BuilderId(name.to_owned()) }]),
         }
@@ -234,6 +243,18 @@ mod tests {
         ];
         assert_eq!(chosen(&c), Some("b"));
         assert_eq!(chosen(&c[..2]), Some("c"));
+    }
+
+    #[test]
+    fn a_plugin_takes_over_only_where_it_is_nearer() {
+        let mut c = [
+            candidate("acme", None, Readiness::Ready, How::Native),
+            candidate("local", None, Readiness::Ready, How::Native),
+        ];
+        c[0].from_elsewhere = true;
+        assert_eq!(chosen(&c), Some("local"));
+        c[1] = candidate("local", None, Readiness::Asleep, How::Native);
+        assert_eq!(chosen(&c), Some("acme"));
     }
 
     #[test]
@@ -278,7 +299,8 @@ mod tests {
                     3 => Readiness::NeedsRoot, _ => no(),
                 };
                 let how = if seed[n] & 64 == 0 { How::Native } else { How::Translated };
-                candidate(NAMES[n], (seed[n] & 128 != 0).then_some(n), readiness, how)
+                let candidate = candidate(NAMES[n], (seed[n] & 128 != 0).then_some(n), readiness, how);
+                Candidate { from_elsewhere: seed[n] & 32 != 0, ..candidate }
             };
             let straight: Vec<_> = (0..5).map(make).collect();
             let mut order: Vec<usize> = (0..5).collect();

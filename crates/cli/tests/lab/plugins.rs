@@ -283,6 +283,23 @@ fn nixoci_s_own_backends_keep_the_contract_as_libraries() {
     });
 }
 
+/// Whoever trusts one that is a candidate by itself need not name it, and nixoci's own are taken where they are as near.
+#[test]
+#[ignore = "needs the lab: cargo xtask test"]
+fn a_plugin_builds_unnamed_where_nothing_of_nixoci_s_is_as_near() {
+    let script = r#"export HOME=/home/alice; config '[backend.as-remote]' 'builders = [{ host = "ant" }]'
+        trust $plugins/libnixoci_backend_as_remote.so
+        nixoci plan -f fine.nix --platform linux/amd64 2>&1 | grep -e "^backend" -e could"#;
+    for (flags, plan) in [
+        (&["--user", "alice", "--with", "fleet"][..], "local, natively\n          as-remote could too\n"),
+        (&["--as", "mac", "--user", "alice", "--with", "fleet"], "as-remote, natively\n"),
+    ] {
+        let run = NEW.with(flags).sh(&alone(script)).code(0);
+        // On a Mac others could be made to.
+        assert!(run.out.starts_with(&format!("backend   {plan}")), "{run:#?}");
+    }
+}
+
 /// The library that the first SDK made: what it was built from has long been something else.
 #[test]
 #[ignore = "needs the lab: cargo xtask test"]

@@ -55,6 +55,10 @@ impl Factory for PluginFactory {
         self.description.descriptor.clone()
     }
 
+    fn from_elsewhere(&self) -> bool {
+        true
+    }
+
     fn schema(&self) -> Value {
         self.schema.value().clone()
     }
@@ -89,6 +93,10 @@ impl Factory for Broken {
             automatic: false,
             hosts: Cow::Borrowed(&[]),
         }
+    }
+
+    fn from_elsewhere(&self) -> bool {
+        true
     }
 
     fn schema(&self) -> Value {

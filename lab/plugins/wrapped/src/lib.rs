@@ -14,13 +14,15 @@ macro_rules! wrap {
         #[derive(Default)]
         struct Wrapped($factory);
 
+        static OWN: Descriptor = <$factory as TypedFactory>::DESCRIPTOR;
+
         impl TypedFactory for Wrapped {
             const DESCRIPTOR: Descriptor = Descriptor {
                 name: Cow::Borrowed($name),
                 aliases: Cow::Borrowed(&[]),
                 summary: Cow::Borrowed("a backend of nixoci's own, as a library"),
                 concurrent_builds: true,
-                automatic: false,
+                automatic: OWN.automatic,
                 hosts: Cow::Borrowed(&[]),
             };
             type Settings = <$factory as TypedFactory>::Settings;
