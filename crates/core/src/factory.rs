@@ -33,7 +33,7 @@ pub trait Factory: Send + Sync {
     fn descriptor(&self) -> Descriptor;
 
     /// Whether it is no part of nixoci. Of two that are as near, nixoci's own builds.
-    fn from_elsewhere(&self) -> bool {
+    fn is_plugin(&self) -> bool {
         false
     }
 

@@ -104,7 +104,7 @@ pub struct Candidate {
     /// Who.
     pub descriptor: Descriptor,
     /// Whether it is no part of nixoci.
-    pub from_elsewhere: bool,
+    pub is_plugin: bool,
     /// The place in an explicit preference order, if one was given.
     pub preference: Option<usize>,
     /// What it offers, or why it could not say.
@@ -147,13 +147,7 @@ pub fn select(want: &NixSystem, candidates: &[Candidate]) -> Selection {
     able.sort_by_key(|(index, offer)| {
         let candidate = &candidates[*index];
         let order = candidate.preference.unwrap_or(usize::MAX);
-        (
-            order,
-            offer.readiness.rank(),
-            offer.how,
-            candidate.from_elsewhere,
-            candidate.descriptor.name.clone(),
-        )
+        (order, offer.readiness.rank(), offer.how, candidate.is_plugin, candidate.descriptor.name.clone())
     });
     let mut seen = std::collections::HashSet::new();
     able.retain(|(_, offer)| seen.insert(offer.builder.clone()));
@@ -218,7 +212,7 @@ mod tests {
                 automatic: true,
                 hosts: Cow::Borrowed(&[]),
             },
-            from_elsewhere: false,
+            is_plugin: false,
             preference,
             offers: Ok(vec![Offer { system: system(), how, readiness, builder: BuilderId(name.to_owned()) }]),
         }
@@ -251,7 +245,7 @@ mod tests {
             candidate("acme", None, Readiness::Ready, How::Native),
             candidate("local", None, Readiness::Ready, How::Native),
         ];
-        c[0].from_elsewhere = true;
+        c[0].is_plugin = true;
         assert_eq!(chosen(&c), Some("local"));
         c[1] = candidate("local", None, Readiness::Asleep, How::Native);
         assert_eq!(chosen(&c), Some("acme"));
@@ -300,7 +294,7 @@ mod tests {
                 };
                 let how = if seed[n] & 64 == 0 { How::Native } else { How::Translated };
                 let candidate = candidate(NAMES[n], (seed[n] & 128 != 0).then_some(n), readiness, how);
-                Candidate { from_elsewhere: seed[n] & 32 != 0, ..candidate }
+                Candidate { is_plugin: seed[n] & 32 != 0, ..candidate }
             };
             let straight: Vec<_> = (0..5).map(make).collect();
             let mut order: Vec<usize> = (0..5).collect();

@@ -102,7 +102,7 @@ pub async fn survey(
 /// A backend with its settings.
 pub(crate) struct Made {
     pub(crate) descriptor: Descriptor,
-    from_elsewhere: bool,
+    is_plugin: bool,
     pub(crate) backend: Arc<dyn Backend>,
 }
 
@@ -147,26 +147,24 @@ pub(crate) fn made(
             .flatten()
             .cloned()
             .collect();
-        Ok(Made { backend: factory.create(&own)?, descriptor, from_elsewhere: factory.from_elsewhere() })
+        Ok(Made { backend: factory.create(&own)?, descriptor, is_plugin: factory.is_plugin() })
     };
     names.iter().map(make).collect()
 }
 
 /// Asks backends, concurrently.
 async fn ask(cx: &Cx<'_>, made: &[Made], question: Question<'_>) -> Vec<Asked> {
-    let asked =
-        made.iter().enumerate().map(|(place, Made { descriptor, from_elsewhere, backend })| async move {
-            let (descriptor, backend) = (descriptor.clone(), Arc::clone(backend));
-            let from_elsewhere = *from_elsewhere;
-            let preference = question.explicit.then_some(place);
-            let offers = tokio::time::timeout(OFFER_LIMIT, backend.offers(cx, question.want))
-                .await
-                .unwrap_or_else(|_| {
-                    let text = format!("it did not answer within {} s", OFFER_LIMIT.as_secs());
-                    Err(Error::new(&nixoci_core::codes::NO_BACKEND, text))
-                });
-            Asked { backend, candidate: Candidate { descriptor, from_elsewhere, preference, offers } }
-        });
+    let asked = made.iter().enumerate().map(|(place, Made { descriptor, is_plugin, backend })| async move {
+        let (descriptor, backend) = (descriptor.clone(), Arc::clone(backend));
+        let is_plugin = *is_plugin;
+        let preference = question.explicit.then_some(place);
+        let offers =
+            tokio::time::timeout(OFFER_LIMIT, backend.offers(cx, question.want)).await.unwrap_or_else(|_| {
+                let text = format!("it did not answer within {} s", OFFER_LIMIT.as_secs());
+                Err(Error::new(&nixoci_core::codes::NO_BACKEND, text))
+            });
+        Asked { backend, candidate: Candidate { descriptor, is_plugin, preference, offers } }
+    });
     join_all(asked).await
 }
 
@@ -205,12 +203,7 @@ pub(crate) async fn choose(engine: &Engine<'_>, pool: &Pool, system: &NixSystem)
 fn take_candidate(candidate: &mut Candidate) -> Candidate {
     let offers = std::mem::replace(&mut candidate.offers, Ok(Vec::new()));
     let descriptor = candidate.descriptor.clone();
-    Candidate {
-        descriptor,
-        from_elsewhere: candidate.from_elsewhere,
-        preference: candidate.preference,
-        offers,
-    }
+    Candidate { descriptor, is_plugin: candidate.is_plugin, preference: candidate.preference, offers }
 }
 
 fn automatic(engine: &Engine<'_>) -> Vec<String> {

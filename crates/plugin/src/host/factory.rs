@@ -55,7 +55,7 @@ impl Factory for PluginFactory {
         self.description.descriptor.clone()
     }
 
-    fn from_elsewhere(&self) -> bool {
+    fn is_plugin(&self) -> bool {
         true
     }
 
@@ -95,7 +95,7 @@ impl Factory for Broken {
         }
     }
 
-    fn from_elsewhere(&self) -> bool {
+    fn is_plugin(&self) -> bool {
         true
     }
 

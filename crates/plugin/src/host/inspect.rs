@@ -96,3 +96,56 @@ fn speaks(path: &Path, file: &object::File<'_>) -> Result<()> {
         .because(format!("it speaks version {}, and this nixoci speaks version {ours}", versions.join(", ")))
         .remedy(Remedy::advice("update nixoci, or use a plugin that was made for this version")))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Read;
+    use std::sync::LazyLock;
+
+    use proptest::prelude::*;
+
+    /// A library for Linux on x86-64.
+    static BYTES: LazyLock<Vec<u8>> = LazyLock::new(|| {
+        let file = include_bytes!("../../tests/v1/libnixoci_backend_echo.so.gz");
+        let mut bytes = Vec::new();
+        flate2::read::GzDecoder::new(file.as_slice()).read_to_end(&mut bytes).unwrap();
+        bytes
+    });
+
+    /// Where a file says what is where: its begin and its end.
+    fn place() -> impl Strategy<Value = usize> {
+        let length = BYTES.len();
+        prop_oneof![0..1024usize, length - 4096..length, 0..length]
+    }
+
+    proptest! {
+        /// Anybody can put anything where plugins are looked for.
+        #[test]
+        fn no_bytes_make_it_panic(
+            changes in proptest::collection::vec((place(), any::<u8>()), 1..20),
+            length in prop_oneof![Just(usize::MAX), place()],
+        ) {
+            let mut bytes = BYTES.clone();
+            for (place, byte) in changes {
+                bytes[place] = byte;
+            }
+            bytes.truncate(length);
+            let _ = inspect(Path::new("library"), &bytes).map_err(|error| error.to_string());
+        }
+    }
+
+    #[test]
+    fn a_library_of_another_system_is_no_library_here() {
+        // 64-bit Mach-O for arm64 and for x86-64, ELF for RISC-V: no machine that nixoci runs on takes all of them.
+        let mach_o = |cpu: u32| {
+            let words = [0xfeed_facf, cpu, 0, 6, 0, 0, 0, 0];
+            words.iter().flat_map(|word: &u32| word.to_le_bytes()).collect::<Vec<u8>>()
+        };
+        let mut elf = BYTES.clone();
+        elf[18] = 243;
+        let refused = [mach_o(0x0100_000c), mach_o(0x0100_0007), elf]
+            .map(|bytes| inspect(Path::new("library"), &bytes).unwrap_err());
+        assert!(refused.iter().filter(|error| error.is(&super::LIBRARY)).count() >= 2);
+    }
+}
