@@ -1,17 +1,15 @@
 //! A plugin as a backend like any other: each method is a call.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::ffi::OsString;
 use std::fmt;
-use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use nixoci_core::artifact::{Artifact, PathInfo, StorePath};
 use nixoci_core::backend::{Amendment, Backend, Check, Cx, Depth, Forecast, Offer, Readiness, Release};
-use nixoci_core::event::{Event, Level, Observer, TaskId};
 use nixoci_core::plan::{Configuration, ProvisionPlan, Step, StepState};
 use nixoci_core::platform::NixSystem;
 use nixoci_core::request::BuildRequest;
@@ -21,14 +19,16 @@ use nixoci_nix::log_line;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use serde_json::value::RawValue;
-use tokio::io::{AsyncBufReadExt, AsyncWrite, AsyncWriteExt, BufReader};
+use tokio::io::AsyncWrite;
 use tokio::net::UnixListener;
 use tokio_util::sync::CancellationToken;
 
-use super::client::{Client, Hearer, Source};
+use super::client::{Client, Source};
 use super::codes::{DESCRIPTION, DIED, GARBLED, PANICKED, TRANSFER, UNSUPPORTED};
+use super::ears::Ears;
 use super::frames::{FromPlugin, ToPlugin};
 use super::raw::to_raw;
+use super::transfer::{Copied, copy, rest};
 use crate::abi;
 use crate::wire::{Amended, Foreseen, Hello, Planned, Request, ShellCommand};
 
@@ -37,12 +37,6 @@ use crate::wire::{Amended, Foreseen, Hello, Planned, Request, ShellCommand};
 const QUESTION: Duration = Duration::from_secs(8);
 /// The same for what may ask another machine.
 const ERRAND: Duration = Duration::from_secs(120);
-/// How long it may take to see a connection that was made before the plugin said that it is done.
-const CONNECTED: Duration = Duration::from_secs(2);
-/// How long the end of a transfer may come after the plugin has said that it is done.
-const LAST_BYTES: Duration = Duration::from_secs(10);
-/// What a transfer is read in.
-const PIECE: usize = 256 << 10;
 
 /// A backend in a library. It is loaded with the first call, and again should it have died.
 pub(super) struct PluginBackend {
@@ -134,7 +128,7 @@ impl PluginBackend {
             return Err(Error::new(&core_codes::CANCELLED, "stopped"));
         }
         let client = self.client(cx).await?;
-        let mut ears = Ears { name: &self.name, observer: cx.observer, tasks: HashMap::new() };
+        let mut ears = Ears::new(&self.name, cx.observer);
         let (status, answer) = client.call(cx, request, patience, &mut ears).await?;
         drop(ears);
         let garbled = |why: String| client.garbled(&format!("its answer to `{}`: {why}", request.method()));
@@ -276,7 +270,7 @@ impl PluginBackend {
     }
 
     fn whole(&self, said: u64, copied: &Copied) -> Result<u64> {
-        let came = copied.count.load(Ordering::Relaxed);
+        let came = copied.bytes();
         if said == came {
             return Ok(said);
         }
@@ -287,121 +281,6 @@ impl PluginBackend {
 
     fn broken(&self, error: &std::io::Error) -> Error {
         Error::new(&TRANSFER, format!("the transfer from the plugin `{}` broke", self.name)).caused_by(error)
-    }
-}
-
-/// How far a transfer is.
-#[derive(Debug, Default)]
-struct Copied {
-    /// Somebody has connected.
-    began: AtomicBool,
-    /// The bytes that the reader has.
-    count: AtomicU64,
-}
-
-/// Copies what the first to connect writes.
-async fn copy(
-    listener: &UnixListener,
-    out: &mut (dyn AsyncWrite + Send + Unpin),
-    copied: &Copied,
-) -> std::io::Result<()> {
-    let (stream, _) = listener.accept().await?;
-    copied.began.store(true, Ordering::Relaxed);
-    let mut stream = BufReader::with_capacity(PIECE, stream);
-    loop {
-        let piece = stream.fill_buf().await?;
-        if piece.is_empty() {
-            return out.flush().await;
-        }
-        out.write_all(piece).await?;
-        let count = piece.len();
-        copied.count.fetch_add(count as u64, Ordering::Relaxed);
-        stream.consume(count);
-    }
-}
-
-/// The end of a copy whose writer has said that it is done: perhaps before we have looked at its connection, and what it wrote last is on its
-/// way. Who keeps an end open that has written all is not waited for for ever: what came is counted.
-async fn rest(
-    mut copy: Pin<&mut impl Future<Output = std::io::Result<()>>>,
-    copied: &Copied,
-) -> std::io::Result<()> {
-    for limit in [CONNECTED, LAST_BYTES] {
-        match tokio::time::timeout(limit, &mut copy).await {
-            Ok(result) => return result,
-            Err(_) if !copied.began.load(Ordering::Relaxed) => break,
-            Err(_) => {}
-        }
-    }
-    Ok(())
-}
-
-/// Passes what is heard on. Tasks get numbers of this process, and end with the call that they belong to.
-struct Ears<'a> {
-    name: &'a str,
-    observer: &'a dyn Observer,
-    tasks: HashMap<u64, TaskId>,
-}
-
-impl Ears<'_> {
-    fn translate(&mut self, event: Event) -> Option<Event> {
-        Some(match event {
-            Event::Started { task, parent, kind, title, total } => {
-                let own = TaskId::next();
-                let parent = parent.and_then(|parent| self.tasks.get(&parent.0).copied());
-                self.tasks.insert(task.0, own);
-                Event::Started { task: own, parent, kind, title: log_line(&title), total }
-            }
-            Event::Progress { task, done, total } => {
-                Event::Progress { task: *self.tasks.get(&task.0)?, done, total }
-            }
-            Event::Phase { task, name } => {
-                Event::Phase { task: *self.tasks.get(&task.0)?, name: log_line(&name) }
-            }
-            Event::Finished { task, ok } => Event::Finished { task: self.tasks.remove(&task.0)?, ok },
-            Event::Log { task, line } => {
-                let task = task.and_then(|task| self.tasks.get(&task.0).copied());
-                Event::Log { task, line: log_line(&line) }
-            }
-            Event::Message { level, text, mut remedies } => {
-                for remedy in &mut remedies {
-                    remedy.text = log_line(&remedy.text);
-                    remedy.command = remedy.command.take().map(|command| nixoci_nix::plain(&command));
-                }
-                Event::Message { level, text: log_line(&text), remedies }
-            }
-            // Stages are nixoci's own, and what is new is for newer ones.
-            _ => return None,
-        })
-    }
-}
-
-impl Hearer for Ears<'_> {
-    fn event(&mut self, event: &RawValue) {
-        let event = serde_json::from_str(event.get()).ok();
-        if let Some(event) = event.and_then(|event| self.translate(event)) {
-            self.observer.observe(event);
-        }
-    }
-
-    fn log(&mut self, level: u32, text: &str) {
-        let text = format!("{}: {}", self.name, log_line(text));
-        match level {
-            abi::LEVEL_ERROR | abi::LEVEL_WARN => self.warn(text),
-            _ => self.observer.observe(Event::Message { level: Level::Debug, text, remedies: Vec::new() }),
-        }
-    }
-
-    fn warn(&mut self, text: String) {
-        self.observer.observe(Event::Message { level: Level::Warning, text, remedies: Vec::new() });
-    }
-}
-
-impl Drop for Ears<'_> {
-    fn drop(&mut self) {
-        for (_, task) in self.tasks.drain() {
-            self.observer.observe(Event::Finished { task, ok: false });
-        }
     }
 }
 
@@ -522,33 +401,5 @@ impl Backend for PluginBackend {
         let request = Request::Shell { system: system.clone(), command };
         let said: ShellCommand = self.require(cx, &request, Some(ERRAND)).await?;
         Ok(said.into())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use std::io::Write;
-    use std::os::unix::net::UnixStream;
-
-    /// What is small is written and closed before anybody looks at the connection.
-    #[tokio::test]
-    async fn bytes_that_came_before_anybody_looked_are_read() {
-        let dir = tempfile::tempdir().unwrap();
-        let listener = UnixListener::bind(dir.path().join("s")).unwrap();
-        UnixStream::connect(dir.path().join("s")).unwrap().write_all(b"small").unwrap();
-        let (mut out, copied) = (Vec::new(), Copied::default());
-        rest(std::pin::pin!(copy(&listener, &mut out, &copied)), &copied).await.unwrap();
-        assert_eq!((out.as_slice(), copied.count.load(Ordering::Relaxed)), (b"small".as_slice(), 5));
-    }
-
-    #[tokio::test]
-    async fn nobody_is_waited_for_who_has_not_connected() {
-        let dir = tempfile::tempdir().unwrap();
-        let listener = UnixListener::bind(dir.path().join("s")).unwrap();
-        let (mut out, copied) = (Vec::new(), Copied::default());
-        let copy = std::pin::pin!(copy(&listener, &mut out, &copied));
-        rest(copy, &copied).await.unwrap();
-        assert_eq!(copied.count.load(Ordering::Relaxed), 0);
     }
 }

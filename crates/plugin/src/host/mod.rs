@@ -8,6 +8,7 @@
 //! serve, library   the process of its own that loads it: `nixoci __plugin-host`
 //!    |  frames
 //! client           the other end of that process: calls, and what becomes of them
+//!    |             (ears: what is said in the middle of one; transfer: the bytes of a NAR)
 //!    v
 //! backend, factory a Backend and a Factory like any other
 //! ```
@@ -16,6 +17,7 @@ mod backend;
 mod client;
 pub mod codes;
 mod description;
+mod ears;
 mod factory;
 mod frames;
 pub mod inspect;
@@ -26,6 +28,7 @@ mod raw;
 mod serve;
 mod settings;
 pub mod testing;
+mod transfer;
 mod verify;
 
 use std::path::PathBuf;
