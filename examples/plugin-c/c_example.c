@@ -10,6 +10,7 @@
 
 #define _POSIX_C_SOURCE 200809L
 #define _DEFAULT_SOURCE
+#define _DARWIN_C_SOURCE /* macOS's name for the same */
 
 #include <ctype.h>
 #include <errno.h>
@@ -26,6 +27,10 @@
 #include <unistd.h>
 
 #include "nixoci_backend.h"
+
+#ifndef MSG_NOSIGNAL /* On macOS a socket is told once: SO_NOSIGPIPE. */
+#define MSG_NOSIGNAL 0
+#endif
 
 /* ---- text that grows ------------------------------------------------------------------------------------------- */
 
@@ -48,17 +53,27 @@ static void add(Text *text, const char *bytes, size_t len) {
 
 static void say(Text *text, const char *words) { add(text, words, strlen(words)); }
 
-/* A string, as JSON writes it. Bytes that are no text are left out. */
+/* How many bytes the character there has in UTF-8; 0 if it is none. */
+static int character(const unsigned char *at) {
+  if (*at < 0x80) return 1;
+  int len = *at >= 0xc2 && *at <= 0xdf ? 2 : (*at & 0xf0) == 0xe0 ? 3 : *at >= 0xf0 && *at <= 0xf4 ? 4 : 0;
+  for (int n = 1; n < len; n++) {
+    if ((at[n] & 0xc0) != 0x80) return 0; /* also the end */
+  }
+  /* What has a shorter form, halves of UTF-16, and what is beyond the last one. */
+  if ((*at == 0xe0 && at[1] < 0xa0) || (*at == 0xed && at[1] > 0x9f)) return 0;
+  if ((*at == 0xf0 && at[1] < 0x90) || (*at == 0xf4 && at[1] > 0x8f)) return 0;
+  return len;
+}
+
+/* A string, as JSON writes it. Bytes that are no text are left out: a build may print anything. */
 static void quote(Text *text, const char *bytes) {
   say(text, "\"");
-  for (const unsigned char *at = (const unsigned char *)bytes; *at; at++) {
-    char escaped[8];
-    if (*at == '"' || *at == '\\') {
-      snprintf(escaped, sizeof escaped, "\\%c", *at);
-      say(text, escaped);
-    } else if (*at >= 0x20) {
-      add(text, (const char *)at, 1);
-    }
+  for (const unsigned char *at = (const unsigned char *)bytes; *at;) {
+    int len = character(at);
+    if (*at == '"' || *at == '\\') say(text, "\\");
+    if (*at >= 0x20) add(text, (const char *)at, (size_t)len);
+    at += len ? len : 1;
   }
   say(text, "\"");
 }
@@ -169,7 +184,7 @@ typedef struct Call {
   struct Backend *backend;
   uint64_t id;
   Json request;
-  pid_t child; /* the process that works for it, which leads a group; 0 if there is none */
+  pid_t child; /* the process that works for it; 0 if there is none */
   int cancelled;
   struct Call *next;
 } Call;
@@ -239,21 +254,36 @@ static void nix(Argv *argv, const char *command) {
   arg(argv, "nix-command flakes");
 }
 
-/* A pipe that other processes that are started meanwhile do not inherit. */
-static int make_pipe(int ends[2]) {
-  if (pipe(ends)) return -1;
-  fcntl(ends[0], F_SETFD, FD_CLOEXEC);
-  fcntl(ends[1], F_SETFD, FD_CLOEXEC);
-  return 0;
+/* A pipe that other processes do not inherit: none is started before it says so. */
+static int make_pipe(Backend *backend, int ends[2]) {
+  pthread_mutex_lock(&backend->lock);
+  int failed = pipe(ends);
+  if (!failed) {
+    fcntl(ends[0], F_SETFD, FD_CLOEXEC);
+    fcntl(ends[1], F_SETFD, FD_CLOEXEC);
+  }
+  pthread_mutex_unlock(&backend->lock);
+  return failed;
 }
 
-/* Starts a process for the call, in a group of its own; 0 if that failed or the call is cancelled. */
+static int make_socket(Backend *backend) {
+  pthread_mutex_lock(&backend->lock);
+  int made = socket(AF_UNIX, SOCK_STREAM, 0);
+  if (made >= 0) fcntl(made, F_SETFD, FD_CLOEXEC);
+#ifdef SO_NOSIGPIPE
+  if (made >= 0) setsockopt(made, SOL_SOCKET, SO_NOSIGPIPE, &(int){1}, sizeof(int));
+#endif
+  pthread_mutex_unlock(&backend->lock);
+  return made;
+}
+
+/* Starts a process for the call; 0 if that failed or the call is cancelled. It stays in the group of this process, which nixoci ends as a whole
+   should this process die. */
 static pid_t start_process(Call *call, Argv *argv, int out, int err) {
   argv->at[argv->count] = NULL;
   pthread_mutex_lock(&call->backend->lock);
   pid_t child = call->cancelled ? -1 : fork();
   if (child == 0) {
-    setpgid(0, 0);
     int null = open("/dev/null", O_RDWR);
     dup2(null, 0);
     dup2(out < 0 ? null : out, 1);
@@ -262,7 +292,6 @@ static pid_t start_process(Call *call, Argv *argv, int out, int err) {
     dprintf(2, "%s: %s\n", argv->at[0], strerror(errno));
     _exit(127);
   }
-  if (child > 0) setpgid(child, child);
   call->child = child > 0 ? child : 0;
   pthread_mutex_unlock(&call->backend->lock);
   return call->child;
@@ -270,9 +299,12 @@ static pid_t start_process(Call *call, Argv *argv, int out, int err) {
 
 static int end_process(Call *call) {
   int status = 0;
-  while (waitpid(call->child, &status, 0) < 0 && errno == EINTR) {
+  siginfo_t ended;
+  while (waitid(P_PID, (id_t)call->child, &ended, WEXITED | WNOWAIT) < 0 && errno == EINTR) {
   }
+  /* Until here its number is its own, and `stop` may use it. */
   pthread_mutex_lock(&call->backend->lock);
+  waitpid(call->child, &status, 0);
   call->child = 0;
   pthread_mutex_unlock(&call->backend->lock);
   return status;
@@ -339,8 +371,8 @@ static int copy_out(int from, int to, Text *text, uint64_t *count) {
 /* Runs a process to its end: its output goes to `to` or into `out`, what it says into `log`. Whether it went well. */
 static int run(Call *call, Argv *argv, int to, Text *out, uint64_t *count, Text *log, int events) {
   int output[2], errors[2];
-  if (make_pipe(output)) return 0;
-  if (make_pipe(errors)) {
+  if (make_pipe(call->backend, output)) return 0;
+  if (make_pipe(call->backend, errors)) {
     close(output[0]), close(output[1]);
     return 0;
   }
@@ -605,8 +637,7 @@ static void fetch(Call *call) {
   const Json *params = get(&call->request, "params");
   const char *path = string(get(params, "socket"));
   struct sockaddr_un address = {.sun_family = AF_UNIX};
-  int out = socket(AF_UNIX, SOCK_STREAM, 0);
-  if (out >= 0) fcntl(out, F_SETFD, FD_CLOEXEC);
+  int out = make_socket(call->backend);
   snprintf(address.sun_path, sizeof address.sun_path, "%s", path ? path : "");
   if (out < 0 || connect(out, (struct sockaddr *)&address, sizeof address)) {
     fail(call, "transfer", "c-example::socket", "nixoci's socket does not answer", NULL);
@@ -723,7 +754,7 @@ static uint32_t start_call(void *instance, uint64_t id, NixociSlice request) {
 /* The lock is held. */
 static void stop(Call *call) {
   call->cancelled = 1;
-  if (call->child) kill(-call->child, SIGINT);
+  if (call->child) kill(call->child, SIGINT);
 }
 
 static void cancel_call(void *instance, uint64_t id) {

@@ -59,6 +59,15 @@ static void *later(void *arg) {
     for (int n = 0; n < 1 << 16; n++)
       if (write(1, line, sizeof line) < 0) break;
     say_done(late->call, NIXOCI_STATUS_FAILED, "{\"kind\":\"build\",\"code\":\"mutant::print\",\"message\":\"that was much\"}");
+  } else if (!strcmp(late->fault, "flood-events")) {
+    /* Tasks that never end, and remarks of which none is made twice, for as long as somebody listens. */
+    for (long n = 0;; n++) {
+      char event[256];
+      snprintf(event, sizeof event, "{\"type\":\"started\",\"task\":%ld,\"kind\":\"build\",\"title\":\"%ld\"}", n, n);
+      say_event(late->call, event);
+      snprintf(event, sizeof event, "{\"type\":\"message\",\"level\":\"warning\",\"text\":\"remark %0100ld\",\"remedies\":[]}", n);
+      say_event(late->call, event);
+    }
   } else if (!strcmp(late->fault, "after-cancel")) {
     sleep(4);
     say_done(late->call, NIXOCI_STATUS_OK, "null");
@@ -87,6 +96,25 @@ static int strike(uint64_t call) {
   if (!strcmp(fault, "other-type")) return say_done(call, NIXOCI_STATUS_OK, "{\"path\":7}"), 1;
   if (!strcmp(fault, "other-status")) return say_done(call, 77, "null"), 1;
   if (!strcmp(fault, "cancelled")) return say_done(call, NIXOCI_STATUS_CANCELLED, "null"), 1;
+  if (!strcmp(fault, "poses")) {
+    const char *stopped = "{\"kind\":\"interrupted\",\"code\":\"nixoci::cancelled\",\"message\":\"stopped\"}";
+    return say_done(call, NIXOCI_STATUS_FAILED, stopped), 1;
+  }
+  if (!strcmp(fault, "escapes")) {
+    const char *plan = "{\"plan\":{\"steps\":[{\"id\":\"a\",\"title\":\"harm\\u001b[8mless\",\"why\":\"it \\u009b2J is\","
+                       "\"state\":{\"state\":\"pending\"},\"effects\":[\"none\\u001b[1A\"],\"needsRoot\":false,"
+                       "\"commands\":[\"rm -rf /\\u001b[2K\\rtrue\"]},"
+                       "{\"id\":\"b\",\"title\":\"later\",\"why\":\"w\",\"needsRoot\":false,\"state\":{\"state\":\"dreaming\"}}]}}";
+    return say_done(call, NIXOCI_STATUS_OK, plan), 1;
+  }
+  if (!strcmp(fault, "long-event")) {
+    size_t size = 1 << 20;
+    char *text = malloc(size + 1);
+    memset(text, ' ', size);
+    memcpy(text, "{\"type\":\"new\"", 13);
+    text[size - 1] = '}', text[size] = 0;
+    return say_event(call, text), free(text), 1;
+  }
   if (!strcmp(fault, "garbage-event")) return say_event(call, "\xff\xfe"), 0;
   if (!strcmp(fault, "new-event")) {
     say_event(call, "{\"type\":\"something-new\",\"x\":1}");
@@ -177,7 +205,9 @@ static const NixociPluginV1 MUTANT = {
     .describe = mutant_describe,
     .create = create,
     .start = start,
+#ifndef NO_CANCEL
     .cancel = cancel_call,
+#endif
     .destroy = destroy_backend,
 };
 

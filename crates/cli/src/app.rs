@@ -16,7 +16,8 @@ use nixoci_engine::Engine;
 use nixoci_image::Cache;
 use nixoci_nix::{HostRunner, Watchdog};
 
-use crate::args::{Global, How};
+use crate::args::{Command, Global, How};
+use crate::backends;
 use crate::codes::{NO_DIRECTORY, NO_HOME, NO_HOST};
 use crate::output::{Printer, Terminal, Ui};
 use crate::plugins::Plugins;
@@ -48,7 +49,7 @@ impl App {
     pub(crate) async fn new(
         printer: Printer,
         global: &Global,
-        how: Option<&How>,
+        command: &Command,
         ui: Arc<Ui>,
         signals: Signals,
     ) -> Result<App> {
@@ -66,7 +67,7 @@ impl App {
             .and_then(|cwd| cwd.canonicalize())
             .or_error(&NO_DIRECTORY, || "the current directory is gone")?;
         let files = config_files(global, &cwd, &dirs)?;
-        let credentials = credentials(&files, how);
+        let credentials = credentials(&files, command.how());
         let plugins = Plugins::new(&files, &host, &dirs);
         let cx = Cx {
             cancel: signals.cancel(),
@@ -77,7 +78,11 @@ impl App {
             temporary: &temporary,
             credentials: &credentials,
         };
-        let registry = plugins.registry(&cx).await?;
+        let registry = match command {
+            // They are what is managed there: one that cannot be used must not be in the way.
+            Command::Plugin(_) => backends::registry(Vec::new()),
+            _ => plugins.registry(&cx).await?,
+        };
         let terminal = Terminal::new(printer.clone(), Arc::clone(&ui), signals.cancel().clone());
         Ok(App {
             printer,

@@ -114,7 +114,7 @@ async fn with_app(printer: &Printer, global: &Global, command: Command) -> Resul
     let signals = Signals::default();
     signals.listen(ui.clone()).or_error(&nixoci_core::codes::PROCESS, || "signals cannot be received")?;
     hello(printer);
-    let app = App::new(printer.clone(), global, command.how(), Arc::clone(&ui), signals.clone()).await;
+    let app = App::new(printer.clone(), global, &command, Arc::clone(&ui), signals.clone()).await;
     let result = match app {
         Ok(app) => {
             // Plugins are what is managed there: that one is not trusted must not keep anybody from trusting it.

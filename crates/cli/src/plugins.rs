@@ -9,7 +9,7 @@ use nixoci_core::factory::Factory;
 use nixoci_core::host::{Dirs, Host};
 use nixoci_core::registry::Registry;
 use nixoci_core::{Error, Remedy, Result, ResultExt, codes};
-use nixoci_plugin::host::codes::NOT_TRUSTED;
+use nixoci_plugin::host::codes::{AMBIGUOUS, NOT_TRUSTED};
 use nixoci_plugin::host::{self, Broken, Library, PluginFactory, Source, places};
 use nixoci_plugin::wire::{CodeDescription, Description};
 
@@ -115,8 +115,10 @@ pub(crate) fn codes() -> Vec<CodeDescription> {
 
 /// What to say of a backend that is there and not trusted.
 fn untrusted(name: &str, directories: &[PathBuf]) -> Option<Error> {
-    let path = places::find(name, directories).ok()?;
-    Some(not_trusted(name, &path))
+    match places::find(name, directories) {
+        Ok(path) => Some(not_trusted(name, &path)),
+        Err(error) => error.is(&AMBIGUOUS).then_some(error),
+    }
 }
 
 /// That a plugin is not trusted, and how that is changed.

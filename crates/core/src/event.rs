@@ -175,6 +175,11 @@ impl TaskId {
 pub trait Observer: Send + Sync {
     /// Takes note of an event.
     fn observe(&self, event: Event);
+
+    /// Whether it has so much to tell that whoever can wait should, before there is more.
+    fn is_busy(&self) -> bool {
+        false
+    }
 }
 
 impl dyn Observer + '_ {

@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use nixoci_core::artifact::StorePath;
@@ -14,7 +15,7 @@ use tokio::io::AsyncReadExt;
 use crate::cli::{self, Mode, Target};
 use crate::diagnose::{Subject, diagnose};
 use crate::driver::Nix;
-use crate::lines::{LINE_LIMIT, Lines};
+use crate::lines::{LINE_LIMIT, Lines, caught_up};
 use crate::log::Log;
 use crate::lookup::{self, Candidate};
 use crate::place::Place;
@@ -217,6 +218,7 @@ async fn to_the_end(
     answer: &mut Vec<u8>,
     log: &mut log::Log<'_>,
 ) -> Result<Exit> {
+    let ended = AtomicBool::new(false);
     let read = async {
         let answer = async {
             match stdout {
@@ -229,6 +231,7 @@ async fn to_the_end(
             let mut lines = Lines::new(stderr, LINE_LIMIT);
             while let Some(line) = lines.next().await? {
                 log.hear(line);
+                caught_up(log.observer(), &ended).await;
             }
             Ok(())
         };
@@ -243,6 +246,7 @@ async fn to_the_end(
         }
         exit = process.wait() => exit?,
     };
+    ended.store(true, Ordering::Relaxed);
     // What Nix wrote before its end is still in the pipes; but a process it left behind, such as a shared ssh
     // connection, may hold them open for ever.
     let _ = tokio::time::timeout(Duration::from_secs(1), read).await;

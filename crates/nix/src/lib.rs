@@ -65,7 +65,7 @@ pub use driver::Nix;
 pub use fleet::{Fleet, Over};
 pub use idle::Idle;
 pub use images::Images;
-pub use lines::{Lines, log_line, plain};
+pub use lines::{Lines, caught_up, log_line, plain};
 pub use machines::Machine;
 pub use place::{Place, PrivateStore, RemoteMachine};
 pub use process::HostRunner;

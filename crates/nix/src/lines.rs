@@ -3,7 +3,10 @@
 //! A build may print a gigabyte without a line end, or escape sequences meant for the reader's terminal.
 
 use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
+use nixoci_core::event::Observer;
 use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader};
 
 /// What is kept of one line. Nix's longest own lines are error messages with the end of a log in them.
@@ -45,6 +48,14 @@ impl<R: AsyncRead + Unpin> Lines<R> {
                 return Ok(Some(&self.line));
             }
         }
+    }
+}
+
+/// Waits until whoever is told has nearly caught up. Who reads no further meanwhile keeps the writer from writing: a flood is held back where
+/// it comes from, and fills no memory. Once the writer has `ended`, there is no flood any more.
+pub async fn caught_up(observer: &dyn Observer, ended: &AtomicBool) {
+    while observer.is_busy() && !ended.load(Ordering::Relaxed) {
+        tokio::time::sleep(Duration::from_millis(5)).await;
     }
 }
 

@@ -110,6 +110,11 @@ impl<'a> Log<'a> {
         }
     }
 
+    /// Who is told.
+    pub(crate) fn observer(&self) -> &'a dyn Observer {
+        self.observer
+    }
+
     /// Takes one line of standard error.
     pub(crate) fn hear(&mut self, bytes: &[u8]) {
         let line = String::from_utf8_lossy(bytes);

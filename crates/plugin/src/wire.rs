@@ -2,12 +2,13 @@
 //!
 //! # Rules
 //! - A member that a reader does not know is ignored; one that a newer writer leaves out has a default.
-//! - A word that a reader does not know (a kind of task, of error, a state) becomes the nearest that says less. An event, an
-//!   offer or a step that cannot be read at all is left out or shown as unknown; everything else fails its call.
+//! - A word that a reader does not know (a kind of task, of error, a state) becomes the nearest that says less. An event that
+//!   cannot be read is left out, an offer or a step of which the state cannot be is shown as one that is not known; everything else fails
+//!   its call.
 //! - Bytes of images are never here: [`Request::Fetch`] names a socket.
 //! - `minor` says which optional abilities there are, `features` names them.
 //!
-//! The golden files in `tests/golden` are what version 1 looks like for ever.
+//! The golden files in `tests/v1` are what version 1 looks like for ever.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;

@@ -28,7 +28,7 @@ const SECOND: &str = "plugins-second";
 const CRATES: [&str; 4] = ["core", "nix", "plugin", "testkit"];
 
 /// Libraries that are wrong before they can be told anything: the name, and what the mutant is compiled with.
-const BAD: [(&str, &[&str]); 10] = [
+const BAD: [(&str, &[&str]); 11] = [
     ("no-json", &["-DNO_JSON"]),
     ("says-nothing", &["-DSAYS_NOTHING"]),
     ("lies", &["-DNAME=\"somebody-else\""]),
@@ -38,6 +38,7 @@ const BAD: [(&str, &[&str]); 10] = [
     ("version-2", &["-DENTRY=nixoci_backend_v2"]),
     ("no-entry", &["-DENTRY=something_else"]),
     ("no-table", &["-DNO_TABLE"]),
+    ("no-cancel", &["-DNO_CANCEL"]),
     ("unresolved", &["-DUNRESOLVED"]),
 ];
 

@@ -5,8 +5,9 @@
 
 use std::collections::{BTreeMap, HashSet};
 use std::io::IsTerminal;
-use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -25,12 +26,18 @@ const DIM: Style = Style::new().dimmed();
 const HEARTBEAT: Duration = Duration::from_secs(5);
 /// Bars appear only for work that takes longer than this: a flicker tells nobody anything.
 const PATIENCE: Duration = Duration::from_millis(250);
+/// So many events are written in some hundredths of a second.
+const MANY: usize = 4096;
+/// Remarks that are remembered, so that they are made once.
+const REMARKS: usize = 4096;
 /// More bars than this fill the screen without telling more.
 const MAX_BARS: usize = 8;
 
 /// The user's view of what happens.
 pub(crate) struct Ui {
     sender: Mutex<Option<Sender<Note>>>,
+    /// Events that nobody has seen yet.
+    waiting: Arc<AtomicUsize>,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
 
@@ -50,8 +57,10 @@ impl Ui {
     /// Starts the thread that writes. `logs` shows builders' logs.
     pub(crate) fn start(printer: Printer, progress: Progress, logs: bool) -> Self {
         let (sender, receiver) = channel();
-        let thread = std::thread::spawn(move || Writer::new(printer, progress, logs).run(&receiver));
-        Ui { sender: Mutex::new(Some(sender)), thread: Mutex::new(Some(thread)) }
+        let waiting = Arc::new(AtomicUsize::new(0));
+        let seen = Arc::clone(&waiting);
+        let thread = std::thread::spawn(move || Writer::new(printer, progress, logs).run(&receiver, &seen));
+        Ui { sender: Mutex::new(Some(sender)), waiting, thread: Mutex::new(Some(thread)) }
     }
 
     /// Takes the bars off the screen, so that a child may have it. Returns once they are gone.
@@ -80,16 +89,23 @@ impl Ui {
         }
     }
 
-    fn send(&self, note: Note) {
-        if let Ok(sender) = self.sender.lock() {
-            sender.as_ref().map(|sender| sender.send(note));
-        }
+    /// Whether somebody will read it.
+    fn send(&self, note: Note) -> bool {
+        let sender = self.sender.lock();
+        sender.is_ok_and(|sender| sender.as_ref().is_some_and(|sender| sender.send(note).is_ok()))
     }
 }
 
 impl Observer for Ui {
     fn observe(&self, event: Event) {
-        self.send(Note::Event(event));
+        self.waiting.fetch_add(1, Ordering::Relaxed);
+        if !self.send(Note::Event(event)) {
+            self.waiting.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+
+    fn is_busy(&self) -> bool {
+        self.waiting.load(Ordering::Relaxed) > MANY
     }
 }
 
@@ -142,11 +158,14 @@ impl Writer {
         }
     }
 
-    fn run(mut self, receiver: &Receiver<Note>) {
+    fn run(mut self, receiver: &Receiver<Note>, waiting: &AtomicUsize) {
         loop {
             let wait = if self.bars.is_some() { PATIENCE } else { Duration::from_secs(1) };
             match receiver.recv_timeout(wait) {
-                Ok(Note::Event(event)) => self.event(event),
+                Ok(Note::Event(event)) => {
+                    self.event(event);
+                    waiting.fetch_sub(1, Ordering::Relaxed);
+                }
                 Ok(Note::Suspend(done)) => {
                     self.clear();
                     self.bars = None;
@@ -280,6 +299,9 @@ impl Writer {
     }
 
     fn message(&mut self, level: Level, text: &str) {
+        if self.told.len() >= REMARKS {
+            self.told.clear();
+        }
         if !self.shows(level) || !self.told.insert(text.to_owned()) {
             return;
         }

@@ -90,6 +90,8 @@ fn whatever_a_plugin_does_nixoci_says_whose_fault_it_is() {
         ("other-type", "build", 70, "its answer to `build`"),
         ("other-status", "build", 70, "status 77"),
         ("cancelled", "build", 70, "nobody had asked it to"),
+        ("poses", "build", 70, "nobody had asked it to"),
+        ("long-event", "build", 70, "an event: it is longer than 256 KiB"),
         ("garbage-event", "build", 70, "an event: it is no UTF-8"),
         ("new-event", "build", 42, "is a text, not an image"),
         ("no-bytes", "build", 70, "bytes at no address"),
@@ -117,6 +119,22 @@ fn whatever_a_plugin_does_nixoci_says_whose_fault_it_is() {
         let named = code == 42 || code == 40 || said.contains("mutant");
         assert!(named && !said.contains("panicked"), "{fault}: {said}");
     }
+}
+
+#[test]
+#[ignore = "needs the lab: cargo xtask test"]
+fn what_a_plugin_says_moves_no_terminal_and_fills_no_memory() {
+    let script = r#"trust $plugins/libnixoci_backend_mutant.so; fault() { config '[backend.mutant]' "fault = '$1'" "at = '$2'"; }
+        fault escapes plan; script -qec "nixoci provision --backend mutant --color always </dev/null" typescript >/dev/null; nixoci plan --backend mutant -f fine.nix >plan 2>&1
+        cat typescript plan | grep -c -e $'\[8m' -e $'\[1A' -e $'\[2K' -e $'Â'; grep -c 'rm -rf /true' typescript plan; grep -A1 later plan | grep -c 'a newer nixoci'
+        echo '{ system, n }: derivation { name = "bad-${n}"; inherit system; builder = "/bin/sh"; args = [ "-c" "echo hopeless; exit 1" ]; }' >bad.nix
+        fault segv amend; nixoci build --backend mutant --no-link -f bad.nix --argstr n $RANDOM >/dev/null 2>err; echo $?; grep -c -e hopeless -e 'would help is not known: the process of the plugin' err
+        fault flood-events build; nixoci build --backend mutant --no-link -f fine.nix >/dev/null 2>err & pid=$!
+        until grep -q 'remark 0*5000$' err; do kill -0 $pid || exit 98; sleep 0.1; done; sleep 3
+        grep VmHWM /proc/$pid/status | awk '{ print ($2 < 150000 ? "small" : $0) }'; began=$SECONDS; kill -INT $pid; wait $pid
+        echo $? $([ $((SECONDS - began)) -lt 8 ] && echo soon)"#;
+    let run = NEW.with(&["--user", "alice"]).sh(&alone(script));
+    assert_eq!(run.out, "0\ntypescript:1\nplan:1\n1\n40\n3\nsmall\n130 soon\n", "{run:#?}");
 }
 
 #[test]
@@ -160,7 +178,7 @@ END
 fn what_is_no_plugin_is_refused_and_nothing_of_it_runs() {
     let script = r#"refused() { what=$1; shift; "$@" >out 2>err; code=$?; echo "$what $code $(grep -o 'explain [a-z:_]*' err | tail -n1 | cut -d' ' -f2)"; }
         c=libnixoci_backend_c_example.so; p=$own/p; mkdir $p; cp $plugins/$c $p/$c
-        for bad in no_json says_nothing lies open_schema small_table newer_minor version_2 no_entry no_table unresolved; do
+        for bad in no_json says_nothing lies open_schema small_table newer_minor version_2 no_entry no_table no_cancel unresolved; do
             refused $bad nixoci plugin trust $plugins/bad/libnixoci_backend_$bad.so; done
         test -e /tmp/nixoci-mutant-ran && echo it ran
         odd=$own/odd/$c; mkdir $own/odd; echo '#!/bin/sh' >$odd; chmod +x $odd; refused text nixoci plugin trust $odd
@@ -171,8 +189,10 @@ fn what_is_no_plugin_is_refused_and_nothing_of_it_runs() {
         refused absent nixoci plugin trust nobody; refused absent-file nixoci plugin trust ./nobody
         chmod o+w $p/$c; refused file nixoci plugin trust $p/$c; chmod o-w $p/$c; chmod g+w $p; refused dir nixoci plugin trust $p/$c; chmod g-w $p
         cp $plugins/$c /tmp/$c; refused tmp nixoci plugin trust /tmp/$c; rm /tmp/$c
-        refused hash nixoci plugin trust $p/$c --sha256 $(printf 0%.0s $(seq 64))
+        refused hash nixoci plugin trust $p/$c --sha256 $(printf 0%.0s $(seq 64)); grep -c 'nixoci plugin trust' err; ls $XDG_CACHE_HOME/nixoci/plugins 2>/dev/null | grep -c $(sha256sum $p/$c | cut -d' ' -f1)
+        chmod g+w $p $p/$c $own; refused several nixoci plugin trust $p/$c; eval "$(grep -o 'chmod go-w.*' err)"; nixoci plugin show $p/$c | grep -o '^not trusted'
         build() { nixoci build --backend c-example --no-link -f fine.nix; }
+        mkdir $own/q; cp $p/$c $own/q; NIXOCI_PLUGIN_PATH=$p:$own/q refused two build; rm -r $own/q; touch c-example; NIXOCI_PLUGIN_PATH=$p nixoci plugin show c-example | grep -o '^not trusted'; rm c-example
         refused unknown build; NIXOCI_PLUGIN_PATH=$p refused untrusted build
         trust $p/$c; refused trusted build
         config '[backend.c-example]' 'colour = 1'; refused setting build; grep -o 'nixoci.toml:2:1' err; rm nixoci.toml
@@ -185,10 +205,10 @@ fn what_is_no_plugin_is_refused_and_nothing_of_it_runs() {
     let run = NEW.with(&["--user", "alice"]).sh(&alone(script)).code(0);
     let wanted = "no_json 70 nixoci::plugin::garbled\nsays_nothing 70 nixoci::plugin::description\nlies 70 nixoci::plugin::description\n\
         open_schema 70 nixoci::plugin::description\nsmall_table 70 nixoci::plugin::abi\nnewer_minor 70 nixoci::plugin::abi\n\
-        version_2 70 nixoci::plugin::abi\nno_entry 70 nixoci::plugin::abi\nno_table 70 nixoci::plugin::abi\nunresolved 70 nixoci::plugin::library\n\
+        version_2 70 nixoci::plugin::abi\nno_entry 70 nixoci::plugin::abi\nno_table 70 nixoci::plugin::abi\nno_cancel 70 nixoci::plugin::abi\nunresolved 70 nixoci::plugin::library\n\
         text 70 nixoci::plugin::library\narm 70 nixoci::plugin::library\nit is for aarch64, and nixoci runs on x86_64\ncut 70 nixoci::plugin::library\nprogram 70 nixoci::plugin::abi\n\
         name 10 nixoci::plugin::name\nshadow 10 nixoci::plugin::name\nabsent 10 nixoci::plugin::not_found\nabsent-file 10 nixoci::plugin::not_found\n\
-        file 11 nixoci::plugin::writable\ndir 11 nixoci::plugin::writable\ntmp 11 nixoci::plugin::writable\nhash 11 nixoci::plugin::changed\n\
+        file 11 nixoci::plugin::writable\ndir 11 nixoci::plugin::writable\ntmp 11 nixoci::plugin::writable\nhash 11 nixoci::plugin::changed\n0\n0\nseveral 11 nixoci::plugin::writable\nnot trusted\ntwo 10 nixoci::plugin::ambiguous\nnot trusted\n\
         unknown 10 nixoci::backend::unknown\nuntrusted 11 nixoci::plugin::not_trusted\ntrusted 42 nixoci::image::not_an_image\n\
         setting 10 nixoci::config::unknown_key\nnixoci.toml:2:1\nproject 11 nixoci::config::plugins\nlink 11 nixoci::plugin::link\nfifo 70 nixoci::plugin::library\n\
         changed 11 nixoci::plugin::changed\nlater 11 nixoci::plugin::writable\ncopy 11 nixoci::plugin::changed\nmended 42 nixoci::image::not_an_image\n\
@@ -218,6 +238,17 @@ fn a_trusted_plugin_is_trusted_again_by_its_name_and_leaves_no_copies() {
         run.out, "4\n4\n7 rules kept, 0 broken, 12 left out\necho is no longer trusted\n2\n",
         "{run:#?}"
     );
+}
+
+/// Nobody can change what is there: it is loaded as it is, and asked once what it is.
+#[test]
+#[ignore = "needs the lab: cargo xtask test"]
+fn a_plugin_in_the_nix_store_is_asked_once_what_it_is() {
+    let script = r#"mkdir p; cp $plugins/libnixoci_backend_c_example.so p; file=$(nix-store --add p)/libnixoci_backend_c_example.so
+        trust $file; ls $XDG_CACHE_HOME/nixoci/plugins | grep -c -v json; nixoci explain c-example::build | head -n1
+        nixoci -v build --backend c-example --no-link -f fine.nix; ls $XDG_CACHE_HOME/nixoci/plugins | sed 's/.*\././'"#;
+    let run = NEW.with(&["--user", "alice"]).sh(&alone(script));
+    assert_eq!(run.out, "0\nc-example::build: nix did not build it\n.json\n", "{run:#?}");
 }
 
 /// The commands of a page of the documentation: its `console` blocks.

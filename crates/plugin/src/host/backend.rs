@@ -9,7 +9,9 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use nixoci_core::artifact::{Artifact, PathInfo, StorePath};
-use nixoci_core::backend::{Amendment, Backend, Check, Cx, Depth, Forecast, Offer, Readiness, Release};
+use nixoci_core::backend::{
+    Amendment, Backend, Check, Cx, Depth, Forecast, Offer, Readiness, Release, Verdict,
+};
 use nixoci_core::plan::{Configuration, ProvisionPlan, Step, StepState};
 use nixoci_core::platform::NixSystem;
 use nixoci_core::request::BuildRequest;
@@ -23,20 +25,34 @@ use tokio::io::AsyncWrite;
 use tokio::net::UnixListener;
 use tokio_util::sync::CancellationToken;
 
+use super::clean::{self, LooseAmended, LoosePlanned};
 use super::client::{Client, Source};
-use super::codes::{DESCRIPTION, DIED, GARBLED, PANICKED, TRANSFER, UNSUPPORTED};
+use super::codes::{DESCRIPTION, DIED, GARBLED, NO_ANSWER, PANICKED, TRANSFER, UNSUPPORTED};
 use super::ears::Ears;
 use super::frames::{FromPlugin, ToPlugin};
 use super::raw::to_raw;
 use super::transfer::{Copied, copy, rest};
 use crate::abi;
-use crate::wire::{Amended, Foreseen, Hello, Planned, Request, ShellCommand};
+use crate::wire::{Foreseen, Hello, Request, ShellCommand};
 
 /// How long a plugin may be silent when it is asked what needs no work. (Selection stops waiting for offers after ten seconds, and does not
 /// know for whom.)
 const QUESTION: Duration = Duration::from_secs(8);
 /// The same for what may ask another machine.
 const ERRAND: Duration = Duration::from_secs(120);
+
+const NOT_ASKED: &str = "it stopped, and nobody had asked it to";
+
+/// Whether what answers this is for people to see. Of the others, `query` may answer much, and `shell` anything.
+fn is_shown(request: &Request) -> bool {
+    !matches!(request, Request::Query { .. } | Request::Fetch { .. } | Request::Shell { .. })
+}
+
+/// Whether an error says that nixoci was told to stop.
+fn is_stop(error: &Error) -> bool {
+    matches!(error.kind(), ErrorKind::Interrupted | ErrorKind::Terminated)
+        || [&core_codes::CANCELLED, &core_codes::TERMINATED].into_iter().any(|code| error.is(code))
+}
 
 /// A backend in a library. It is loaded with the first call, and again should it have died.
 pub(super) struct PluginBackend {
@@ -133,20 +149,19 @@ impl PluginBackend {
         drop(ears);
         let garbled = |why: String| client.garbled(&format!("its answer to `{}`: {why}", request.method()));
         match status {
+            abi::STATUS_OK if is_shown(request) => clean::parse(answer.get()).map(Some).map_err(garbled),
             abi::STATUS_OK => {
-                let answer =
-                    serde_json::from_str(answer.get()).map_err(|error| garbled(error.to_string()))?;
-                Ok(Some(answer))
+                serde_json::from_str(answer.get()).map(Some).map_err(|error| garbled(error.to_string()))
             }
-            abi::STATUS_FAILED => {
-                let error: Error =
-                    serde_json::from_str(answer.get()).map_err(|error| garbled(error.to_string()))?;
-                Err(self.theirs(error))
-            }
+            abi::STATUS_FAILED => match clean::parse::<Error>(answer.get()).map_err(garbled)? {
+                // Who stops because of us says so by another status.
+                error if is_stop(&error) => Err(garbled(NOT_ASKED.to_owned())),
+                error => Err(self.theirs(error)),
+            },
             abi::STATUS_CANCELLED if cx.cancel.is_cancelled() => {
                 Err(Error::new(&core_codes::CANCELLED, "stopped"))
             }
-            abi::STATUS_CANCELLED => Err(garbled("it stopped, and nobody had asked it to".to_owned())),
+            abi::STATUS_CANCELLED => Err(garbled(NOT_ASKED.to_owned())),
             abi::STATUS_PANICKED => {
                 client.kill();
                 let text = serde_json::from_str::<String>(answer.get()).unwrap_or_default();
@@ -201,7 +216,11 @@ impl PluginBackend {
         self.by_hand.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn planned(&self, planned: Planned) -> ProvisionPlan {
+    fn planned(&self, planned: LoosePlanned) -> Result<ProvisionPlan> {
+        let planned = planned.known().map_err(|why| {
+            let message = format!("the plugin `{}` makes a plan that this nixoci does not know", self.name);
+            Error::new(&GARBLED, message).because(why)
+        })?;
         self.by_hand().extend(planned.by_hand);
         let mut plan = planned.plan;
         for step in &mut plan.steps {
@@ -209,7 +228,7 @@ impl PluginBackend {
                 *error = self.theirs(error.clone());
             }
         }
-        plan
+        Ok(plan)
     }
 
     /// Offers that can be understood; of the others those that say for which system.
@@ -236,6 +255,14 @@ impl PluginBackend {
         }
     }
 
+    async fn amendment(&self, cx: &Cx<'_>, error: &Error) -> Result<Option<Amendment>> {
+        let request = Request::Amend { error: error.clone() };
+        let said: Option<LooseAmended> = self.call(cx, &request, Some(ERRAND)).await?.flatten();
+        let amendment =
+            |LooseAmended { planned, agreed }| Ok(Amendment { plan: self.planned(planned)?, agreed });
+        said.map(amendment).transpose()
+    }
+
     async fn transfer(
         &self,
         cx: &Cx<'_>,
@@ -260,9 +287,10 @@ impl PluginBackend {
             count = &mut call => count?,
             // All is here, or the reader is gone: the plugin hears of that as its end of the socket does.
             result = &mut copy => {
-                let count = call.await;
+                // Dropped, the call is asked to end.
+                let count = tokio::time::timeout(ERRAND, call).await;
                 result.map_err(|error| self.broken(&error))?;
-                return self.whole(count?, &copied);
+                return self.whole(count.unwrap_or_else(|_| Err(self.unsaid()))?, &copied);
             }
         };
         rest(copy, &copied).await.map_err(|error| self.broken(&error))?;
@@ -277,6 +305,14 @@ impl PluginBackend {
         let message = format!("the plugin `{}` did not hand over what was built", self.name);
         Err(Error::new(&TRANSFER, message)
             .because(format!("it says that it wrote {said} bytes, and {came} came")))
+    }
+
+    fn unsaid(&self) -> Error {
+        let why = format!(
+            "it closed what it wrote to, and did not say within {} s that it is done",
+            ERRAND.as_secs()
+        );
+        Error::new(&NO_ANSWER, format!("the plugin `{}` does not answer", self.name)).because(why)
     }
 
     fn broken(&self, error: &std::io::Error) -> Error {
@@ -302,8 +338,7 @@ impl Backend for PluginBackend {
     }
 
     async fn plan(&self, cx: &Cx<'_>, want: &[NixSystem]) -> Result<ProvisionPlan> {
-        let planned = self.require(cx, &Request::Plan { want: want.to_vec() }, Some(ERRAND)).await?;
-        Ok(self.planned(planned))
+        self.planned(self.require(cx, &Request::Plan { want: want.to_vec() }, Some(ERRAND)).await?)
     }
 
     async fn provision(&self, cx: &Cx<'_>, plan: &ProvisionPlan) -> Result<()> {
@@ -339,7 +374,11 @@ impl Backend for PluginBackend {
     async fn forecast(&self, cx: &Cx<'_>, request: &BuildRequest, depth: Depth) -> Result<Forecast> {
         let request = Request::Forecast { request: request.clone(), depth };
         let foreseen: Foreseen = self.require(cx, &request, None).await?;
-        Ok(foreseen.into())
+        let mut forecast = Forecast::from(foreseen);
+        if let Verdict::Decline { error } = &mut forecast.verdict {
+            *error = self.theirs(error.clone());
+        }
+        Ok(forecast)
     }
 
     async fn build(&self, cx: &Cx<'_>, request: &BuildRequest, forecast: &Forecast) -> Result<Artifact> {
@@ -362,9 +401,14 @@ impl Backend for PluginBackend {
         if error.kind() == ErrorKind::Plugin || error.is(&DIED) {
             return Ok(None);
         }
-        let amended: Option<Amended> =
-            self.call(cx, &Request::Amend { error: error.clone() }, Some(ERRAND)).await?.flatten();
-        Ok(amended.map(|Amended { planned, agreed }| Amendment { plan: self.planned(planned), agreed }))
+        match self.amendment(cx, error).await {
+            Err(failure) if !failure.is(&core_codes::CANCELLED) => {
+                // Why the build has failed is what somebody wants to know.
+                cx.observer.warn(format!("whether something would help is not known: {failure}"), Vec::new());
+                Ok(None)
+            }
+            other => other,
+        }
     }
 
     async fn query(&self, cx: &Cx<'_>, roots: &[StorePath], closure: bool) -> Result<Vec<PathInfo>> {

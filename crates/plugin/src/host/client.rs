@@ -6,11 +6,12 @@
 use std::collections::{HashMap, VecDeque};
 use std::ffi::OsString;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use nixoci_core::backend::Cx;
+use nixoci_core::event::Observer;
 use nixoci_core::runner::{Command, Exit, GRACE, Process, Stream};
 use nixoci_core::{Error, Result, ResultExt, codes as core_codes};
 use nixoci_nix::Lines;
@@ -35,7 +36,7 @@ const AFTER_GRACE: Duration = Duration::from_millis(300);
 /// How long what is in a dead process's pipes is read for.
 const DRAIN: Duration = Duration::from_millis(300);
 /// Events that wait to be heard, in one call.
-const EVENTS: usize = 256;
+const EVENTS: usize = 64;
 /// Lines that are kept of what a plugin prints.
 const TAIL: usize = 20;
 const TAIL_LINE_LIMIT: usize = 4 << 10;
@@ -213,9 +214,13 @@ impl Client {
         let (mut quiet_until, mut end_by) = (silence(Instant::now()), None);
         loop {
             tokio::select! {
-                heard = heard.recv() => match heard {
+                heard = hear(&mut heard, cx.observer) => match heard {
                     Some(Heard::Done(status, answer)) => return Ok((status, answer)),
-                    Some(Heard::Event(event)) => hearer.event(&event),
+                    Some(Heard::Event(event)) => {
+                        hearer.event(&event);
+                        // Of a log nobody knows which call it is about.
+                        quiet_until = silence(Instant::now());
+                    }
                     Some(Heard::Log(level, text)) => hearer.log(level, &text),
                     Some(Heard::Odd(what)) => hearer.warn(format!("the plugin `{}`: {what}", self.shared.name)),
                     Some(Heard::Wrong(what)) => {
@@ -238,7 +243,6 @@ impl Client {
                     return Err(self.no_answer(request.method(), patience.unwrap_or_default()));
                 }
             }
-            quiet_until = silence(Instant::now());
         }
     }
 
@@ -275,6 +279,12 @@ impl Drop for Client {
 /// Hears answers to what is no call.
 pub(super) struct Control {
     answers: mpsc::Receiver<FromPlugin>,
+}
+
+/// What is heard next, once those who listen are ready for more: meanwhile the plugin waits.
+async fn hear(heard: &mut mpsc::Receiver<Heard>, observer: &dyn Observer) -> Option<Heard> {
+    nixoci_nix::caught_up(observer, &AtomicBool::new(false)).await;
+    heard.recv().await
 }
 
 /// A call that is not over. Dropped before its end, it is asked to end, and what it still says is not heard.

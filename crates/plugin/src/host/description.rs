@@ -9,12 +9,13 @@ use nixoci_core::host::Dirs;
 use nixoci_core::{Error, Result};
 use serde_json::value::RawValue;
 
+use super::clean;
 use super::client::{Client, Source};
 use super::codes::DESCRIPTION;
 use super::frames::{FromPlugin, ToPlugin};
 use super::places::check_name;
 use super::settings::Schema;
-use super::verify::copies;
+use super::verify::{copies, directory};
 use crate::wire::Description;
 
 /// A description beyond this size is a mistake.
@@ -61,7 +62,8 @@ fn place(dirs: &Dirs, sha256: &str) -> PathBuf {
 fn keep(dirs: &Dirs, sha256: &str, answer: &RawValue) {
     use std::io::Write;
     let write = || -> std::io::Result<()> {
-        let mut part = tempfile::NamedTempFile::new_in(copies(dirs))?;
+        // Of a library in the Nix store there is no copy, and so perhaps no directory.
+        let mut part = tempfile::NamedTempFile::new_in(directory(dirs)?)?;
         part.write_all(answer.get().as_bytes())?;
         part.persist(place(dirs, sha256)).map_err(|error| error.error)?;
         Ok(())
@@ -73,8 +75,7 @@ fn parse(name: &str, answer: &RawValue) -> Result<Description> {
     let fail = |why: String| {
         Error::new(&DESCRIPTION, format!("the plugin `{name}` does not say well what it is")).because(why)
     };
-    let description: Description =
-        serde_json::from_str(answer.get()).map_err(|error| fail(error.to_string()))?;
+    let description: Description = clean::parse(answer.get()).map_err(fail)?;
     let own = &description.descriptor.name;
     check_name(own, &[])
         .map_err(|error| fail(format!("it calls itself `{}`", nixoci_nix::log_line(own))).because(error))?;

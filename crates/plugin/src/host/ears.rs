@@ -9,6 +9,9 @@ use serde_json::value::RawValue;
 use super::client::Hearer;
 use crate::abi;
 
+/// Tasks that are open at once, in one call: nobody watches more.
+const TASKS: usize = 1000;
+
 /// Passes what is heard on. Tasks get numbers of this process, and end with the call that they belong to.
 pub(super) struct Ears<'a> {
     name: &'a str,
@@ -24,9 +27,15 @@ impl<'a> Ears<'a> {
     fn translate(&mut self, event: Event) -> Option<Event> {
         Some(match event {
             Event::Started { task, parent, kind, title, total } => {
+                if self.tasks.len() >= TASKS {
+                    return None;
+                }
                 let own = TaskId::next();
                 let parent = parent.and_then(|parent| self.tasks.get(&parent.0).copied());
-                self.tasks.insert(task.0, own);
+                if let Some(earlier) = self.tasks.insert(task.0, own) {
+                    // Whoever gives a number twice has forgotten the first.
+                    self.observer.observe(Event::Finished { task: earlier, ok: false });
+                }
                 Event::Started { task: own, parent, kind, title: log_line(&title), total }
             }
             Event::Progress { task, done, total } => {

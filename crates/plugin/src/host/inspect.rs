@@ -3,6 +3,7 @@
 use std::env::consts::{ARCH, OS};
 use std::path::Path;
 
+use nixoci_core::runner::quote;
 use nixoci_core::{Error, Remedy, Result};
 use object::read::NameOrOrdinal;
 use object::read::macho::{FatArch, MachOFatFile32, MachOFatFile64};
@@ -19,7 +20,7 @@ pub fn inspect(path: &Path, bytes: &[u8]) -> Result<()> {
     let no_library = |why: String| {
         Error::new(&LIBRARY, format!("{} is no library that can be loaded here", path.display()))
             .because(why)
-            .remedy(Remedy::command("see what it is", format!("file {}", path.display())))
+            .remedy(Remedy::command("see what it is", format!("file {}", quote(path.as_os_str()))))
     };
     let slice = own_slice(bytes).map_err(no_library)?;
     let file = object::File::parse(slice)

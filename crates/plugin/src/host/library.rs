@@ -6,6 +6,7 @@ use std::ptr::NonNull;
 use std::sync::{Mutex, PoisonError};
 
 use libloading::os::unix::{Library as Dynamic, RTLD_LOCAL, RTLD_NOW};
+use nixoci_core::runner::quote;
 use nixoci_core::{Error, Remedy, Result};
 
 use super::codes::{ABI, LIBRARY};
@@ -52,10 +53,14 @@ impl Loaded {
         // NOW: what is missing is said here, and not in the middle of a build. LOCAL: its symbols are nobody else's.
         // SAFETY: running the library's initialisers is what the user has agreed to; nixoci does it in a process that does nothing else.
         let library = unsafe { Dynamic::open(Some(path), RTLD_NOW | RTLD_LOCAL | libc::RTLD_NODELETE) };
+        let lists = if std::env::consts::OS == "macos" { "otool -L" } else { "ldd" };
         let library = library.map_err(|error| {
-            Error::new(&LIBRARY, "the plugin cannot be loaded")
-                .because(error.to_string())
-                .remedy(Remedy::command("see which libraries it needs", format!("ldd {}", path.display())))
+            Error::new(&LIBRARY, "the plugin cannot be loaded").because(error.to_string()).remedy(
+                Remedy::command(
+                    "see which libraries it needs",
+                    format!("{lists} {}", quote(path.as_os_str())),
+                ),
+            )
         })?;
         // SAFETY: a function of this name has this type: that is what the name promises, as the ABI says.
         let entry = unsafe { library.get::<Entry>(SYMBOL.as_bytes()) }
@@ -71,7 +76,15 @@ impl Loaded {
             return Err(Error::new(&ABI, "the plugin's table is smaller than version 1's")
                 .because(format!("it has {size} bytes, and version 1 has {}", size_of::<PluginV1>())));
         }
-        // SAFETY: as above, and large enough; nobody changes it, by the ABI.
+        // What is missing in a table of C's is null, and there is no function at null.
+        let words = size_of::<PluginV1>() / size_of::<usize>();
+        let functions = std::mem::offset_of!(PluginV1, describe) / size_of::<usize>()..words;
+        // SAFETY: as above, large enough, and a pointer has the size and the alignment of a word.
+        let is_null = |word: usize| unsafe { table.cast::<usize>().add(word).read() } == 0;
+        if functions.into_iter().any(is_null) {
+            return Err(Error::new(&ABI, "the plugin's table has a function that is not there"));
+        }
+        // SAFETY: as above, and every function is one; nobody changes it, by the ABI.
         let table: &'static PluginV1 = unsafe { table.as_ref() };
         if table.minor > version.minor {
             return Err(Error::new(&ABI, "the plugin needs a newer nixoci")

@@ -14,6 +14,7 @@
 //! ```
 
 mod backend;
+mod clean;
 mod client;
 pub mod codes;
 mod description;
@@ -38,7 +39,7 @@ pub use description::{describe, described};
 pub use factory::{Broken, PluginFactory};
 pub use library::HostVersion;
 pub use serve::plugin_host_main;
-pub use verify::{Verified, sweep, verify};
+pub use verify::{Verified, examine, forget, sweep, verify};
 
 /// The hidden command whose process loads a library: its arguments are the file and its SHA-256.
 pub const PLUGIN_HOST: &str = "__plugin-host";

@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, mpsc};
 use std::time::Duration;
 
-use nixoci_core::runner::GRACE;
+use nixoci_core::runner::{GRACE, quote};
 use nixoci_core::{Error, Result, ResultExt, codes as core_codes};
 use signal_hook::consts::SIGINT;
 
@@ -25,6 +25,12 @@ use super::verify::hash_of;
 
 /// More than this is logged by nobody who wants to be read, in bytes a process.
 const LOG_LIMIT: u64 = 16 << 20;
+
+/// What a line costs beyond its text: empty ones are work, too.
+const LOG_LINE_COST: u64 = 32;
+
+/// An event beyond this is a mistake, in bytes: the longest ones hold a line of a log.
+const EVENT_LIMIT: usize = 256 << 10;
 
 /// What is kept of one line of a log, in bytes.
 const LOG_LINE_LIMIT: usize = 8 << 10;
@@ -68,7 +74,10 @@ fn load(path: &Path, sha256: &str) -> Result<Loaded> {
     if found != sha256 {
         return Err(Error::new(&CHANGED, "the plugin's copy in nixoci's cache is damaged")
             .because(format!("{} has the SHA-256 {found}", path.display()))
-            .remedy(nixoci_core::Remedy::command("take it away", format!("rm {}", path.display()))));
+            .remedy(nixoci_core::Remedy::command(
+                "take it away",
+                format!("rm {}", quote(path.as_os_str())),
+            )));
     }
     Loaded::open(path, HostVersion::default())
 }
@@ -225,11 +234,12 @@ impl Out {
 
 impl Listener for Arc<Out> {
     fn log(&self, level: u32, text: &[u8]) {
-        let before = self.logged.fetch_add(text.len() as u64, Ordering::Relaxed);
+        let size = text.len() as u64 + LOG_LINE_COST;
+        let before = self.logged.fetch_add(size, Ordering::Relaxed);
         if before > LOG_LIMIT {
             return;
         }
-        if before + text.len() as u64 > LOG_LIMIT {
+        if before + size > LOG_LIMIT {
             return self.say(&FromPlugin::Flooded);
         }
         let text = String::from_utf8_lossy(&text[..text.len().min(LOG_LINE_LIMIT)]).into_owned();
@@ -241,6 +251,9 @@ impl Listener for Arc<Out> {
             return;
         }
         match raw(event) {
+            Ok(event) if event.get().len() > EVENT_LIMIT => {
+                self.wrong(Some(call), format!("an event: it is longer than {} KiB", EVENT_LIMIT >> 10));
+            }
             Ok(event) => self.say(&FromPlugin::Event { call, event }),
             Err(what) => self.wrong(Some(call), format!("an event: {what}")),
         }

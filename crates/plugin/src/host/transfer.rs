@@ -21,6 +21,8 @@ pub(super) struct Copied {
     began: AtomicBool,
     /// The bytes that the reader has.
     count: AtomicU64,
+    /// The reader has to take what came, before more is read.
+    writing: AtomicBool,
 }
 
 impl Copied {
@@ -48,7 +50,9 @@ pub(super) async fn copy(
         if piece.is_empty() {
             return out.flush().await;
         }
+        copied.writing.store(true, Ordering::Relaxed);
         out.write_all(piece).await?;
+        copied.writing.store(false, Ordering::Relaxed);
         let count = piece.len();
         copied.count.fetch_add(count as u64, Ordering::Relaxed);
         stream.consume(count);
@@ -67,7 +71,8 @@ pub(super) async fn rest(
         if let Ok(result) = tokio::time::timeout(limit, &mut copy).await {
             return result;
         }
-        if before == copied.state() {
+        // A reader that takes its time is not the writer's fault.
+        if before == copied.state() && !copied.writing.load(Ordering::Relaxed) {
             return Ok(());
         }
     }

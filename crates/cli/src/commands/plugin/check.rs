@@ -8,13 +8,14 @@ use nixoci_core::text::count;
 use nixoci_core::{Error, Remedy, Result, ResultExt, codes};
 use nixoci_nix::{HostRunner, Watchdog};
 use nixoci_plugin::host::codes::CONTRACT;
-use nixoci_plugin::host::{Library, PluginFactory, verify};
+use nixoci_plugin::host::{self, Library, PluginFactory, verify};
 use nixoci_testkit::author::Build;
 use nixoci_testkit::conformance::Outcome;
 use nixoci_testkit::{World, author};
 use schemars::JsonSchema;
 use serde::Serialize;
 
+use super::trust::quarantine;
 use super::{named, show};
 use crate::app::App;
 use crate::args::PluginCheckArgs;
@@ -42,8 +43,10 @@ pub(crate) struct CheckReport {
 pub(super) async fn run(app: &App, args: &PluginCheckArgs, directories: &[PathBuf]) -> Result<u8> {
     let system = args.system.as_deref().map(parse_system).transpose()?;
     let found = named(app, &args.plugin, directories)?;
+    quarantine(app, &found.path).await?;
     let verified = verify(&found.path, None, &app.host, &app.dirs)?;
-    let library = Library { name: found.name, path: found.path, sha256: verified.sha256 };
+    let _copy = Copy { app, sha256: &verified.sha256 };
+    let library = Library { name: found.name, path: found.path, sha256: verified.sha256.clone() };
     let description = plugins::description(&app.cx(), &library).await?;
     let about = show::about(&library, Some(&description));
     let factory = PluginFactory::new(plugins::source(&library)?, description)?;
@@ -78,6 +81,20 @@ pub(super) async fn run(app: &App, args: &PluginCheckArgs, directories: &[PathBu
             .remedy(Remedy::advice("the contract is explained in docs/plugins/contract.md")));
     }
     Ok(0)
+}
+
+/// The copy of a library: it goes at the end, unless the library is trusted. Authors check every build.
+struct Copy<'a> {
+    app: &'a App,
+    sha256: &'a str,
+}
+
+impl Drop for Copy<'_> {
+    fn drop(&mut self) {
+        if !self.app.plugins.all_trusted().any(|library| library.sha256 == self.sha256) {
+            host::forget(&self.app.dirs, self.sha256);
+        }
+    }
 }
 
 fn parse_system(text: &str) -> Result<NixSystem> {

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use std::path::PathBuf;
 
 use nixoci_core::Result;
-use nixoci_plugin::host::{places, verify};
+use nixoci_plugin::host::{examine, places};
 use schemars::JsonSchema;
 use serde::Serialize;
 
@@ -53,7 +53,7 @@ pub(crate) enum TrustState {
 pub(super) fn run(app: &App, directories: &[PathBuf]) -> Result<u8> {
     let mut plugins: BTreeMap<(String, PathBuf), PluginStatus> = BTreeMap::new();
     for library in app.plugins.all_trusted() {
-        let error = verify(&library.path, Some(&library.sha256), &app.host, &app.dirs).err();
+        let error = examine(&library.path, Some(&library.sha256), &app.host).err();
         let state = if error.is_some() { TrustState::Refused } else { TrustState::Trusted };
         let status = PluginStatus { name: library.name.clone(), path: library.path.clone(), state, error };
         plugins.insert((library.name.clone(), library.path.clone()), status);

@@ -44,7 +44,7 @@ struct Named {
 /// What somebody means who names a plugin: a file if it is written like one, else the one that is trusted under this name, else one that lies
 /// where plugins are looked for.
 fn named(app: &App, typed: &str, directories: &[PathBuf]) -> Result<Named> {
-    let path = if typed.contains('/') || app.cwd.join(typed).is_file() {
+    let path = if is_file(app, typed) {
         let path = app.cwd.join(typed);
         path.canonicalize().map_err(|error| {
             Error::new(&NOT_FOUND, format!("{typed} is not there"))
@@ -60,6 +60,11 @@ fn named(app: &App, typed: &str, directories: &[PathBuf]) -> Result<Named> {
     let name = name_of(&path)?;
     places::check_name(&name, &backends::reserved())?;
     Ok(Named { name, path })
+}
+
+/// Whether a word names a file: a plugin's name may be that of something else here.
+fn is_file(app: &App, typed: &str) -> bool {
+    typed.contains('/') || (places::name_of(Path::new(typed)).is_some() && app.cwd.join(typed).is_file())
 }
 
 fn name_of(path: &Path) -> Result<String> {

@@ -4,7 +4,8 @@ use std::fmt::Write as _;
 use std::path::PathBuf;
 
 use nixoci_core::Result;
-use nixoci_plugin::host::{Library, verify};
+use nixoci_core::runner::quote;
+use nixoci_plugin::host::{Library, examine};
 use nixoci_plugin::wire::Description;
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -38,13 +39,13 @@ pub(super) async fn run(app: &App, typed: &str, directories: &[PathBuf]) -> Resu
     let trusted = app.plugins.trusted(typed).cloned();
     let library = match trusted {
         Some(library) => {
-            verify(&library.path, Some(&library.sha256), &app.host, &app.dirs)?;
+            examine(&library.path, Some(&library.sha256), &app.host)?;
             library
         }
         None => {
             let found = named(app, typed, directories)?;
-            let verified = verify(&found.path, None, &app.host, &app.dirs)?;
-            Library { name: found.name, path: found.path, sha256: verified.sha256 }
+            let sha256 = examine(&found.path, None, &app.host)?;
+            Library { name: found.name, path: found.path, sha256 }
         }
     };
     let trusted = app.plugins.trusted(&library.name) == Some(&library);
@@ -60,7 +61,7 @@ pub(super) async fn run(app: &App, typed: &str, directories: &[PathBuf]) -> Resu
             let _ = write!(
                 text,
                 "\nnot trusted: nothing of it was run, so nothing more is known\nto trust it: nixoci plugin trust {}\n",
-                library.path.display()
+                quote(library.path.as_os_str())
             );
         }
     }

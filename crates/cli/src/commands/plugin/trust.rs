@@ -1,10 +1,10 @@
 //! `nixoci plugin trust`, `nixoci plugin untrust`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use nixoci_core::{Error, Remedy, Result};
-use nixoci_plugin::host::codes::NOT_FOUND;
-use nixoci_plugin::host::{Library, pins, verify};
+use nixoci_plugin::host::codes::{CHANGED, NOT_FOUND};
+use nixoci_plugin::host::{Library, examine, pins, verify};
 use schemars::JsonSchema;
 use serde::Serialize;
 
@@ -44,8 +44,12 @@ pub(crate) struct UntrustReport {
 pub(super) async fn trust(app: &App, args: &PluginTrustArgs, directories: &[PathBuf]) -> Result<u8> {
     let found = named(app, &args.plugin, directories)?;
     let wanted = args.sha256.as_ref().map(|hex| hex.to_ascii_lowercase());
-    let verified = verify(&found.path, wanted.as_deref(), &app.host, &app.dirs)?;
+    let sha256 = examine(&found.path, None, &app.host)?;
+    if let Some(wanted) = wanted.filter(|wanted| *wanted != sha256) {
+        return Err(another(&found.path, &wanted, &sha256));
+    }
     quarantine(app, &found.path).await?;
+    let verified = verify(&found.path, Some(&sha256), &app.host, &app.dirs)?;
     let library = Library { name: found.name, path: found.path, sha256: verified.sha256 };
     // What does not say what it is, is not worth trusting.
     let description = plugins::description(&app.cx(), &library).await?;
@@ -64,8 +68,18 @@ pub(super) async fn trust(app: &App, args: &PluginTrustArgs, directories: &[Path
     Ok(0)
 }
 
+/// It is not what its author has published: whatever it is, nobody wants to trust it.
+fn another(path: &Path, wanted: &str, found: &str) -> Error {
+    Error::new(&CHANGED, format!("{} is not the file that you mean", path.display()))
+        .because(format!("its SHA-256 is {found}"))
+        .because(format!("you named {wanted}"))
+        .remedy(Remedy::advice(
+            "get it again, compare the SHA-256 with what its author has published, and ask them if they still differ",
+        ))
+}
+
 /// A Mac marks what a browser has downloaded.
-async fn quarantine(app: &App, path: &std::path::Path) -> Result<()> {
+pub(super) async fn quarantine(app: &App, path: &Path) -> Result<()> {
     use nixoci_core::runner::{Command, output};
     use nixoci_plugin::host::codes::QUARANTINED;
     const ATTRIBUTE: &str = "com.apple.quarantine";
