@@ -4,9 +4,12 @@ use std::collections::BTreeMap;
 
 use nixoci_core::artifact::StorePath;
 use nixoci_core::backend::Forecast;
+use nixoci_core::host::Host;
+use nixoci_core::platform::NixSystem;
 use nixoci_core::text::count;
 use nixoci_core::{Error, Remedy};
 
+use crate::elsewhere;
 use crate::error::TOO_MUCH;
 use crate::settings::Settings;
 
@@ -57,11 +60,6 @@ pub(crate) struct Cost {
 
 impl Cost {
     pub(crate) fn of(will_build: &[StorePath], settings: &Settings) -> Cost {
-        let weights: BTreeMap<&str, u32> = EXPENSIVE
-            .iter()
-            .copied()
-            .chain(settings.weights.iter().map(|(name, minutes)| (name.as_str(), *minutes)))
-            .collect();
         let mut found: BTreeMap<&str, (u64, usize)> = BTreeMap::new();
         for path in will_build {
             let name = without_platform(path.name());
@@ -69,9 +67,13 @@ impl Cost {
             if words.iter().any(|word| CHEAP.contains(word)) {
                 continue;
             }
-            if let Some((name, minutes)) = weights.iter().find(|(name, _)| words.contains(name)) {
-                let (sum, number) = found.entry(name).or_default();
-                *sum += u64::from(*minutes);
+            // A person means a word, wherever it stands; our own list means what is called that.
+            let theirs = settings.weights.iter().find(|(known, _)| words.contains(&known.as_str()));
+            let theirs = theirs.map(|(known, minutes)| (known.as_str(), *minutes));
+            let ours = || EXPENSIVE.iter().copied().find(|(known, _)| is(&name, known));
+            if let Some((known, minutes)) = theirs.or_else(ours) {
+                let (sum, number) = found.entry(known).or_default();
+                *sum += u64::from(minutes);
                 *number += 1;
             }
         }
@@ -119,26 +121,40 @@ impl Cost {
     }
 
     /// Why it is too much, if it is.
-    pub(crate) fn refusal(&self, forecast: &Forecast, settings: &Settings) -> Option<Error> {
+    pub(crate) fn refusal(
+        &self,
+        host: &Host,
+        target: &NixSystem,
+        forecast: &Forecast,
+        settings: &Settings,
+    ) -> Option<Error> {
         let limit = settings.max_local_builds;
         (self.builds > limit).then(|| {
             let text = format!(
                 "cross compilation would build {} on this machine, and {limit} are allowed",
                 count(self.builds, "derivation")
             );
-            Error::new(&TOO_MUCH, text)
-                .because(self.words(forecast))
-                .because("what is crossed is in hardly any binary cache")
-                .remedy(Remedy::command(
-                    "a virtual machine takes all of it from the cache",
-                    "nixoci build --backend rosetta    # or multipass, which needs no Nix",
-                ))
-                .remedy(Remedy::command(
-                    "or allow it",
-                    format!("nixoci build --max-local-builds {}", self.builds),
-                ))
+            let error = Error::new(&TOO_MUCH, text).because(self.words(forecast)).because(
+                "what is crossed is in hardly any binary cache; a Linux machine takes nearly all from there",
+            );
+            let error = elsewhere::remedies(host, target).into_iter().fold(error, Error::remedy);
+            error.remedy(Remedy::command(
+                "or allow it",
+                format!("nixoci build --max-local-builds {}", self.builds),
+            ))
         })
     }
+}
+
+/// Whether that is what is called so: `perl-5.40.1`, not `perl5.40.1-JSON`; `linux-6.12`, not `util-linux-2.41`; `go-1.24`, not `app-1.0-go-modules`.
+fn is(name: &str, known: &str) -> bool {
+    const BEFORE: [&str; 4] = ["stage-static-", "nolibc-", "stage-final-", "bootstrap-"];
+    const AFTER: [&str; 5] = ["-unwrapped", "-minimal", "-headless", "-static", "-bootstrap"];
+    let name = BEFORE.into_iter().find_map(|stage| name.strip_prefix(stage)).unwrap_or(name);
+    let Some(rest) = name.strip_prefix(known) else { return false };
+    let rest = AFTER.into_iter().find_map(|variant| rest.strip_prefix(variant)).unwrap_or(rest);
+    rest.is_empty()
+        || rest.strip_prefix('-').is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit()))
 }
 
 /// A name without the platform that nixpkgs writes into it, which would be taken for a kernel.
@@ -170,14 +186,17 @@ mod tests {
             "aarch64-unknown-linux-gnu-gcc-wrapper-14.2.0",
             "linux-headers-static-aarch64-unknown-linux-gnu-6.12",
             "perl-aarch64-unknown-linux-gnu-5.40.1",
+            "perl5.40.1-JSON-aarch64-unknown-linux-gnu-4.10",
+            "util-linux-aarch64-unknown-linux-gnu-2.41",
+            "app-1.0-go-modules",
             "bash-aarch64-unknown-linux-gnu-5.2",
             "image.tar.gz",
         ]);
-        assert_eq!(cost.builds, 7);
+        assert_eq!(cost.builds, 10);
         assert_eq!(cost.expensive, [("gcc".to_owned(), 2), ("perl".to_owned(), 1)]);
         assert_eq!(
             cost.words(&Forecast::unknown()),
-            "7 derivations to build on this machine, 2 x gcc, perl among them: some hours"
+            "10 derivations to build on this machine, 2 x gcc, perl among them: some hours"
         );
     }
 
@@ -185,8 +204,12 @@ mod tests {
     fn beyond_the_limit_it_is_refused_with_the_figures() {
         let cost = cost(&["a", "b"]);
         let limit = |max_local_builds| Settings { max_local_builds, ..Settings::default() };
-        assert!(cost.refusal(&Forecast::unknown(), &limit(2)).is_none());
-        let error = cost.refusal(&Forecast::unknown(), &limit(1)).unwrap();
+        let host =
+            Host { system: "aarch64-darwin".parse().unwrap(), home: None, uid: 501, env: [].into(), cpus: 1 };
+        let target = "aarch64-linux".parse().unwrap();
+        let refusal = |max| cost.refusal(&host, &target, &Forecast::unknown(), &limit(max));
+        assert!(refusal(2).is_none());
+        let error = refusal(1).unwrap();
         assert!(error.is(&TOO_MUCH) && error.to_string().contains("2 derivations"), "{error}");
         assert_eq!(self::cost(&[]).words(&Forecast::unknown()), "nothing to build");
     }

@@ -69,25 +69,31 @@ rec {
     };
 
   isFlake = input: (input._type or "") == "flake";
+
+  # Inputs lead in circles: `inputs.a.inputs.b.follows = ""` makes a project an input of its own input. `above` are those on the way.
+  key = flake: builtins.unsafeDiscardStringContext flake.outPath;
   takesNixpkgs =
-    input:
+    above: input:
     isFlake input
-    && builtins.any (input: isNixpkgs input.outPath || takesNixpkgs input) (builtins.attrValues (input.inputs or { }));
+    && !(builtins.elem (key input) above)
+    && builtins.any (inner: isNixpkgs inner.outPath || takesNixpkgs (above ++ [ (key input) ]) inner) (
+      builtins.attrValues (input.inputs or { })
+    );
 
   replace =
-    swap: input:
+    swap: above: input:
     if isNixpkgs input.outPath then
       nixpkgs swap input
-    else if takesNixpkgs input then
-      call swap input
+    else if takesNixpkgs above input then
+      call swap above input
     else
       input;
 
   # A flake, called with the inputs that it has after the swap.
   call =
-    swap: flake:
+    swap: above: flake:
     let
-      inputs = builtins.mapAttrs (_: replace swap) flake.inputs;
+      inputs = builtins.mapAttrs (_: replace swap (above ++ [ (key flake) ])) flake.inputs;
       outputs = (import (flake.outPath + "/flake.nix")).outputs (inputs // { self = called; });
       called =
         outputs
@@ -106,17 +112,20 @@ rec {
     set: paths:
     builtins.foldl' (found: path: if found != null then found else get set path) null paths;
 
-  # The image: what the project has for this machine to build (`explicit`, on the project as it is), or what it has for the target.
+  # The image: what the project has for this machine to build (`explicit`, on the project as it is), or what it has for the target. Where
+  # the settings have `named` the former, nothing else is meant.
   flake =
-    { project, swap, explicit, places }:
+    { project, swap, explicit, named, places }:
     let
       own = first project explicit;
-      crossed = call swap project;
+      crossed = call swap [ ] project;
       found = first crossed places;
     in
     if own != null then
       own
-    else if !(takesNixpkgs project) && found != null then
+    else if named then
+      throw "nixoci-cross: not what is named"
+    else if !(takesNixpkgs [ ] project) && found != null then
       throw "nixoci-cross: no nixpkgs"
     else if found == null then
       throw "nixoci-cross: no attribute"

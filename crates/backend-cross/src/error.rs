@@ -17,10 +17,19 @@ nixoci_core::codes! {
     NO_NIXPKGS = ("nixoci::cross::no_nixpkgs", Evaluation, "the flake takes no nixpkgs that could be replaced",
         "An unmodified flake is crossed by giving it another nixpkgs. Inputs are replaced that are nixpkgs, under any name; what a flake \
          fetches by itself, or has built elsewhere, is not.");
+    /// The settings name what is not there.
+    ATTR = ("nixoci::cross::attr", Config, "the flake has no attribute that `[backend.cross] attr` names",
+        "`attr` says which attribute of the flake is an image for the other platform. In it `{host}` stands for this machine's system, `{target}` \
+         for the one that it is for, `{arch}` for its architecture as images name it, `{cpu}` as Nix does, and `{name}` for what was asked for. Without `attr` \
+         nixoci looks for what people call such attributes, and else crosses the project by itself.");
     /// It has to run what it has made.
     NEEDS_LINUX = ("nixoci::cross::needs_linux", Evaluation, "the project needs a Linux machine while it is built",
         "`runAsRoot` and `enableFakechroot` run Linux programs while an image is made, and so does whatever is still for Linux itself after \
          nixpkgs was replaced: an import from a derivation, an input's own packages. This machine cannot run those.");
+    /// It ran what it has made.
+    RUNS_IT = ("nixoci::cross::runs_it", Build, "a build runs a program that it has made for the other platform",
+        "What is compiled for another platform does not run on this machine. Something does that all the same in a build: a test, a generator, \
+         `extraCommands`. nixpkgs' `buildPackages` has programs for the machine that builds; without that, a Linux machine has to build it.");
     /// The project refuses.
     ASSERTS = ("nixoci::cross::asserts", Evaluation, "the project refuses to be crossed",
         "An `assert` or a `throw` of the project's compares systems. When it is crossed, what builds it (`stdenv.buildPlatform`, \

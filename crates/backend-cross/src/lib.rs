@@ -5,6 +5,7 @@
 //! cache. Its images have other digests than those that a Linux machine builds, so nobody gets one who has not named this backend.
 
 mod cost;
+mod elsewhere;
 mod error;
 mod explain;
 mod settings;
@@ -94,7 +95,7 @@ impl Cross {
         match nix.forecast(cx, &wrapped).await {
             // The wrapper's attribute says nothing to anybody.
             Ok(forecast) => Ok(Forecast { attribute: None, ..forecast }),
-            Err(error) => Err(explain::explained(cx, nix, request, error).await),
+            Err(error) => Err(explain::explained(cx, nix, &self.settings, request, error).await),
         }
     }
 }
@@ -184,7 +185,7 @@ impl Backend for Cross {
         if let (Depth::Verdict, true) = (depth, cost.builds > 0) {
             cx.observer.info(format!("cross compilation: {words}"));
         }
-        let verdict = match cost.refusal(&forecast, &self.settings) {
+        let verdict = match cost.refusal(cx.host, &request.system, &forecast, &self.settings) {
             Some(error) => Verdict::Decline { error },
             None => Verdict::Go,
         };
@@ -202,7 +203,7 @@ impl Backend for Cross {
                 };
                 Ok(Artifact { attribute, ..artifact })
             }
-            Err(error) => Err(explain::explained(cx, store.nix(), request, error).await),
+            Err(error) => Err(explain::explained(cx, store.nix(), &self.settings, request, error).await),
         }
     }
 

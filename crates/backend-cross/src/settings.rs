@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
 pub struct Settings {
-    /// The attribute to build, on a project that has one: `packages.{host}.container-cross-{arch}`.
+    /// The attribute of the flake to build instead of the one that was asked for by name: `packages.{host}.{name}-cross-{arch}`.
     pub attr: Option<String>,
     /// The C library of what is made: `gnu` or `musl`.
     pub libc: Libc,

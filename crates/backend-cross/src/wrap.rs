@@ -33,9 +33,10 @@ pub(crate) fn wrapped(cx: &Cx<'_>, settings: &Settings, request: &BuildRequest) 
             let explicit = settings.explicit(cx.host, &request.system, attribute);
             let text = format!(
                 "{{\n  outputs = {{ self, project }}: {{\n    {IMAGE} = (import ./cross.nix).flake {{\n      inherit project;\n      \
-                 swap = builtins.fromJSON {};\n      explicit = {};\n      places = {};\n    }};\n  }};\n}}\n",
+                 swap = builtins.fromJSON {};\n      explicit = {};\n      named = {};\n      places = {};\n    }};\n  }};\n}}\n",
                 string(&swap),
                 list(&explicit),
+                settings.attr.is_some() && !explicit.is_empty(),
                 list(&places(attribute, &request.system)),
             );
             let dir = write(cx, "flake.nix", &text)?;
@@ -95,11 +96,16 @@ fn string(text: &str) -> String {
     format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\"").replace("${", "\\${"))
 }
 
+/// Where our own files are.
+pub(crate) fn directory(cx: &Cx<'_>) -> PathBuf {
+    cx.dirs.cache.join("cross")
+}
+
 /// Writes a file and what it imports into a directory of their own.
 fn write(cx: &Cx<'_>, name: &str, text: &str) -> Result<PathBuf> {
     let hash = Sha256::new().chain_update(CROSS).chain_update(text).finalize();
     let hash: String = hash.iter().take(10).map(|byte| format!("{byte:02x}")).collect();
-    let dir = cx.dirs.cache.join("cross").join(hash);
+    let dir = directory(cx).join(hash);
     let put = |file: &Path, text: &str| {
         if std::fs::read_to_string(file).is_ok_and(|there| there == text) {
             return Ok(());

@@ -113,6 +113,7 @@ fn flakes_of_every_style_are_crossed_or_refused_with_the_reason() {
         "overlays",
         "two-nixpkgs",
         "follows",
+        "in-circles",
         "other-name",
         "explicit",
     ];
@@ -140,6 +141,38 @@ fn flakes_of_every_style_are_crossed_or_refused_with_the_reason() {
     let nothing = "cross .#nothing; cross --file . nothing";
     let run = NEW.with(MAC).sh(&copied("crates/cli/tests/fixtures/cross/overlays", nothing));
     run.err("has no `nothing`").err("for aarch64-linux it has: container");
+}
+
+/// What goes wrong because a project is crossed, and what would go wrong anyway.
+#[test]
+#[ignore = "needs the lab: cargo xtask test"]
+fn who_builds_instead_is_said_of_what_fails_when_it_is_crossed() {
+    let script = r#"flake() { printf '{ inputs.nixpkgs.url = "nixpkgs"; outputs = { self, nixpkgs }: let pkgs = nixpkgs.legacyPackages.aarch64-linux; in {\n  packages.aarch64-linux.container = %s;\n}; }\n' "$1" >flake.nix; git add -A; }
+        try() { echo "== $1"; flake "$2"; cross .#container 2>&1; echo "code $?"; }
+        try runs 'pkgs.runCommand "runs" { } "echo /nix/store/x/bin/y: cannot execute binary file: Exec format error >\&2; exit 126"'
+        try fails 'pkgs.runCommand "fails" { } "echo hopeless; exit 3"'
+        try unavailable 'if pkgs.stdenv.buildPlatform.isLinux then pkgs.runCommand "x" { } "" else throw "Package x is not available on the requested hostPlatform"'
+        try missing 'import ./nope.nix'; echo '{ }' >untracked.nix; git rm -qf --cached untracked.nix 2>/dev/null
+        echo "== untracked"; printf '{ outputs = { self }: { packages.aarch64-linux.container = import ./new.nix; }; }' >flake.nix; git add -A; echo 1 >new.nix; cross .#container 2>&1
+        try throws 'throw "no luck"'
+        printf '[backend.cross]\nattr = "packages.{host}.{name}-for-{arch}"\n' >nixoci.toml; try attr 'pkgs.runCommand "x" { } ""'"#;
+    let run = NEW.with(MAC).sh(&copied("crates/cli/tests/fixtures/cross/overlays", script));
+    let parts: std::collections::BTreeMap<&str, &str> =
+        run.out.split("== ").skip(1).filter_map(|part| part.split_once('\n')).collect();
+    for (part, code, word, instead) in [
+        ("runs", "nixoci::cross::runs_it", "made to run a Linux program", true),
+        ("fails", "nixoci::nix::build_failed", "it was cross compiled", true),
+        ("unavailable", "nixoci::cross::asserts", "is not available on the requested", true),
+        ("missing", "nixoci::nix::missing_source", "`nope.nix`, which does not exist", false),
+        ("untracked", "nixoci::nix::untracked", "`new.nix`, because Git does not track it", false),
+        ("throws", "nixoci::nix::evaluation", "no luck", false),
+        ("attr", "nixoci::cross::attr", "it has no `packages.aarch64-darwin.container-for-arm64`", false),
+    ] {
+        let said = parts[part];
+        assert!(said.contains(&format!("explain {code}\n")) && said.contains(word), "{part}: {said}");
+        assert_eq!(said.contains("--backend rosetta"), instead, "{part}: {said}");
+        assert!(!said.contains(".cache/nixoci"), "{part}: {said}");
+    }
 }
 
 #[test]
