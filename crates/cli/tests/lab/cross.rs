@@ -79,6 +79,17 @@ fn what_it_costs_is_counted_beforehand_and_too_much_is_somebody_else_s() {
 
 #[test]
 #[ignore = "needs the lab: cargo xtask test"]
+fn planning_is_one_evaluation_of_the_flake_wherever_it_is() {
+    let script = r#"mkdir sub bin; git mv flake.nix flake.lock hello.c sub 2>/dev/null || git mv flake.nix hello.c sub; real=$(command -v nix)
+        printf '#!/bin/sh\necho "$*" >>%s/log\nexec %s "$@"\n' $PWD $real >bin/nix; chmod +x bin/nix
+        PATH=$PWD/bin:$PATH nixoci plan --backend cross --platform linux/arm64 "git+file://$PWD?dir=sub#container" --override-input nixpkgs path:/lab/nixpkgs | grep ^cost
+        grep -v -e '^--version' -e '^config show' log | cut -d' ' -f1 | sort | uniq -c | sed 's/^ *//'"#;
+    let run = NEW.with(MAC).sh(&copied("examples/c-hello", script)).code(0);
+    assert!(run.out.starts_with("cost ") && run.out.ends_with("\n1 build\n"), "{run:#?}");
+}
+
+#[test]
+#[ignore = "needs the lab: cargo xtask test"]
 fn a_binary_cache_with_the_compiler_makes_it_cheap() {
     let script = format!(
         r#"{UNBUILT}
