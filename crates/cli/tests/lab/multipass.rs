@@ -440,6 +440,22 @@ fn one_changed_file_is_what_crosses() {
 
 #[test]
 #[ignore = "needs the lab: cargo xtask test"]
+fn what_a_flake_without_a_lock_quotes_is_an_input_only_where_it_can_be_one() {
+    // The programs of the guest are the guest's, whatever a flake says of an image.
+    let script = r#"provision >/dev/null 2>&1; conf=$PWD/nixoci.toml; mkdir lib p; echo '{ outputs = _: { text = "from lib"; }; }' > lib/flake.nix; cd p
+        b() { nixoci --config-file $conf build --backend multipass .#x --no-link -o archive:$log.out 2>&1; }
+        flake() { printf '{ inputs.lib.url = "%s"; outputs = { self, lib }: { packages.aarch64-linux.x = builtins.derivation {
+            name = "x"; system = "aarch64-linux"; builder = "/bin/sh"; args = [ "-c" "echo ${lib.text} > $out" ];
+            config = [ "/" "/bin" "/etc" "/tmp" "/usr/bin" ]; }; }; }' "$1" > flake.nix; }
+        flake "path:$(dirname $PWD)/lib"; b; echo next; flake path:../lib; b"#;
+    let run = NEW.with(RELEASE).sh(&alone("", script));
+    let (first, next) = run.out.split_once("next\n").unwrap();
+    assert!(first.contains("not_an_image") && first.contains("sent 2 files"), "{run:#?}");
+    assert!(next.contains("local_input") && next.contains("inputs.lib.url = \"path:/"), "{run:#?}");
+}
+
+#[test]
+#[ignore = "needs the lab: cargo xtask test"]
 fn plans_before_and_after() {
     let script = r#"plan() { nixoci plan --backend multipass -f t.nix --argstr n 1 2>/dev/null | sed "s/$vm/VM/g; s,$PWD,DIR,"; }
         plan; provision >/dev/null 2>&1; echo; echo made:; plan; provision --stop 2>/dev/null; echo; echo stopped:; plan; multipass list | grep $vm | sed "s/$vm/VM/" | tr -s ' '"#;

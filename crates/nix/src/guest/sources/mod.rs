@@ -8,6 +8,7 @@
 mod archive;
 mod git;
 mod inputs;
+mod quoted;
 mod send;
 mod tree;
 mod walk;
@@ -100,14 +101,16 @@ impl Sources {
         let Some(local) = Local::of(reference) else { return Ok(()) };
         let is_path = local.scheme.starts_with("path:");
         let dir = if local.scheme.is_empty() { with_flake(&local.path) } else { local.path.clone() };
-        match repository_of(&dir).filter(|_| !is_path) {
+        let repository = repository_of(&dir).filter(|_| !is_path);
+        let root = repository.clone().unwrap_or_else(|| dir.clone());
+        match repository {
             // With the whole repository, Git and Nix do there what they do here.
             Some(root) if scope != Scope::Seen => self.add(whole(cx, &root, scope)?)?,
             Some(root) => self.repository(cx, named, &root, &dir, &local).await?,
             None => self.add(whole(cx, &dir, scope)?)?,
         }
         let below = local.parameter("dir").map_or(dir.clone(), |below| dir.join(below));
-        for input in inputs::local(&below)? {
+        for input in inputs::local(&below, &root)? {
             if !self.trees.iter().any(|tree| input.starts_with(&tree.root)) {
                 self.add(whole(cx, &input, scope)?)?;
             }
