@@ -13,7 +13,7 @@ use nixoci_core::text::{bytes, count};
 use nixoci_core::{Error, ErrorKind, Remedy, Result};
 use nixoci_nix::guest::codes::{DISK_FULL, NOT_SET_UP, OUT_OF_MEMORY};
 use nixoci_nix::guest::sources::{Scope, Sources, send};
-use nixoci_nix::guest::{Agent, Facts, Inside, Secrets, Seen, killed_since};
+use nixoci_nix::guest::{Agent, Called, Facts, Inside, Secrets, Seen, killed_since};
 use nixoci_nix::{BuildStore, Nix, codes as nix_codes, proof};
 
 use crate::machine::Machine;
@@ -118,8 +118,19 @@ impl Work<'_> {
             true => Some(Agent::forward(cx, &self.machine.guest(cx)).await?),
             false => None,
         };
-        let nix = Nix::in_guest(&self.facts.nix, Arc::new(sources))?;
+        let nix = self.nix(sources)?;
         Ok((nix, self.inside(cx, seen).knowing(&secrets).asking(agent)))
+    }
+
+    fn nix(&self, sources: Sources) -> Result<Nix> {
+        let name = self.name();
+        let called = Called {
+            name: format!("the virtual machine {name}"),
+            enter: format!("multipass exec -n {name} --"),
+            user: USER.to_owned(),
+            backend: "multipass",
+        };
+        Nix::in_guest(&self.facts.nix, called, sources)
     }
 
     pub(crate) async fn forecast(&self, cx: &Cx<'_>, request: &BuildRequest) -> Result<Forecast> {
@@ -221,14 +232,14 @@ impl Work<'_> {
     pub(crate) async fn prove(&self, cx: &Cx<'_>, want: &[NixSystem]) -> Result<Vec<Check>> {
         let sources = proof::sources(cx, want)?;
         let seen = self.send(cx, &sources).await?;
-        let nix = Nix::in_guest(&self.facts.nix, Arc::new(sources))?;
+        let nix = self.nix(sources)?;
         let inside = self.inside(cx, seen);
         proof::checks(&Cx { runner: &inside, ..*cx }, &nix, want).await
     }
 
     /// A store to ask about what somebody else built.
     pub(crate) fn store(&self) -> Result<Arc<BuildStore>> {
-        Ok(Arc::new(BuildStore::new(Nix::in_guest(&self.facts.nix, Arc::default())?)))
+        Ok(Arc::new(BuildStore::new(self.nix(Sources::default())?)))
     }
 
     /// # Errors

@@ -456,6 +456,24 @@ fn what_a_flake_without_a_lock_quotes_is_an_input_only_where_it_can_be_one() {
 
 #[test]
 #[ignore = "needs the lab: cargo xtask test"]
+fn what_its_nix_says_is_answered_with_what_helps_there() {
+    // A lock that does not fit, and the command that mends it where no Nix is. The input is on both sides.
+    let script = r#"provision >/dev/null 2>&1; mkdir lib p; echo '{ outputs = _: { text = "a"; }; }' > lib/flake.nix
+        there() { tar c -C / "${PWD%/p}/lib" 2>/dev/null | multipass exec -n $vm -- tar x -C /; }
+        cp nixoci.toml p; cd p; there; printf '{ inputs.lib.url = "path:%s"; outputs = { self, lib }: { packages.aarch64-linux.x = builtins.derivation {
+            name = "x"; system = "aarch64-linux"; builder = "/bin/sh"; args = [ "-c" "echo ${lib.text} > $out" ]; }; }; }' "${PWD%/p}/lib" > flake.nix
+        printf '{"nodes":{"lib":{"locked":{"lastModified":1,"narHash":"sha256-AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=","path":"%s","type":"path"},"original":{"path":"%s","type":"path"}},"root":{"inputs":{"lib":"lib"}}},"root":"root","version":7}' "${PWD%/p}/lib" "${PWD%/p}/lib" > flake.lock
+        build .#x 2>$log; grep -o nixoci::.* $log; build -q .#x --override-input lib path:${PWD%/p}/lib 2>&1 | grep -o not_an_image; eval "$(grep 'tar c flake' $log)" 2>/dev/null; build .#x 2>&1 | grep -o not_an_image; cd ..
+        echo 'derivation { name = "x"; system = "x86_64-linux"; builder = "/bin/sh"; }' > x.nix; build -f x.nix 2>&1 | grep -E 'error:|nixoci::|emulate'
+        guest 'sudo systemctl stop nix-daemon.socket nix-daemon.service'; tiny 2>$log; grep -E 'nixoci::|Nix of' $log; eval "$(grep -o 'multipass exec.*restart.*' $log)"; tiny 2>&1 | grep -o not_an_image"#;
+    let run = NEW.with(RELEASE).sh(&alone("", script)).out("nixoci::nix::lock\nnot_an_image\nnot_an_image\n");
+    let run = run.out("nixoci::nix::platform").out("emulate = true").out("error: the virtual machine t");
+    let run = run.out("nixoci::nix::daemon_down");
+    assert_eq!(run.out.matches("not_an_image").count(), 3, "{run:#?}");
+}
+
+#[test]
+#[ignore = "needs the lab: cargo xtask test"]
 fn plans_before_and_after() {
     let script = r#"plan() { nixoci plan --backend multipass -f t.nix --argstr n 1 2>/dev/null | sed "s/$vm/VM/g; s,$PWD,DIR,"; }
         plan; provision >/dev/null 2>&1; echo; echo made:; plan; provision --stop 2>/dev/null; echo; echo stopped:; plan; multipass list | grep $vm | sed "s/$vm/VM/" | tr -s ' '"#;
