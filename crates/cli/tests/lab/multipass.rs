@@ -474,6 +474,23 @@ fn what_its_nix_says_is_answered_with_what_helps_there() {
 
 #[test]
 #[ignore = "needs the lab: cargo xtask test"]
+fn a_mac_without_git_sends_everything_where_that_is_wanted() {
+    let script = format!(
+        r#"{COMPARE} provision >/dev/null 2>&1; mkdir p $log.bin; cd p; git init -q -b main; printf '%s' '{}' > flake.nix; git add .; git commit -qm a; echo ignored > .gitignore; git add .; git commit -qm b
+        echo x > ignored; printf '%s' '{{ system }}: derivation {{ name = "x"; inherit system; builder = "/bin/sh"; src = ./flake.nix; has = builtins.readFile ./ignored; }}' > default.nix
+        printf '#!/bin/sh\necho "xcode-select: note: No developer tools were found, requesting install." >&2; exit 1\n' > $log.bin/git; chmod +x $log.bin/git
+        nixoci() {{ PATH=$log.bin:$PATH command nixoci "$@"; }}
+        nixoci --config-file $conf build --backend multipass .#x 2>&1 | grep -E 'nixoci::|install$|sources ='
+        echo 'sources = "path"' >> $conf; flake clean .; echo >> flake.nix; flake dirty .; file plain default.nix"#,
+        FLAKE.replace('\'', "")
+    );
+    let run = OLD.with(BOTH).sh(&alone("", &script)).code(0);
+    assert_eq!(run.out.matches(": same").count(), 3, "{run:#?}");
+    run.out("xcode-select --install").out("sources = \"path\"").out("nixoci::guest::git");
+}
+
+#[test]
+#[ignore = "needs the lab: cargo xtask test"]
 fn plans_before_and_after() {
     let script = r#"plan() { nixoci plan --backend multipass -f t.nix --argstr n 1 2>/dev/null | sed "s/$vm/VM/g; s,$PWD,DIR,"; }
         plan; provision >/dev/null 2>&1; echo; echo made:; plan; provision --stop 2>/dev/null; echo; echo stopped:; plan; multipass list | grep $vm | sed "s/$vm/VM/" | tr -s ' '"#;
