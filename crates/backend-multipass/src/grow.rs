@@ -117,6 +117,7 @@ mod tests {
         let space = |total: u64| Space { free: 0, total };
         Facts {
             ours: true,
+            id: String::new(),
             stamp: String::new(),
             nix: String::new(),
             environment: String::new(),

@@ -324,6 +324,62 @@ fn other_people_s_machines_are_left_alone() {
 
 #[test]
 #[ignore = "needs the lab: cargo xtask test"]
+fn what_is_put_away_is_what_nixoci_made_and_nothing_else_of_that_name() {
+    let host = NEW.with(RELEASE);
+    // Somebody else's took the name, and is as it was found, whatever nixoci remembers.
+    let state = "multipass list | grep $vm | tr -s ' ' | cut -d' ' -f2";
+    for (how, wanted) in [
+        (":", "Running"),
+        ("multipass stop $vm >/dev/null", "Stopped"),
+        ("multipass suspend $vm >/dev/null", "Suspended"),
+        ("multipass delete $vm", "Deleted"),
+    ] {
+        let script = format!(
+            "provision >/dev/null 2>&1; multipass delete -p $vm; multipass launch -n $vm -m 1G -d 6G >/dev/null 2>&1; {how}
+            provision --remove; code=$?; tiny >/dev/null 2>&1; echo built $?; {state}; exit $code"
+        );
+        let run = host.sh(&alone("", &script)).fails(20, "nixoci::multipass::not_ours");
+        run.out(&format!("built 20\n{wanted}\n"));
+    }
+    // So did another nixoci, or this one for another user.
+    let script = format!(
+        r#"provision >/dev/null 2>&1; multipass delete -p $vm; XDG_STATE_HOME=$(mktemp -d) provision >/dev/null 2>&1
+        provision --stop 2>&1 | grep -o not_ours; provision --remove; code=$?; {state}
+        sed -i 's/^memory.*/memory = "3G"/' nixoci.toml; provision 2>&1 | grep -o not_ours
+        sed -i 's/"id":"[^"]*"/"id":""/' $XDG_STATE_HOME/nixoci/multipass/$vm/receipt.json; provision --remove 2>&1 | grep -o 'is gone'; exit $code"#
+    );
+    let run = host.sh(&alone("", &script)).fails(20, "nixoci::multipass::not_ours");
+    run.err("has another id").out("not_ours\nRunning\nnot_ours\nis gone\n");
+    // One's own goes also when it is off, or deleted already.
+    let script = "for how in stop delete; do provision >/dev/null 2>&1; multipass $how $vm >/dev/null; provision --remove 2>&1 | grep -o 'is gone'; multipass list | grep $vm; done; echo end";
+    host.sh(&alone("", script)).code(0).out("is gone\nis gone\nend\n");
+    // A launch that was stopped before there was a machine leaves nothing to take another's for.
+    let script = format!(
+        r#"{SHIM}; shim '[ "$1" != launch ] || exec sleep 60'; PATH=$shimmed timeout -s INT 3 nixoci provision --backend multipass -y >/dev/null 2>&1; echo code $?
+        ls $XDG_STATE_HOME/nixoci/multipass; multipass launch -n $vm -m 1G -d 6G >/dev/null 2>&1; provision --remove; {state}"#
+    );
+    let run = host.sh(&alone("", &script)).code(0).err("nixoci has made no virtual machine");
+    assert!(run.out.ends_with(".lock\nRunning\n"), "{run:#?}");
+}
+
+#[test]
+#[ignore = "needs the lab: cargo xtask test"]
+fn stopped_is_what_is_off_and_what_nobody_can_look_into_is_stopped_all_the_same() {
+    let host = NEW.with(ROOTS);
+    let script =
+        "provision >/dev/null 2>&1; strike; provision --stop; code=$?; multipass list | grep $vm; exit $code";
+    for knob in ["unknown-state", "no-route"] {
+        let run = struck(host, script, |vm| fault(&[knob, vm])).code(0);
+        run.out("Stopped").err("is off; a build starts it");
+    }
+    let script = "provision >/dev/null 2>&1; multipass delete $vm; provision --stop; multipass delete -p $vm; provision --stop";
+    let run =
+        NEW.with(RELEASE).sh(&alone("", script)).code(0).err("is deleted").err("there is no virtual machine");
+    assert!(!run.err.contains("is off"), "{run:#?}");
+}
+
+#[test]
+#[ignore = "needs the lab: cargo xtask test"]
 fn what_keeps_multipass_from_being_used_has_its_own_code() {
     let tiny = alone("", "tiny");
     for (options, code, id) in [
@@ -624,10 +680,10 @@ fn a_multipass_that_is_too_old_and_a_first_boot_that_ignores_its_orders() {
     let ignored =
         r#"[ "$1" != launch ] || { cat >/dev/null; echo "package_update: false" | multipass "$@"; exit; }"#;
     let script = format!(
-        "{SHIM}; shim '{ignored}'; PATH=$shimmed tiny; code=$?; provision --remove 2>/dev/null; multipass list | grep $vm || echo removed; tiny 2>&1 | grep -c not_an_image; exit $code"
+        "{SHIM}; shim '{ignored}'; PATH=$shimmed tiny; code=$?; provision --remove 2>&1 | grep -o multipass::first_boot; multipass delete -p $vm; tiny 2>&1 | grep -c not_an_image; exit $code"
     );
     let run = host.sh(&alone("", &script)).fails(30, "nixoci::multipass::first_boot");
-    run.err("cloud-init status --long").out("removed\n1\n");
+    run.err("cloud-init status --long").err("multipass delete -p t").out("multipass::first_boot\n1\n");
 }
 
 #[test]
