@@ -403,8 +403,15 @@ impl Backend for MultipassBackend {
         Err(remedies.into_iter().fold(error, Error::remedy))
     }
 
-    async fn amend(&self, _: &Cx<'_>, _: &Error) -> Result<Option<Amendment>> {
-        let amendment = self.growth().and_then(|growth| growth.amendment(&self.settings));
+    async fn amend(&self, cx: &Cx<'_>, _: &Error) -> Result<Option<Amendment>> {
+        let mut amendment = self.growth().and_then(|growth| growth.amendment(&self.settings));
+        // What failed is told as it failed, where nothing can be done about it now.
+        if amendment.is_some()
+            && let Err(error) = self.machine(cx).await?.is_free(cx).await
+        {
+            cx.observer.warn(format!("it is not enlarged: {error}"), Vec::new());
+            amendment = None;
+        }
         if amendment.is_none() {
             self.set_growth(None);
         }

@@ -10,7 +10,7 @@ use nixoci_core::platform::NixSystem;
 use nixoci_core::request::BuildRequest;
 use nixoci_core::runner::{Command, output};
 use nixoci_core::text::{bytes, count};
-use nixoci_core::{Error, ErrorKind, Remedy, Result};
+use nixoci_core::{Code, Error, ErrorKind, Remedy, Result};
 use nixoci_nix::guest::codes::{DISK_FULL, NOT_SET_UP, OUT_OF_MEMORY};
 use nixoci_nix::guest::sources::{Scope, Sources, send};
 use nixoci_nix::guest::{Agent, Called, Facts, Inside, Secrets, Seen, killed_since};
@@ -198,10 +198,7 @@ impl Work<'_> {
 
     /// Says more about a build that failed: what the kernel killed, whether the disk is full.
     async fn explained(&self, cx: &Cx<'_>, error: Error) -> Error {
-        if !matches!(
-            error.kind(),
-            ErrorKind::Build | ErrorKind::Transfer | ErrorKind::Evaluation | ErrorKind::NoBackend
-        ) {
+        if !matches!(error.kind(), ErrorKind::Build | ErrorKind::Transfer | ErrorKind::Evaluation) {
             return error;
         }
         if error.is(&nix_codes::FETCH_DENIED) {
@@ -211,6 +208,9 @@ impl Work<'_> {
             let _ = self.collect(cx).await;
             let facts = self.machine.look(cx).await.unwrap_or_else(|_| self.facts.clone());
             return error.report().causes.iter().fold(self.disk_full(&facts), Error::because);
+        }
+        if !may_be_for_memory(&error) {
+            return error;
         }
         let killed = killed_since(cx, &self.machine.guest(cx), self.facts.time).await.unwrap_or_default();
         let Some(program) = killed.last() else { return error };
@@ -257,6 +257,26 @@ impl Work<'_> {
     }
 }
 
+/// Whether it can have come of a program that was killed: the kernel may have killed somebody else's. An expression that is
+/// wrong is wrong with any memory.
+fn may_be_for_memory(error: &Error) -> bool {
+    const CERTAIN: &[&Code] = &[
+        &nix_codes::HASH_MISMATCH,
+        &nix_codes::NO_OUTPUT,
+        &nix_codes::BUILD_TIMEOUT,
+        &nix_codes::EXEC_FORMAT,
+        &nix_codes::LINUX_ON_MAC,
+    ];
+    const WORDS: &[&str] = &["gave no reason", "memory", "killed", "signal 9", "bad_alloc"];
+    let says = |word: &&str| error.to_string().to_lowercase().contains(*word);
+    match error.kind() {
+        ErrorKind::Build => !CERTAIN.iter().any(|code| error.is(code)),
+        ErrorKind::Transfer => true,
+        ErrorKind::Evaluation => error.is(&nix_codes::EVALUATION) && WORDS.iter().any(says),
+        _ => false,
+    }
+}
+
 /// A server that is reached by ssh lets nobody in who has no key.
 fn no_agent(cx: &Cx<'_>, error: Error) -> Error {
     let by_ssh = |text: &String| text.contains("(publickey") || text.contains("Host key verification failed");
@@ -267,4 +287,24 @@ fn no_agent(cx: &Cx<'_>, error: Error) -> Error {
         "let the virtual machine's Nix ask your ssh agent, and know the hosts that you know",
         "nixoci build --ssh default",
     ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_wrong_with_any_memory_is_not_for_want_of_it() {
+        use nix_codes as c;
+        for code in [&c::SYNTAX, &c::NO_ATTRIBUTE, &c::LOCK, &c::FETCH, &c::FETCH_DENIED, &c::HASH_MISMATCH] {
+            assert!(!may_be_for_memory(&Error::new(code, "x")), "{}", code.id);
+        }
+        for code in [&c::BUILD_KILLED, &c::BUILD_FAILED, &c::IFD, &c::CONNECTION_LOST] {
+            assert!(may_be_for_memory(&Error::new(code, "x")), "{}", code.id);
+        }
+        let evaluation =
+            |said: &str| may_be_for_memory(&Error::new(&c::EVALUATION, format!("evaluation failed: {said}")));
+        assert!(evaluation("Nix gave no reason") && evaluation("out of memory"));
+        assert!(!evaluation("undefined variable 'x'"));
+    }
 }

@@ -285,6 +285,12 @@ fn a_build_that_runs_out_of_memory_is_told_from_others_and_gets_more() {
         sed -i 's/^memory.*/memory = "4G"/' nixoci.toml; provision; code=$?; wait; grep -c not_an_image $log; exit $code"#
     );
     host.sh(&alone("", &busy)).fails(30, "nixoci::multipass::busy").out("1\n");
+    let busy = format!(
+        r#"sed -i 's/^memory.*/memory = "1G"/' nixoci.toml; provision >/dev/null 2>&1; tiny --argstr cmd '{LONG}' 2>$log & pid=$!; until guest 'pgrep -u nixbld1 >/dev/null'; do kill -0 $pid || break; sleep 0.1; done
+        tiny --argstr cmd '{HUNGRY}'; code=$?; wait; grep -c not_an_image $log; multipass get local.$vm.memory; exit $code"#
+    );
+    let run = host.sh(&alone("on-oom = 'grow'", &busy)).fails(40, oom);
+    run.out("1\n1.0GiB").err("it is not enlarged: another build runs");
     // Other ends are not taken for it.
     host.sh(&alone("", "tiny --argstr cmd 'kill -9 $$'")).fails(40, "nixoci::nix::build_killed");
 }
