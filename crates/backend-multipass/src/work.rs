@@ -20,13 +20,15 @@ use crate::machine::Machine;
 use crate::mounts;
 use crate::plan::stamp;
 use crate::receipt::dir;
-use crate::settings::{Send, USER};
-use crate::size::Size;
+use crate::settings::{Send, Settings, USER};
+use crate::size::{GIB, Size};
 
 /// Less free disk than this, and garbage is collected before a build.
 const LITTLE_DISK: u64 = 1 << 30;
 /// Less than this, and no build is begun.
 const NO_DISK: u64 = 128 << 20;
+/// Less memory than this, and evaluating nixpkgs alone may be too much.
+const LITTLE_MEMORY: u64 = 512 << 20;
 /// Sources beyond this are worth a word.
 const MUCH: u64 = 20 << 20;
 
@@ -159,6 +161,9 @@ impl Work<'_> {
         build: impl Future<Output = Result<Artifact>>,
     ) -> Result<Artifact> {
         self.room(cx).await?;
+        if let Some((text, remedies)) = little_memory(self.machine.settings, &self.facts) {
+            cx.observer.warn(text, remedies);
+        }
         match build.await {
             Err(error) => Err(self.explained(cx, error).await),
             built => built,
@@ -257,6 +262,34 @@ impl Work<'_> {
     }
 }
 
+/// What there is to say before a build of a machine whose memory is in use.
+fn little_memory(settings: &Settings, facts: &Facts) -> Option<(String, Vec<Remedy>)> {
+    if facts.memory.free >= LITTLE_MEMORY {
+        return None;
+    }
+    let name = &settings.instance;
+    let text = format!(
+        "the virtual machine {name} has {} of memory free, of {}, and {} of swap: a build may run out of it",
+        bytes(facts.memory.free),
+        bytes(facts.memory.total),
+        bytes(facts.swap.free)
+    );
+    let more = Size((facts.memory.total * 2).div_ceil(GIB) * GIB).argument();
+    Some((
+        text,
+        vec![
+            Remedy::command(
+                "see what takes it",
+                format!("multipass exec -n {name} -- ps -eo rss,args --sort=-rss"),
+            ),
+            Remedy::command(
+                "give it more, in nixoci.toml, then `nixoci provision --backend multipass`",
+                format!("[backend.multipass]\nmemory = \"{more}\""),
+            ),
+        ],
+    ))
+}
+
 /// Whether it can have come of a program that was killed: the kernel may have killed somebody else's. An expression that is
 /// wrong is wrong with any memory.
 fn may_be_for_memory(error: &Error) -> bool {
@@ -292,6 +325,20 @@ fn no_agent(cx: &Cx<'_>, error: Error) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_machine_whose_memory_is_in_use_is_told_of() {
+        let settings = Settings::default();
+        let memory = |free: u64, total: u64| {
+            let mut facts = crate::grow::tests::facts(total, 60 * GIB);
+            facts.memory.free = free;
+            little_memory(&settings, &facts)
+        };
+        assert!(memory(1 << 30, 4 * GIB).is_none());
+        let (text, remedies) = memory(100 << 20, 4 * GIB - 1).unwrap();
+        assert!(text.contains("has 104.9 MB of memory free, of 4.3 GB"), "{text}");
+        assert!(remedies[1].command.as_deref().unwrap().contains("memory = \"8G\""), "{remedies:?}");
+    }
 
     #[test]
     fn what_is_wrong_with_any_memory_is_not_for_want_of_it() {

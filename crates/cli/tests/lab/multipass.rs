@@ -291,6 +291,11 @@ fn a_build_that_runs_out_of_memory_is_told_from_others_and_gets_more() {
     );
     let run = host.sh(&alone("on-oom = 'grow'", &busy)).fails(40, oom);
     run.out("1\n1.0GiB").err("it is not enlarged: another build runs");
+    // What is in use already is told beforehand; the lab's kernel says it of a guest only when it is made to.
+    let used = r#"provision >/dev/null 2>&1
+        guest 'sed "s/^MemAvailable.*/MemAvailable: 100000 kB/" /proc/meminfo >/tmp/m; sudo mount --bind /tmp/m /proc/meminfo'; tiny"#;
+    let run = host.sh(&alone("", used)).fails(42, "nixoci::image::not_an_image");
+    run.err("has 102.4 MB of memory free").err("memory = \"4G\"");
     // Other ends are not taken for it.
     host.sh(&alone("", "tiny --argstr cmd 'kill -9 $$'")).fails(40, "nixoci::nix::build_killed");
 }
