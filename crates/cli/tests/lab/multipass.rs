@@ -541,6 +541,26 @@ fn what_its_nix_says_is_answered_with_what_helps_there() {
 
 #[test]
 #[ignore = "needs the lab: cargo xtask test"]
+fn an_input_within_the_project_that_git_does_not_track_is_seen_where_it_is_named() {
+    let flake = FLAKE
+        .replace('\'', "")
+        .replace("{ outputs = { self }:", "{ inputs.lib.url = \"github:o/r\"; outputs = { self, lib }:");
+    let script = format!(
+        r#"{COMPARE} provision >/dev/null 2>&1; mkdir -p p/vendor/lib p/vendor/repo; cd p; git init -q -b main
+        printf '%s' '{flake}' | sed "s,\"no\",lib.text,g" > flake.nix; echo vendor > .gitignore; git add .; git commit -qm a
+        echo '{{ outputs = {{ self }}: {{ text = "${{self}}"; }}; }}' | tee vendor/lib/flake.nix > vendor/repo/flake.nix
+        (cd vendor/repo; git init -q -b main; git add .; git commit -qm b)
+        with() {{ compare "$1" ".#x" --override-input lib "$1" -- --no-write-lock-file ".#packages.aarch64-linux.x.drvPath" --override-input lib "$1"; }}
+        with path:./vendor/lib; with ./vendor/repo; echo >> vendor/repo/flake.nix; with ./vendor/repo; echo >> flake.nix; with path:./vendor/lib
+        sed -i "s,github:o/r,path:$PWD/vendor/lib," flake.nix; nixoci --config-file $conf build --backend multipass .#x 2>&1 | grep -E 'nixoci::|override-input|git add'; with path:./vendor/lib"#
+    );
+    let run = OLD.with(BOTH).sh(&alone("", &script)).code(0);
+    assert_eq!(run.out.matches(": same").count(), 5, "{run:#?}");
+    run.out("nixoci::guest::local_input").out("--override-input NAME path:/").out("git add /");
+}
+
+#[test]
+#[ignore = "needs the lab: cargo xtask test"]
 fn a_mac_without_git_sends_everything_where_that_is_wanted() {
     let script = format!(
         r#"{COMPARE} provision >/dev/null 2>&1; mkdir p $log.bin; cd p; git init -q -b main; printf '%s' '{}' > flake.nix; git add .; git commit -qm a; echo ignored > .gitignore; git add .; git commit -qm b

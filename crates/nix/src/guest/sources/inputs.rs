@@ -36,37 +36,46 @@ const TOP: &[&str] = &[
 
 /// The directories outside of the flake at `dir` that it names, as its lock says; without a lock, as its text does. Its Nix sees
 /// what is below `root`.
-pub(super) fn local(dir: &Path, root: &Path) -> Result<Vec<PathBuf>> {
+/// Those that are overridden do not count.
+pub(super) fn local(dir: &Path, root: &Path, overridden: &[&str]) -> Result<Vec<PathBuf>> {
     let read = |name: &str| {
         let path = dir.join(name);
         let small = path.metadata().is_ok_and(|meta| meta.len() < LIMIT);
         small.then(|| std::fs::read_to_string(path).ok()).flatten()
     };
     let mut found = match read("flake.lock") {
-        Some(lock) => locked(&lock, dir, root)?,
-        None => read("flake.nix").map_or_else(|| Ok(Vec::new()), |text| named(&text, dir, root))?,
+        Some(lock) => locked(&lock, dir, root, overridden)?,
+        None => {
+            read("flake.nix").map_or_else(|| Ok(Vec::new()), |text| named(&text, dir, root, overridden))?
+        }
     };
     found.retain(|path| path.is_dir() && !path.starts_with("/nix/store"));
     Ok(found)
 }
 
-fn locked(lock: &str, dir: &Path, root: &Path) -> Result<Vec<PathBuf>> {
+fn locked(lock: &str, dir: &Path, root: &Path, overridden: &[&str]) -> Result<Vec<PathBuf>> {
     let lock: Value = serde_json::from_str(lock).unwrap_or_default();
     let nodes = lock.get("nodes").and_then(Value::as_object);
     let own = nodes.and_then(|nodes| nodes.get("root")?.get("inputs")?.as_object());
-    let is_own = |name: &str| own.is_some_and(|own| own.values().any(|node| node.as_str() == Some(name)));
     let mut found = Vec::new();
     for (name, node) in nodes.into_iter().flatten() {
+        let is_this = |(_, node): &(&String, &Value)| node.as_str() == Some(name);
+        let input = own.and_then(|own| own.iter().find(is_this)).map_or(name, |(input, _)| input);
+        if overridden.contains(&input.as_str()) {
+            continue;
+        }
         let text = |key: &str| node.get("locked").and_then(|locked| locked.get(key)).and_then(Value::as_str);
         match (text("type"), text("path"), text("url")) {
             (Some("path"), Some(path), _) if is_system(Path::new(path)) => {
-                return Err(system(name, path, "flake.lock"));
+                return Err(system(input, path, "flake.lock"));
             }
             (Some("path"), Some(path), _) if path.starts_with('/') => found.push(PathBuf::from(path)),
             // Those of other flakes are relative to them.
-            (Some("path"), Some(path), _) if is_own(name) => inside(name, path, dir, root)?,
+            (Some("path"), Some(path), _) if own.is_some_and(|own| own.iter().any(|own| is_this(&own))) => {
+                inside(input, path, dir, root)?;
+            }
             (Some("git"), _, Some(url)) if url.starts_with("file:") => {
-                return Err(repository(name, url, "flake.lock"));
+                return Err(repository(input, url, "flake.lock"));
             }
             _ => {}
         }
@@ -106,6 +115,21 @@ fn inside(name: &str, path: &str, dir: &Path, root: &Path) -> Result<()> {
         .remedy(Remedy::advice("or keep both in one Git repository")))
 }
 
+/// A directory within a tree that does not hold it: a guest has no place for it.
+pub(super) fn left_out(input: &Path, root: &Path) -> Error {
+    let (shown, root) = (input.display(), root.display());
+    Error::new(
+        &LOCAL_INPUT,
+        format!("the input at {shown} is in the project, and no part of what Nix sees of it"),
+    )
+    .because(format!("what is sent of {root} is what Git tracks there"))
+    .remedy(Remedy::command("track it, if it is yours", format!("git add {shown}")))
+    .remedy(Remedy::command(
+        "or name it for this build, by the input's name",
+        format!("nixoci build --override-input NAME path:{shown}"),
+    ))
+}
+
 /// Without `.` and `..`.
 fn plain(path: &Path) -> PathBuf {
     path.components().fold(PathBuf::new(), |mut plain, part| {
@@ -119,10 +143,13 @@ fn plain(path: &Path) -> PathBuf {
 }
 
 /// What a text names that can only be an input: the value of a `url`, a `path:/…`, and the path of a set of the type `path`.
-fn named(text: &str, dir: &Path, root: &Path) -> Result<Vec<PathBuf>> {
+fn named(text: &str, dir: &Path, root: &Path, overridden: &[&str]) -> Result<Vec<PathBuf>> {
     let mut found = Vec::new();
     for quoted in Quoted::all(text) {
         let is_url = quoted.is_url();
+        if overridden.contains(&quoted.input()) {
+            continue;
+        }
         if !is_url && !quoted.text.starts_with("path:/") && !quoted.is_path() {
             continue;
         }
@@ -175,7 +202,7 @@ mod tests {
         if let Some(lock) = lock {
             std::fs::write(flake.join("flake.lock"), lock).unwrap();
         }
-        local(&flake, &flake)
+        local(&flake, &flake, &[])
     }
 
     fn directory(dir: &Path, name: &str, flake: bool) -> PathBuf {
@@ -238,5 +265,10 @@ mod tests {
             assert!(error.to_string().contains("`lib`"), "{error}");
         }
         assert!(read("{ inputs.lib.url = \"path:./sub\"; }", None, dir.path()).unwrap().is_empty());
+        let nix = r#"{ inputs.lib.url = "git+file:///home/me/lib"; }"#;
+        assert!(named(nix, dir.path(), dir.path(), &["lib"]).unwrap().is_empty());
+        let lock = r#"{"nodes":{"lib_2":{"locked":{"type":"git","url":"file:///x"}},"root":{"inputs":{"lib":"lib_2"}}}}"#;
+        assert!(locked(lock, dir.path(), dir.path(), &["lib"]).unwrap().is_empty());
+        assert!(locked(lock, dir.path(), dir.path(), &["lib_2"]).unwrap_err().to_string().contains("`lib`"));
     }
 }

@@ -50,7 +50,7 @@ pub async fn send(cx: &Cx<'_>, guest: &GuestRunner<'_>, memory: &Path, trees: &[
             }
             sender.send(tree, &id).await?;
         }
-        sender.sent.seen.push(Seen { from: place(&id), at: tree.root.clone() });
+        sender.sent.seen.push(Seen { from: place(&id), at: tree.at.clone() });
     }
     Ok(sender.sent)
 }
