@@ -607,7 +607,44 @@ fn secrets_and_the_way_out_reach_the_guest_and_no_secret_stays() {
         .out("password HUSH-word")
         .out("http://proxy.corp:3128");
     let run = run.out("\n0\ncertificate\n").out("NIX_SSL_CERT_FILE=/etc/nixoci/certificates.pem");
+    let run = run.out("GIT_SSL_CAINFO=/etc/nixoci/certificates.pem");
     run.out("nixoci::guest::credentials").out("clean\nenvironment\nvm.json\n");
+}
+
+/// A binary cache on port 8099 that wants a password.
+const PRIVATE_CACHE: &str = r#"
+import base64, http.server, os
+os.chdir("/tmp/cache")
+class Handler(http.server.SimpleHTTPRequestHandler):
+    def do_GET(self):
+        wanted = "Basic " + base64.b64encode(b"me:hush-word").decode()
+        if self.headers.get("Authorization") != wanted:
+            self.send_response(401); self.end_headers(); return
+        super().do_GET()
+    do_HEAD = do_GET
+http.server.HTTPServer(("127.0.0.1", 8099), Handler).serve_forever()
+"#;
+
+#[test]
+#[ignore = "needs the lab: cargo xtask test"]
+fn a_binary_cache_that_wants_a_password_gets_it_from_the_daemon_and_nobody_keeps_it() {
+    // What was built lies in the cache alone, and nothing may be built any more.
+    let script = format!(
+        r#"export XDG_CONFIG_HOME=$(mktemp -d); mkdir $XDG_CONFIG_HOME/nixoci; printf 'machine 127.0.0.1\nlogin me\npassword hush-word\n' > $log.netrc
+        build --no-link -f t.nix --argstr n cached >/dev/null 2>&1; guest 'p=$(ls -d /nix/store/*-t-cached); nix key generate-secret --key-name k >/tmp/k; nix copy --to "file:///tmp/cache?secret-key=/tmp/k" $p && sudo nix-store --delete --ignore-liveness $p' >/dev/null 2>&1
+        echo '{PRIVATE_CACHE}' | multipass exec -n $vm -- sh -c 'cat >/tmp/cache.py'; guest 'nohup python3 /tmp/cache.py >/tmp/cache.log 2>&1 &'
+        key=$(guest 'nix key convert-secret-to-public </tmp/k')
+        cached() {{ build --no-link -f t.nix --argstr n cached --max-jobs 0 --option substituters http://127.0.0.1:8099 --option trusted-public-keys "$key" 2>&1 | grep -oE 'nixoci::.*|does not reach'; }}
+        echo without; cached; printf '[credentials]\nnetrc = "%s"\n' $log.netrc > $XDG_CONFIG_HOME/nixoci/config.toml; echo with; cached
+        guest 'ls /run/nixoci; sudo grep -rls hush-word /run /etc /var /home /tmp --exclude=cache.py'; echo end"#
+    );
+    for host in [RELEASE, NEXT] {
+        let run = NEW.with(host).sh(&alone("", &script)).code(0);
+        let run = run.out("with\nnixoci::image::not_an_image\n");
+        assert!(!run.out.contains("without\nnixoci::image::"), "{run:#?}");
+        assert!(run.out.ends_with("\nin-use\nsecrets\nused\nend\n"), "{run:#?}");
+        assert!(!run.out.contains("does not reach"), "{run:#?}");
+    }
 }
 
 /// Says whether guest and host compute the same derivation for these words of `nixoci plan` and of `nix`.
