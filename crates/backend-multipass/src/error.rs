@@ -56,7 +56,8 @@ nixoci_core::codes! {
     /// Somebody else's.
     NOT_OURS = ("nixoci::multipass::not_ours", NoBackend, "the virtual machine is not nixoci's",
         "nixoci writes into a virtual machine that it makes who made it (/etc/nixoci/vm.json). One of the same name without that is \
-         somebody else's, and is neither set up nor stopped nor deleted.");
+         somebody else's, and is neither set up nor stopped nor deleted. So is one whose id in that file is not the one that nixoci remembers, when it \
+         is to be stopped, enlarged or deleted. One that is off is started for the look.");
     /// It was launched, and not told what it is.
     FIRST_BOOT = ("nixoci::multipass::first_boot", Provision, "the virtual machine's first boot did not do what it was told",
         "`multipass launch` says that a virtual machine is launched also when cloud-init failed in it, or ignored its orders. nixoci looks \

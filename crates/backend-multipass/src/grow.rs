@@ -108,15 +108,16 @@ impl Growth {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use nixoci_nix::guest::Space;
 
     use super::*;
 
-    fn facts(memory: u64, disk: u64) -> Facts {
+    pub(crate) fn facts(memory: u64, disk: u64) -> Facts {
         let space = |total: u64| Space { free: 0, total };
         Facts {
             ours: true,
+            id: String::new(),
             stamp: String::new(),
             nix: String::new(),
             environment: String::new(),

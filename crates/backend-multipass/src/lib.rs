@@ -11,6 +11,7 @@ mod machine;
 mod mounts;
 mod over_ssh;
 mod plan;
+mod put_away;
 mod receipt;
 mod settings;
 mod size;
@@ -230,7 +231,7 @@ impl MultipassBackend {
             self.settings.set_up(installer).run(cx, &machine.guest(cx)).await?;
         }
         let facts = machine.look(cx).await?;
-        Receipt { stamp: facts.stamp.clone(), system: facts.system.clone() }
+        Receipt { stamp: facts.stamp.clone(), system: facts.system.clone(), id: facts.id.clone() }
             .write(cx, &self.settings.instance)?;
         Ok(facts)
     }
@@ -326,6 +327,9 @@ impl Backend for MultipassBackend {
         let mut known = self.facts.lock().await;
         *known = None;
         let facts = machine.bring_up(cx).await?;
+        if self.growth().is_some() {
+            machine.is_the_same(cx, &facts)?;
+        }
         let mut facts = self.set_up(cx, &machine, facts).await?;
         if let Some(growth) = self.growth() {
             machine.is_free(cx).await?;
@@ -399,8 +403,15 @@ impl Backend for MultipassBackend {
         Err(remedies.into_iter().fold(error, Error::remedy))
     }
 
-    async fn amend(&self, _: &Cx<'_>, _: &Error) -> Result<Option<Amendment>> {
-        let amendment = self.growth().and_then(|growth| growth.amendment(&self.settings));
+    async fn amend(&self, cx: &Cx<'_>, _: &Error) -> Result<Option<Amendment>> {
+        let mut amendment = self.growth().and_then(|growth| growth.amendment(&self.settings));
+        // What failed is told as it failed, where nothing can be done about it now.
+        if amendment.is_some()
+            && let Err(error) = self.machine(cx).await?.is_free(cx).await
+        {
+            cx.observer.warn(format!("it is not enlarged: {error}"), Vec::new());
+            amendment = None;
+        }
         if amendment.is_none() {
             self.set_growth(None);
         }
@@ -450,28 +461,12 @@ impl Backend for MultipassBackend {
             Release::Stop => {
                 let machine = self.machine(cx).await?;
                 let _lock = machine.lock(cx).await?;
-                if machine.state(cx).await? == Some(State::Running) {
-                    machine.look(cx).await?;
-                    machine.multipass.stop(cx, instance, false).await?;
-                }
-                cx.observer
-                    .info(format!("multipass: the virtual machine {instance} is off; a build starts it"));
+                machine.switch_off_for_now(cx).await?;
             }
             Release::Remove => {
                 let machine = self.machine(cx).await?;
                 let _lock = machine.lock(cx).await?;
-                // Somebody may have taken the name meanwhile.
-                if machine.state(cx).await? == Some(State::Running)
-                    && let Err(error) = machine.look(cx).await
-                    && error.is(&error::NOT_OURS)
-                {
-                    return Err(error);
-                }
-                if machine.state(cx).await?.is_some() {
-                    machine.multipass.delete(cx, instance).await?;
-                }
-                Receipt::forget(cx, instance);
-                cx.observer.info(format!("multipass: the virtual machine {instance} is gone"));
+                machine.remove(cx).await?;
             }
             _ => {}
         }

@@ -9,6 +9,7 @@ use nixoci_core::runner::{Command, output, output_with_input};
 use nixoci_core::{Error, Remedy, Result, ResultExt, codes as core_codes};
 use nixoci_nix::guest::{Facts, GuestRunner, look};
 use nixoci_nix::patience::patiently;
+use tokio_util::sync::CancellationToken;
 
 use crate::driver::{Launch, Multipass, State};
 use crate::error::{ABSENT, BUSY, DELETED, FIRST_BOOT, LOST, NO_ROUTE, NOT_OURS, SLOW};
@@ -17,12 +18,12 @@ use crate::settings::Settings;
 use crate::size::Size;
 
 /// How long a machine that is on its way somewhere may take.
-const CHANGING: Duration = Duration::from_secs(300);
+pub(crate) const CHANGING: Duration = Duration::from_secs(300);
 /// How often a machine that works is looked at.
 const LOOK: Duration = Duration::from_secs(5);
 const PAUSE: Duration = Duration::from_millis(500);
-/// The first boot's orders: who made it, and swap, which cloud images have none of. Multipass reads and writes them anew, so
-/// nothing depends on quotes.
+/// The first boot's orders: who made it, by an id of its own, and swap, which cloud images have none of. Multipass reads and
+/// writes them anew, so nothing depends on quotes.
 const CLOUD_INIT: &str = "\
 swap:
   filename: /swap.img
@@ -31,7 +32,7 @@ package_update: false
 write_files:
   - path: /etc/nixoci/vm.json
     content: |
-      {\"schema\":1,\"owner\":\"nixoci\"}
+      {\"schema\":1,\"owner\":\"nixoci\",\"id\":\"@\"}
 ";
 
 /// A virtual machine by its name.
@@ -72,18 +73,50 @@ impl Machine<'_> {
     /// # Errors
     /// [`ABSENT`], [`DELETED`], [`NO_ROUTE`], [`SLOW`], [`NOT_OURS`] and what Multipass says otherwise.
     pub(crate) async fn awake(&self, cx: &Cx<'_>) -> Result<Facts> {
-        self.start(cx).await?;
-        self.look(cx).await
+        let found = self.start(cx).await?;
+        self.looked(cx, Some(found)).await
     }
 
-    /// Waits for a machine that is starting, starts one that is off.
-    pub(crate) async fn start(&self, cx: &Cx<'_>) -> Result<()> {
+    /// What there is in it. One that is not nixoci's, and was started for the look, is put back to how it was found.
+    pub(crate) async fn looked(&self, cx: &Cx<'_>, found: Option<State>) -> Result<Facts> {
+        let looked = self.look(cx).await;
+        if looked.as_ref().is_err_and(|error| error.is(&NOT_OURS) || error.is(&FIRST_BOOT)) {
+            self.put_back(cx, found).await?;
+        }
+        looked
+    }
+
+    pub(crate) async fn put_back(&self, cx: &Cx<'_>, found: Option<State>) -> Result<()> {
+        match found {
+            Some(State::Stopped) => self.multipass.stop(cx, self.name(), false).await,
+            Some(State::Suspended) => self.multipass.suspend(cx, self.name()).await,
+            Some(State::Deleted) => self.multipass.discard(cx, self.name()).await,
+            _ => Ok(()),
+        }
+    }
+
+    /// Whether it is the one that was made here: somebody may have made another one of its name meanwhile.
+    ///
+    /// # Errors
+    /// [`NOT_OURS`].
+    pub(crate) fn is_the_same(&self, cx: &Cx<'_>, facts: &Facts) -> Result<()> {
+        match Receipt::read(cx, self.name()) {
+            Some(receipt) if !receipt.id.is_empty() && receipt.id != facts.id => Err(self.another()),
+            _ => Ok(()),
+        }
+    }
+
+    /// Waits for a machine that is starting, starts one that is off; how it was found.
+    pub(crate) async fn start(&self, cx: &Cx<'_>) -> Result<State> {
+        let mut found = None;
         let begin = tokio::time::Instant::now();
         let mut forced = false;
         loop {
-            match self.state(cx).await? {
+            let state = self.state(cx).await?;
+            found = found.or_else(|| state.clone());
+            match state {
                 None => return Err(self.absent()),
-                Some(State::Running) => return Ok(()),
+                Some(State::Running) => return Ok(found.unwrap_or(State::Running)),
                 Some(State::Stopped | State::Suspended) => {
                     let task = Task::start(
                         cx.observer,
@@ -106,23 +139,13 @@ impl Machine<'_> {
                     self.switch_off(cx).await?;
                 }
                 Some(State::Changing) if begin.elapsed() < CHANGING => pause(cx).await?,
-                Some(state) => {
-                    return Err(Error::new(
-                        &SLOW,
-                        format!("the virtual machine {} is neither on nor off", self.name()),
-                    )
-                    .because(format!("Multipass says: {state:?}"))
-                    .remedy(Remedy::command(
-                        "see how it stands",
-                        format!("multipass info {}", self.name()),
-                    )));
-                }
+                Some(state) => return Err(self.undecided(&state)),
             }
         }
     }
 
     /// One that runs and does not answer. Only one of ours may be switched off.
-    async fn switch_off(&self, cx: &Cx<'_>) -> Result<()> {
+    pub(crate) async fn switch_off(&self, cx: &Cx<'_>) -> Result<()> {
         if Receipt::read(cx, self.name()).is_none() {
             return Err(self
                 .not_ours()
@@ -161,7 +184,7 @@ impl Machine<'_> {
 
     /// Makes it, if it is not there; a failure to launch counts only if nothing came of it.
     pub(crate) async fn launch(&self, cx: &Cx<'_>) -> Result<()> {
-        let settings = self.settings;
+        let (settings, id) = (self.settings, Receipt::new_id());
         let memory = settings.memory(host_memory(cx).await);
         let launch = Launch {
             image: settings.image.clone(),
@@ -169,18 +192,20 @@ impl Machine<'_> {
             memory: memory.argument(),
             disk: settings.disk.argument(),
             timeout: settings.timeout,
-            cloud_init: CLOUD_INIT.to_owned(),
+            cloud_init: CLOUD_INIT.replace('@', &id),
         };
         // Whatever comes of it, it is ours.
-        Receipt { stamp: String::new(), system: cx.host.system.to_linux() }.write(cx, self.name())?;
+        Receipt { stamp: String::new(), system: cx.host.system.to_linux(), id }.write(cx, self.name())?;
         let title = format!("launching the virtual machine {}", self.name());
         let task = Task::start(cx.observer, TaskKind::Provision, title, None);
         if let Err(error) = self.multipass.launch(cx, self.name(), &launch).await {
-            if error.is(&core_codes::CANCELLED) {
-                return Err(error);
-            }
-            if self.state(cx).await?.is_none() {
+            // Also who was cancelled remembers no machine that is not there: the next one of that name may be anybody's.
+            let never = CancellationToken::new();
+            let there = self.state(&Cx { cancel: &never, ..*cx }).await;
+            if matches!(there, Ok(None)) {
                 Receipt::forget(cx, self.name());
+            }
+            if error.is(&core_codes::CANCELLED) || there?.is_none() {
                 return Err(error);
             }
             cx.observer.debug(format!("launching {}: {error}; it is there all the same", self.name()));
@@ -199,14 +224,7 @@ impl Machine<'_> {
             _ => {}
         }
         self.start(cx).await?;
-        let looked = self.look(cx).await;
-        if let (Err(error), Some(State::Stopped)) = (&looked, found)
-            && error.is(&NOT_OURS)
-        {
-            // As it was found.
-            self.multipass.stop(cx, self.name(), false).await?;
-        }
-        looked
+        self.looked(cx, found).await
     }
 
     /// Comes back when the machine does not run any more, seen twice; with what that means.
@@ -267,6 +285,13 @@ impl Machine<'_> {
         .because(answer.stderr_text().trim()))
     }
 
+    /// Neither on nor off.
+    pub(crate) fn undecided(&self, state: &State) -> Error {
+        Error::new(&SLOW, format!("the virtual machine {} is neither on nor off", self.name()))
+            .because(format!("Multipass says: {state:?}"))
+            .remedy(Remedy::command("see how it stands", format!("multipass info {}", self.name())))
+    }
+
     fn absent(&self) -> Error {
         Error::new(&ABSENT, format!("there is no virtual machine {}", self.name()))
             .remedy(Remedy::command("make it", "nixoci provision --backend multipass --yes"))
@@ -293,10 +318,20 @@ impl Machine<'_> {
             "see what cloud-init says",
             format!("multipass exec -n {name} -- cloud-init status --long"),
         ))
-        .remedy(Remedy::command(
-            "remove it, and build again: that launches a new one",
-            "nixoci provision --backend multipass --remove --yes",
-        ))
+        .remedy(self.by_hand("if it is the one that nixoci launched, delete it, and build again"))
+    }
+
+    /// What nixoci cannot be sure of is left to somebody who is.
+    pub(crate) fn by_hand(&self, text: &str) -> Remedy {
+        Remedy::command(text, format!("multipass delete -p {}", self.name()))
+    }
+
+    fn another(&self) -> Error {
+        let name = self.name();
+        Error::new(&NOT_OURS, format!("the virtual machine {name} is not the one that nixoci made here"))
+            .because("its /etc/nixoci/vm.json has another id: it was deleted and made anew, for another user or in another place")
+            .remedy(Remedy::command("see what is in it", format!("multipass exec -n {name} -- ls -l /etc/nixoci /var/lib/nixoci")))
+            .remedy(self.by_hand("delete it, if nobody needs it"))
     }
 
     pub(crate) fn not_ours(&self) -> Error {
@@ -308,7 +343,7 @@ impl Machine<'_> {
     }
 }
 
-async fn pause(cx: &Cx<'_>) -> Result<()> {
+pub(crate) async fn pause(cx: &Cx<'_>) -> Result<()> {
     tokio::select! {
         () = tokio::time::sleep(PAUSE) => Ok(()),
         () = cx.cancel.cancelled() => Err(Error::new(&core_codes::CANCELLED, "waiting was stopped")),

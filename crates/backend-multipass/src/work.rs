@@ -10,23 +10,25 @@ use nixoci_core::platform::NixSystem;
 use nixoci_core::request::BuildRequest;
 use nixoci_core::runner::{Command, output};
 use nixoci_core::text::{bytes, count};
-use nixoci_core::{Error, ErrorKind, Remedy, Result};
+use nixoci_core::{Code, Error, ErrorKind, Remedy, Result};
 use nixoci_nix::guest::codes::{DISK_FULL, NOT_SET_UP, OUT_OF_MEMORY};
 use nixoci_nix::guest::sources::{Scope, Sources, send};
-use nixoci_nix::guest::{Agent, Facts, Inside, Secrets, Seen, killed_since};
+use nixoci_nix::guest::{Agent, Called, Facts, Inside, Secrets, Seen, killed_since};
 use nixoci_nix::{BuildStore, Nix, codes as nix_codes, proof};
 
 use crate::machine::Machine;
 use crate::mounts;
 use crate::plan::stamp;
 use crate::receipt::dir;
-use crate::settings::{Send, USER};
-use crate::size::Size;
+use crate::settings::{Send, Settings, USER};
+use crate::size::{GIB, Size};
 
 /// Less free disk than this, and garbage is collected before a build.
 const LITTLE_DISK: u64 = 1 << 30;
 /// Less than this, and no build is begun.
 const NO_DISK: u64 = 128 << 20;
+/// Less memory than this, and evaluating nixpkgs alone may be too much.
+const LITTLE_MEMORY: u64 = 512 << 20;
 /// Sources beyond this are worth a word.
 const MUCH: u64 = 20 << 20;
 
@@ -118,8 +120,19 @@ impl Work<'_> {
             true => Some(Agent::forward(cx, &self.machine.guest(cx)).await?),
             false => None,
         };
-        let nix = Nix::in_guest(&self.facts.nix, Arc::new(sources))?;
+        let nix = self.nix(sources)?;
         Ok((nix, self.inside(cx, seen).knowing(&secrets).asking(agent)))
+    }
+
+    fn nix(&self, sources: Sources) -> Result<Nix> {
+        let name = self.name();
+        let called = Called {
+            name: format!("the virtual machine {name}"),
+            enter: format!("multipass exec -n {name} --"),
+            user: USER.to_owned(),
+            backend: "multipass",
+        };
+        Nix::in_guest(&self.facts.nix, called, sources)
     }
 
     pub(crate) async fn forecast(&self, cx: &Cx<'_>, request: &BuildRequest) -> Result<Forecast> {
@@ -148,6 +161,9 @@ impl Work<'_> {
         build: impl Future<Output = Result<Artifact>>,
     ) -> Result<Artifact> {
         self.room(cx).await?;
+        if let Some((text, remedies)) = little_memory(self.machine.settings, &self.facts) {
+            cx.observer.warn(text, remedies);
+        }
         match build.await {
             Err(error) => Err(self.explained(cx, error).await),
             built => built,
@@ -187,10 +203,7 @@ impl Work<'_> {
 
     /// Says more about a build that failed: what the kernel killed, whether the disk is full.
     async fn explained(&self, cx: &Cx<'_>, error: Error) -> Error {
-        if !matches!(
-            error.kind(),
-            ErrorKind::Build | ErrorKind::Transfer | ErrorKind::Evaluation | ErrorKind::NoBackend
-        ) {
+        if !matches!(error.kind(), ErrorKind::Build | ErrorKind::Transfer | ErrorKind::Evaluation) {
             return error;
         }
         if error.is(&nix_codes::FETCH_DENIED) {
@@ -200,6 +213,9 @@ impl Work<'_> {
             let _ = self.collect(cx).await;
             let facts = self.machine.look(cx).await.unwrap_or_else(|_| self.facts.clone());
             return error.report().causes.iter().fold(self.disk_full(&facts), Error::because);
+        }
+        if !may_be_for_memory(&error) {
+            return error;
         }
         let killed = killed_since(cx, &self.machine.guest(cx), self.facts.time).await.unwrap_or_default();
         let Some(program) = killed.last() else { return error };
@@ -221,14 +237,14 @@ impl Work<'_> {
     pub(crate) async fn prove(&self, cx: &Cx<'_>, want: &[NixSystem]) -> Result<Vec<Check>> {
         let sources = proof::sources(cx, want)?;
         let seen = self.send(cx, &sources).await?;
-        let nix = Nix::in_guest(&self.facts.nix, Arc::new(sources))?;
+        let nix = self.nix(sources)?;
         let inside = self.inside(cx, seen);
         proof::checks(&Cx { runner: &inside, ..*cx }, &nix, want).await
     }
 
     /// A store to ask about what somebody else built.
     pub(crate) fn store(&self) -> Result<Arc<BuildStore>> {
-        Ok(Arc::new(BuildStore::new(Nix::in_guest(&self.facts.nix, Arc::default())?)))
+        Ok(Arc::new(BuildStore::new(self.nix(Sources::default())?)))
     }
 
     /// # Errors
@@ -246,6 +262,54 @@ impl Work<'_> {
     }
 }
 
+/// What there is to say before a build of a machine whose memory is in use.
+fn little_memory(settings: &Settings, facts: &Facts) -> Option<(String, Vec<Remedy>)> {
+    if facts.memory.free >= LITTLE_MEMORY {
+        return None;
+    }
+    let name = &settings.instance;
+    let text = format!(
+        "the virtual machine {name} has {} of memory free, of {}, and {} of swap: a build may run out of it",
+        bytes(facts.memory.free),
+        bytes(facts.memory.total),
+        bytes(facts.swap.free)
+    );
+    let more = Size((facts.memory.total * 2).div_ceil(GIB) * GIB).argument();
+    Some((
+        text,
+        vec![
+            Remedy::command(
+                "see what takes it",
+                format!("multipass exec -n {name} -- ps -eo rss,args --sort=-rss"),
+            ),
+            Remedy::command(
+                "give it more, in nixoci.toml, then `nixoci provision --backend multipass`",
+                format!("[backend.multipass]\nmemory = \"{more}\""),
+            ),
+        ],
+    ))
+}
+
+/// Whether it can have come of a program that was killed: the kernel may have killed somebody else's. An expression that is
+/// wrong is wrong with any memory.
+fn may_be_for_memory(error: &Error) -> bool {
+    const CERTAIN: &[&Code] = &[
+        &nix_codes::HASH_MISMATCH,
+        &nix_codes::NO_OUTPUT,
+        &nix_codes::BUILD_TIMEOUT,
+        &nix_codes::EXEC_FORMAT,
+        &nix_codes::LINUX_ON_MAC,
+    ];
+    const WORDS: &[&str] = &["gave no reason", "memory", "killed", "signal 9", "bad_alloc"];
+    let says = |word: &&str| error.to_string().to_lowercase().contains(*word);
+    match error.kind() {
+        ErrorKind::Build => !CERTAIN.iter().any(|code| error.is(code)),
+        ErrorKind::Transfer => true,
+        ErrorKind::Evaluation => error.is(&nix_codes::EVALUATION) && WORDS.iter().any(says),
+        _ => false,
+    }
+}
+
 /// A server that is reached by ssh lets nobody in who has no key.
 fn no_agent(cx: &Cx<'_>, error: Error) -> Error {
     let by_ssh = |text: &String| text.contains("(publickey") || text.contains("Host key verification failed");
@@ -256,4 +320,38 @@ fn no_agent(cx: &Cx<'_>, error: Error) -> Error {
         "let the virtual machine's Nix ask your ssh agent, and know the hosts that you know",
         "nixoci build --ssh default",
     ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_machine_whose_memory_is_in_use_is_told_of() {
+        let settings = Settings::default();
+        let memory = |free: u64, total: u64| {
+            let mut facts = crate::grow::tests::facts(total, 60 * GIB);
+            facts.memory.free = free;
+            little_memory(&settings, &facts)
+        };
+        assert!(memory(1 << 30, 4 * GIB).is_none());
+        let (text, remedies) = memory(100 << 20, 4 * GIB - 1).unwrap();
+        assert!(text.contains("has 104.9 MB of memory free, of 4.3 GB"), "{text}");
+        assert!(remedies[1].command.as_deref().unwrap().contains("memory = \"8G\""), "{remedies:?}");
+    }
+
+    #[test]
+    fn what_is_wrong_with_any_memory_is_not_for_want_of_it() {
+        use nix_codes as c;
+        for code in [&c::SYNTAX, &c::NO_ATTRIBUTE, &c::LOCK, &c::FETCH, &c::FETCH_DENIED, &c::HASH_MISMATCH] {
+            assert!(!may_be_for_memory(&Error::new(code, "x")), "{}", code.id);
+        }
+        for code in [&c::BUILD_KILLED, &c::BUILD_FAILED, &c::IFD, &c::CONNECTION_LOST] {
+            assert!(may_be_for_memory(&Error::new(code, "x")), "{}", code.id);
+        }
+        let evaluation =
+            |said: &str| may_be_for_memory(&Error::new(&c::EVALUATION, format!("evaluation failed: {said}")));
+        assert!(evaluation("Nix gave no reason") && evaluation("out of memory"));
+        assert!(!evaluation("undefined variable 'x'"));
+    }
 }

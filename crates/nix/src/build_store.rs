@@ -91,7 +91,8 @@ impl BuildStore {
             (!flags.options.is_empty(), "--option"),
         ];
         let lost: Vec<&str> = lost.into_iter().filter_map(|(set, name)| set.then_some(name)).collect();
-        if let (Some(name), false) = (self.nix.place().name(), lost.is_empty()) {
+        if let (Place::Machine(remote), false) = (self.nix.place(), lost.is_empty()) {
+            let name = remote.machine.host();
             let text = format!("{} does not reach {name}, which builds in its own store", lost.join(", "));
             cx.observer.warn(text, Vec::new());
         }

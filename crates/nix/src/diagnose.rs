@@ -160,6 +160,7 @@ fn recognised(
     let drv = values.get("drv").cloned();
     // A Mac that was made to believe that it is another machine, and not one that lacks an emulator.
     let mac = subject.host.system.kernel() == "darwin" && subject.place.and_then(Place::name).is_none();
+    let guest = subject.place.and_then(Place::guest);
     let rule = match RULES.iter().find(|rule| rule.code.id == codes::LINUX_ON_MAC.id) {
         Some(linux_on_mac) if mac && rule.code.id == codes::EXEC_FORMAT.id => linux_on_mac,
         _ => rule,
@@ -170,17 +171,21 @@ fn recognised(
         .any(|code| rule.code.id == code.id);
     let mut error = match rule.then {
         _ if nobody && unplaced.is_some_and(|unplaced| !unplaced.features.is_empty()) => {
-            unplaced.map_or_else(|| said(rule, &values), no_features)
+            unplaced.map_or_else(|| said(rule, &values, subject), no_features)
         }
-        Then::Say => said(rule, &values),
+        Then::Say => said(rule, &values, subject),
         Then::Platform if !record.builders.is_empty() => builders(record),
-        Then::Platform => platform(rule, &values, subject.place.and_then(Place::name)),
+        Then::Platform => platform(rule, &values, subject),
         Then::Source => source::missing_file(&values, subject),
         Then::NoFlake => source::no_flake(&values, subject),
     };
     let words = words(text);
     if !words.is_empty() {
         error = error.because(words);
+    }
+    let leads_there = rule.guest.unwrap_or_default().iter().any(|(_, command)| command.contains("{on}"));
+    if let Some(guest) = guest.filter(|_| leads_there && !rule.message.contains("{here}")) {
+        error = error.because(format!("that is the Nix of {}", guest.name));
     }
     if let Some(excerpt) = place(text, subject) {
         error = error.at(excerpt);
@@ -213,8 +218,11 @@ fn destination(uri: &str) -> &str {
 fn context(values: &mut Captures, subject: &Subject<'_>) {
     let elsewhere = subject.place.and_then(Place::name);
     values.insert("here", elsewhere.unwrap_or("this machine").to_owned());
-    values.insert("on", elsewhere.map(|name| format!("ssh {name} ")).unwrap_or_default());
-    values.insert("user", subject.host.var("USER").unwrap_or("$USER").to_owned());
+    values.insert("on", subject.place.map(Place::on).unwrap_or_default());
+    let guest = subject.place.and_then(Place::guest);
+    let user = guest.map_or_else(|| subject.host.var("USER").unwrap_or("$USER"), |guest| &guest.user);
+    values.insert("user", user.to_owned());
+    values.insert("backend", guest.map_or("", |guest| guest.backend).to_owned());
     values.insert("reference", subject.reference());
     values.insert("build", subject.build_command());
     if let Some((request, target)) = subject.build {
@@ -224,9 +232,13 @@ fn context(values: &mut Captures, subject: &Subject<'_>) {
     }
 }
 
-fn said(rule: &Rule, values: &Captures) -> Error {
+fn said(rule: &Rule, values: &Captures, subject: &Subject<'_>) -> Error {
     let error = Error::new(rule.code, fill(rule.message, values));
-    rule.remedies.iter().fold(error, |error, (text, command)| error.remedy(remedy(text, command, values)))
+    let in_guest = rule.guest.filter(|_| subject.place.and_then(Place::guest).is_some());
+    in_guest
+        .unwrap_or(rule.remedies)
+        .iter()
+        .fold(error, |error, (text, command)| error.remedy(remedy(text, command, values)))
 }
 
 fn remedy(text: &str, command: &str, values: &Captures) -> Remedy {
@@ -258,7 +270,7 @@ fn no_features(unplaced: &Unplaced) -> Error {
 
 /// Old texts say "a 'x' with features {…} is required, but I am a 'x' with features {…}" for both, a wrong
 /// platform and a missing feature.
-fn platform(rule: &Rule, values: &Captures, elsewhere: Option<&str>) -> Error {
+fn platform(rule: &Rule, values: &Captures, subject: &Subject<'_>) -> Error {
     let value = |name| values.get(name).map(String::as_str).unwrap_or_default();
     let (required, current) = (value("required"), value("current"));
     let (here, on) = (value("here"), value("on"));
@@ -274,14 +286,17 @@ fn platform(rule: &Rule, values: &Captures, elsewhere: Option<&str>) -> Error {
             "system-features = kvm big-parallel nixos-test benchmark",
         ));
     }
-    let error = said(rule, values);
+    let error = said(rule, values, subject);
     let systems = (required.parse::<NixSystem>(), current.parse::<NixSystem>());
     let linux = matches!(&systems, (Ok(required), Ok(current)) if required.is_linux() && current.is_linux());
     if !linux {
         return error
             .remedy(Remedy::command("see what could build it, and what each needs", "nixoci backends"));
     }
-    let error = match elsewhere {
+    if subject.place.and_then(Place::guest).is_some() {
+        return error;
+    }
+    let error = match subject.place.and_then(Place::name) {
         Some(name) => error.remedy(Remedy::command(
             format!("if {name} does not build for {required}, take that from its `systems` in nixoci.toml"),
             format!("systems = [\"{current}\"]"),

@@ -15,6 +15,11 @@ fn host() -> Host {
 
 /// What becomes of a recorded standard error, for a flake that is not on this machine unless `reference` is.
 fn outcome(log: &str, reference: &str) -> Error {
+    outcome_at(log, reference, &host(), &Place::Own)
+}
+
+/// The same, where Nix worked somewhere else.
+fn outcome_at(log: &str, reference: &str, host: &Host, place: &Place) -> Error {
     let mut reader = Log::new(&Silent, Record::default());
     log.lines().for_each(|line| reader.hear(line.as_bytes()));
     let record = reader.finish(false);
@@ -26,7 +31,7 @@ fn outcome(log: &str, reference: &str) -> Error {
     };
     let target =
         Target::Flake { reference: reference.to_owned(), attribute: "packages.x86_64-linux.image".into() };
-    diagnose(&record, &Subject::build(&host(), &request, &target))
+    diagnose(&record, &Subject::build(host, &request, &target).at(place))
 }
 
 macro_rules! recorded {
@@ -396,4 +401,69 @@ fn a_text_made_to_take_long_does_not() {
     let start = std::time::Instant::now();
     diagnose(&record, &Subject::command(&host(), "x"));
     assert!(start.elapsed() < std::time::Duration::from_secs(10), "{:?}", start.elapsed());
+}
+
+#[test]
+fn what_helps_a_guest_is_not_what_helps_a_mac() {
+    let mac = Host { system: "aarch64-darwin".parse().unwrap(), ..host() };
+    let called = crate::guest::Called {
+        name: "the virtual machine vm".into(),
+        enter: "multipass exec -n vm --".into(),
+        user: "ubuntu".into(),
+        backend: "multipass",
+    };
+    let guest =
+        Place::Guest(std::sync::Arc::new(crate::place::GuestNix { called, sources: Default::default() }));
+    let token = "error: unable to download 'https://api.github.com/x': HTTP error 403";
+    let socket = "error: cannot connect to socket at '/x': Connection refused";
+    let foreign = "error: a 'x86_64-linux' with features {} is required to build '/nix/store/0-t.drv', but I am a 'aarch64-linux' with features {}";
+    for (log, code, wanted) in [
+        (token, &codes::FETCH_DENIED, "github = \"gh\""),
+        (
+            "error: unable to download 'https://x': HTTP error 429",
+            &codes::FETCH_DENIED,
+            "netrc = \"~/.netrc\"",
+        ),
+        (foreign, &codes::PLATFORM, "[backend.multipass]\nemulate = true"),
+        ("error: executing '/x': Exec format error", &codes::EXEC_FORMAT, "emulate = true"),
+        (socket, &codes::DAEMON_DOWN, "multipass exec -n vm -- sudo systemctl restart nix-daemon.socket"),
+        (
+            "error: Nix daemon disconnected unexpectedly",
+            &codes::CONNECTION_LOST,
+            "multipass exec -n vm -- sudo systemctl",
+        ),
+        (
+            "error: getting status of '/nix/var/nix/daemon-socket/socket': Permission denied",
+            &codes::DAEMON_PERMISSION,
+            "multipass exec -n vm -- sudo usermod -aG nix-users ubuntu",
+        ),
+        ("error: SSL certificate problem: self-signed", &codes::CERTIFICATE, "export NIX_SSL_CERT_FILE="),
+        ("error: SSL certificate problem: self-signed", &codes::CERTIFICATE, "multipass exec -n vm -- date"),
+        (
+            "error: mismatch in field 'narHash' of input '{}', got '{}'",
+            &codes::LOCK,
+            "--override-input NAME path:/DIRECTORY",
+        ),
+        (
+            "error: cannot update unlocked flake input 'x' in pure mode",
+            &codes::LOCK,
+            "multipass exec -n vm -- sh -c 'cd $(mktemp -d) && tar x && nix flake lock",
+        ),
+    ] {
+        let error = outcome_at(log, "github:o/r", &mac, &guest);
+        assert!(error.is(code), "{log}: {error:?}");
+        let remedies = &error.report().remedies;
+        let all: Vec<_> =
+            remedies.iter().map(|remedy| remedy.command.as_deref().unwrap_or(&remedy.text)).collect();
+        assert!(all.iter().any(|command| command.contains(wanted)), "{log}: {all:#?}");
+        for of_the_mac in ["launchctl", "nix.conf", "/etc/ssl", "ssh vm"] {
+            assert!(!all.iter().any(|command| command.contains(of_the_mac)), "{log}: {all:#?}");
+        }
+        let alone = all.iter().any(|command| command.starts_with("sudo ") || *command == "date");
+        assert!(!alone, "{log}: {all:#?}");
+        let text = format!("{error}{:?}", error.report().causes);
+        assert!(!text.contains("this machine") && !text.contains("the Mac"), "{text}");
+        let leads = all.iter().any(|command| command.contains("multipass exec"));
+        assert!(!leads || text.contains("the virtual machine vm"), "{text}");
+    }
 }

@@ -9,8 +9,9 @@ use nixoci_core::runner::{Command, Output, output};
 use nixoci_core::{Error, Remedy, Result, codes as core_codes};
 
 use crate::diagnose::{Subject, diagnose};
+use crate::guest::Called;
 use crate::guest::sources::Sources;
-use crate::place::Place;
+use crate::place::{GuestNix, Place};
 use crate::record::Record;
 use crate::settings::{NixSettings, StoreInfo};
 use crate::version::{Implementation, Version};
@@ -35,14 +36,18 @@ impl Nix {
     ///
     /// # Errors
     /// [`codes::UNKNOWN_VERSION`], [`codes::TOO_OLD`].
-    pub fn in_guest(version: &str, sources: Arc<Sources>) -> Result<Nix> {
+    pub fn in_guest(version: &str, called: Called, sources: Sources) -> Result<Nix> {
         let unknown =
             || Error::new(&codes::UNKNOWN_VERSION, format!("`{version}` is no Nix that nixoci knows"));
         let version = Version::parse(version).ok_or_else(unknown)?;
         if !version.is_supported() {
-            return Err(too_old(&version));
+            let anew = format!("nixoci provision --backend {} --remove", called.backend);
+            return Err(
+                too_old_there(&version).remedy(Remedy::command("make the virtual machine anew", anew))
+            );
         }
-        Ok(Nix { program: PathBuf::from("nix"), version, place: Place::Guest(sources) })
+        let place = Place::Guest(Arc::new(GuestNix { called, sources }));
+        Ok(Nix { program: PathBuf::from("nix"), version, place })
     }
 
     /// The same Nix, working in another store.
@@ -185,9 +190,13 @@ fn missing() -> Error {
         .remedy(Remedy::advice("if it is installed, open a new login shell, so that PATH is set up"))
 }
 
-fn too_old(version: &Version) -> Error {
+fn too_old_there(version: &Version) -> Error {
     let wanted = if version.implementation == Implementation::Lix { "Lix 2.90" } else { "Nix 2.24" };
     Error::new(&codes::TOO_OLD, format!("{version} is too old: nixoci needs {wanted} or newer"))
+}
+
+fn too_old(version: &Version) -> Error {
+    too_old_there(version)
         .remedy(Remedy::command("upgrade it, if the installer brought it", "sudo -i nix upgrade-nix"))
         .remedy(Remedy::command("or install a current one", INSTALL))
 }

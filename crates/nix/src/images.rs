@@ -81,7 +81,7 @@ impl Nix {
         if lookup::is_missing(&run.record, &target) {
             return Ok(Images::default());
         }
-        Err(diagnose(&run.record, &Subject::build(cx.host, &request, &target)))
+        Err(diagnose(&run.record, &Subject::build(cx.host, &request, &target).at(self.place())))
     }
 }
 

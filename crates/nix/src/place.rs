@@ -6,6 +6,7 @@ use std::sync::Arc;
 use nixoci_core::backend::Cx;
 use nixoci_core::{Error, Result, ResultExt, codes as core_codes};
 
+use crate::guest::Called;
 use crate::guest::sources::Sources;
 use crate::machines::Machine;
 use crate::private_store;
@@ -22,7 +23,16 @@ pub enum Place {
     /// A directory of nixoci's, which machines build for, as Nix's scheduler distributes it. What they build comes here.
     Private(Arc<PrivateStore>),
     /// A guest's, where Nix itself runs, too: what is on this host it sees where this host has it.
-    Guest(Arc<Sources>),
+    Guest(Arc<GuestNix>),
+}
+
+/// The Nix of a guest.
+#[derive(Debug)]
+pub struct GuestNix {
+    /// How people know the guest.
+    pub called: Called,
+    /// What it sees of this host.
+    pub sources: Sources,
 }
 
 /// A machine whose store is used.
@@ -79,14 +89,32 @@ impl Place {
     pub(crate) fn name(&self) -> Option<&str> {
         match self {
             Place::Machine(remote) => Some(remote.machine.host()),
-            Place::Own | Place::Private(_) | Place::Guest(_) => None,
+            Place::Guest(guest) => Some(&guest.called.name),
+            Place::Own | Place::Private(_) => None,
+        }
+    }
+
+    /// What is typed in front of a command that is to run there.
+    pub(crate) fn on(&self) -> String {
+        match self {
+            Place::Machine(remote) => format!("ssh {} ", remote.machine.host()),
+            Place::Guest(guest) => format!("{} ", guest.called.enter),
+            Place::Own | Place::Private(_) => String::new(),
+        }
+    }
+
+    /// The guest that Nix runs in, if it does.
+    pub(crate) fn guest(&self) -> Option<&Called> {
+        match self {
+            Place::Guest(guest) => Some(&guest.called),
+            _ => None,
         }
     }
 
     /// What Nix is to call a flake that is `reference` here.
     pub(crate) fn reference<'a>(&'a self, reference: &'a str) -> &'a str {
         match self {
-            Place::Guest(sources) => sources.references.get(reference).map_or(reference, String::as_str),
+            Place::Guest(guest) => guest.sources.references.get(reference).map_or(reference, String::as_str),
             _ => reference,
         }
     }
@@ -94,7 +122,7 @@ impl Place {
     /// What Nix is to call a file that is `file` here.
     pub(crate) fn file<'a>(&'a self, file: &'a std::path::Path) -> &'a std::path::Path {
         match self {
-            Place::Guest(sources) => sources.files.get(file).map_or(file, PathBuf::as_path),
+            Place::Guest(guest) => guest.sources.files.get(file).map_or(file, PathBuf::as_path),
             _ => file,
         }
     }

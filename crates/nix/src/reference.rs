@@ -95,6 +95,11 @@ impl<'a> Local<'a> {
         parts.filter_map(|part| part.split_once('=')).find(|(name, _)| *name == key).map(|(_, value)| value)
     }
 
+    /// The same reference to another place.
+    pub(crate) fn at(&self, path: &Path) -> String {
+        format!("{}{}{}", self.scheme, self.encode(path), self.query)
+    }
+
     fn encode(&self, path: &Path) -> String {
         let text = path.to_string_lossy();
         // A bare path is taken as it is; in a URL it must be encoded.

@@ -6,6 +6,7 @@
 use nixoci_core::error::Code;
 
 use crate::codes as c;
+use crate::guest::remedies as guest;
 
 /// How to understand one kind of failure.
 pub(crate) struct Rule {
@@ -16,6 +17,8 @@ pub(crate) struct Rule {
     pub(crate) message: &'static str,
     /// Sentence and command; an empty command is advice.
     pub(crate) remedies: &'static [(&'static str, &'static str)],
+    /// Those where Nix runs in a guest, if they are others.
+    pub(crate) guest: Option<&'static [(&'static str, &'static str)]>,
     /// Whether a builder may say it in its log.
     pub(crate) in_log: bool,
     /// What has to be looked at besides.
@@ -41,12 +44,17 @@ const fn rule(
     message: &'static str,
     remedies: &'static [(&'static str, &'static str)],
 ) -> Rule {
-    Rule { code, patterns, message, remedies, in_log: false, then: Then::Say }
+    Rule { code, patterns, message, remedies, guest: None, in_log: false, then: Then::Say }
 }
 
 impl Rule {
     const fn in_log(mut self) -> Rule {
         self.in_log = true;
+        self
+    }
+
+    const fn in_guest(mut self, remedies: &'static [(&'static str, &'static str)]) -> Rule {
+        self.guest = Some(remedies);
         self
     }
 
@@ -87,7 +95,8 @@ pub(crate) static RULES: &[Rule] = &[
         ],
         "Nix's configuration is wrong: {file}: {line}",
         &[("correct it, then see whether Nix takes it", "nix config show")],
-    ),
+    )
+    .in_guest(guest::SETTINGS),
     rule(
         &c::DAEMON_PERMISSION,
         &["cannot connect to socket at '{socket}': Permission denied", "getting status of '{prefix}daemon-socket/socket': Permission denied", "user '{name}' is not allowed to connect to the Nix daemon"],
@@ -96,13 +105,15 @@ pub(crate) static RULES: &[Rule] = &[
             ("on Debian, join the group that may, then log in again", "sudo usermod -aG nix-users {user}"),
             ("elsewhere, name yourself in /etc/nix/nix.conf, and restart the daemon", "allowed-users = root {user}"),
         ],
-    ),
+    )
+    .in_guest(guest::PERMISSION),
     rule(
         &c::DAEMON_DOWN,
         &["cannot connect to socket at '{socket}': Connection refused", "cannot connect to socket at '{socket}': No such file or directory"],
         "the Nix daemon does not run",
         &[RESTART],
-    ),
+    )
+    .in_guest(guest::DAEMON),
     rule(
         &c::STORE_PERMISSION,
         &[
@@ -115,7 +126,8 @@ pub(crate) static RULES: &[Rule] = &[
         ],
         "your user may not write the Nix store, and no daemon does it for you",
         &[RESTART, ("or, on a machine only you use, own the store", "sudo chown -R {user} /nix")],
-    ),
+    )
+    .in_guest(guest::DAEMON),
     rule(
         &c::NO_BUILD_USERS,
         &["the group '{group}' specified in 'build-users-group' does not exist", "the build users group '{group}' has no members"],
@@ -124,7 +136,8 @@ pub(crate) static RULES: &[Rule] = &[
             ("build without them, as root, by a line in /etc/nix/nix.conf", "build-users-group ="),
             ("or create them, and restart the daemon", "sudo groupadd -r {group} && sudo useradd -r -g {group} -G {group} -d /var/empty -s /usr/sbin/nologin {group}1"),
         ],
-    ),
+    )
+    .in_guest(&[guest::ANEW]),
     rule(
         &c::NO_SANDBOX,
         &[
@@ -138,7 +151,8 @@ pub(crate) static RULES: &[Rule] = &[
             ("allow user namespaces", "sudo sysctl -w user.max_user_namespaces=15000"),
             ("or, where only trusted expressions are built, do without, by a line in /etc/nix/nix.conf", "sandbox-fallback = true"),
         ],
-    ),
+    )
+    .in_guest(guest::SANDBOX),
     rule(
         &c::PLATFORM,
         &[
@@ -149,6 +163,7 @@ pub(crate) static RULES: &[Rule] = &[
         "{here} ({current}) does not build for {required}",
         &[],
     )
+    .in_guest(guest::PLATFORM)
     .then(Then::Platform),
     rule(
         &c::SYSTEM_FEATURES,
@@ -161,7 +176,8 @@ pub(crate) static RULES: &[Rule] = &[
         &["nable to start any build; either increase '--max-jobs'", "nable to start any build; remote machines may not have all required system features", "local builds are disabled (max-jobs = 0)"],
         "local builds are switched off, and no remote builder takes the build",
         &[("allow this build here", "nixoci build --max-jobs 1"), ("or for good, in nix.conf", "max-jobs = auto")],
-    ),
+    )
+    .in_guest(guest::JOBS),
     rule(
         &c::DISK_FULL,
         &["No space left on device", "database or disk is full", "may have been caused by lack of free disk space"],
@@ -192,6 +208,7 @@ pub(crate) static RULES: &[Rule] = &[
             ("see what is registered: the flags must contain F", "{on}grep -H flags /proc/sys/fs/binfmt_misc/*"),
         ],
     )
+    .in_guest(guest::EXEC_FORMAT)
     .in_log(),
     rule(
         &c::CERTIFICATE,
@@ -203,6 +220,7 @@ pub(crate) static RULES: &[Rule] = &[
             ("a builder on a Mac that slept for days loses its certificates: restart it", "sudo launchctl kickstart -k system/org.nixos.linux-builder"),
         ],
     )
+    .in_guest(guest::CERTIFICATE)
     .in_log(),
     rule(
         &c::HASH_MISMATCH,
@@ -268,7 +286,8 @@ pub(crate) static RULES: &[Rule] = &[
         &["Nix daemon disconnected unexpectedly", "cannot open connection to remote store '{store}'"],
         "the connection to the Nix daemon broke",
         &[RESTART],
-    ),
+    )
+    .in_guest(guest::DAEMON),
     rule(
         &c::GONE,
         &[
@@ -318,7 +337,8 @@ pub(crate) static RULES: &[Rule] = &[
         &["cannot find flake '{flake}' in the flake registries"],
         "`{reference}` is neither a known flake nor a path",
         &[("a directory begins with a dot or a slash", "nixoci build ./{reference}"), ("see the flakes that have names", "nix registry list")],
-    ),
+    )
+    .in_guest(guest::REGISTRY),
     rule(
         &c::IMPURE,
         &["access to absolute path '{path}' is forbidden in pure eval", "'{path}' is not allowed in pure eval", "cannot look up '{path}' in pure eval", "access to URI '{path}' is forbidden"],
@@ -336,7 +356,8 @@ pub(crate) static RULES: &[Rule] = &[
         ],
         "the server does not hand out {url}",
         TOKENS,
-    ),
+    )
+    .in_guest(guest::TOKENS),
     rule(
         &c::FETCH_DENIED,
         &["Permission denied (publickey"],
@@ -354,43 +375,60 @@ pub(crate) static RULES: &[Rule] = &[
         &["executing 'git': No such file or directory"],
         "`git` is not installed, and Nix needs it to fetch an input",
         &[("install it", "sudo apt-get install git")],
-    ),
+    )
+    .in_guest(guest::GIT),
     rule(
         &c::FETCH,
         &["while updating the flake input '{input}'{*}unable to download '{url}/flake-registry.json': {why}"],
         "the flake registry, which says what the input {input} is, cannot be fetched: {why}",
         NETWORK,
-    ),
+    )
+    .in_guest(guest::NETWORK),
     rule(
         &c::FETCH,
         &["unable to download '{url}/flake-registry.json': {why}"],
         "the flake registry, which says what `{reference}` is, cannot be fetched: {why}",
         &[("look at the network and at the proxy variables", "env | grep -i _proxy"), ("a directory begins with a dot or a slash", "nixoci build ./{reference}")],
-    ),
+    )
+    .in_guest(guest::NETWORK),
     rule(
         &c::FETCH,
         &["while fetching the input '{input}'{*}error: {why}", "while updating the flake input '{input}'{*}error: {why}"],
         "the input {input} cannot be fetched: {why}",
         NETWORK,
-    ),
+    )
+    .in_guest(guest::NETWORK),
     rule(
         &c::FETCH,
         &["unable to download '{url}': {why}", "Failed to fetch git repository '{url}'", "program '{url}' failed with exit code {why}"],
         "{url} cannot be fetched: {why}",
         NETWORK,
-    ),
+    )
+    .in_guest(guest::NETWORK),
     rule(
         &c::LOCK,
-        &["requires lock file changes but they're not allowed", "cannot update unlocked flake input '{input}' in pure mode", "NAR hash mismatch in input '{input}'"],
+        &["requires lock file changes but they're not allowed", "cannot update unlocked flake input '{input}' in pure mode"],
         "flake.lock does not match the flake's inputs",
         &[("bring it up to date", "nix flake lock {reference}")],
-    ),
+    )
+    .in_guest(guest::LOCK),
+    rule(
+        &c::LOCK,
+        &["NAR hash mismatch in input '{input}'", "mismatch in field '{field}' of input"],
+        "an input is not what flake.lock says of it",
+        &[
+            ("lock what is there now", "nix flake update NAME"),
+            ("or take a local directory as it is now", "nixoci build --override-input NAME path:/DIRECTORY"),
+        ],
+    )
+    .in_guest(guest::CHANGED),
     rule(
         &c::FEATURE_DISABLED,
         &["experimental Nix feature '{feature}' is disabled"],
         "the experimental feature {feature} is switched off",
         &[("switch it on for this build", "nixoci build --option extra-experimental-features {feature}"), ("or for good, in nix.conf", "extra-experimental-features = {feature}")],
-    ),
+    )
+    .in_guest(guest::FEATURE),
     rule(
         &c::NO_ATTRIBUTE,
         &["in selection path '{attribute}' not found Did you mean one of {near}",
@@ -404,13 +442,15 @@ pub(crate) static RULES: &[Rule] = &[
         &["in selection path '{attribute}' not found", "does not provide attribute"],
         "`{reference}` has no `{attribute}`",
         &[("see what a flake has", "nix flake show {reference}")],
-    ),
+    )
+    .in_guest(guest::OUTPUTS),
     rule(
         &c::NOT_A_DERIVATION,
         &["expected flake output attribute '{attribute}' to be a derivation or path but found {found}: ", "expected flake output attribute '{attribute}' to be a derivation or path but found {found}"],
         "`{attribute}` cannot be built: it is {found}",
         &[("name a derivation; see what the flake has", "nix flake show {reference}")],
-    ),
+    )
+    .in_guest(guest::OUTPUTS),
     rule(
         &c::NOT_A_DERIVATION,
         &["expression does not evaluate to a derivation", "is not a derivation"],
@@ -435,5 +475,6 @@ pub(crate) static RULES: &[Rule] = &[
         &["unrecognised flag '{flag}'", "unknown setting '{flag}'"],
         "this version of Nix does not know {flag}",
         &[("see what it knows", "nix build --help")],
-    ),
+    )
+    .in_guest(guest::FLAG),
 ];

@@ -11,6 +11,7 @@ use tokio::io::{AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use crate::diagnose::{Subject, diagnose};
 use crate::driver::Nix;
 use crate::lines::{LINE_LIMIT, Lines};
+use crate::place::Place;
 use crate::record::Record;
 use crate::store::parse_path_info;
 use crate::{cli, codes};
@@ -81,7 +82,7 @@ impl Nix {
             process.stop(GRACE).await?;
             return Err(error);
         }
-        finish(cx, process.as_mut(), info, copied?, &record).await
+        finish(cx, process.as_mut(), info, copied?, &record, self.place()).await
     }
 }
 
@@ -91,10 +92,11 @@ async fn finish(
     info: &PathInfo,
     size: u64,
     record: &Record,
+    place: &Place,
 ) -> Result<u64> {
     let exit = process.wait().await?;
     if !exit.success() {
-        let error = diagnose(record, &Subject::command(cx.host, "reading from the store failed"));
+        let error = diagnose(record, &Subject::command(cx.host, "reading from the store failed").at(place));
         if error.is(&codes::COMMAND_FAILED) {
             let message = format!("{} could not be read", info.path);
             return Err(error

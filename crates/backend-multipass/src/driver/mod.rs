@@ -167,6 +167,22 @@ impl Multipass {
         self.change(cx, name, words, &[]).await
     }
 
+    /// Switches a virtual machine off, and keeps its memory.
+    ///
+    /// # Errors
+    /// Multipass's own.
+    pub async fn suspend(&self, cx: &Cx<'_>, name: &str) -> Result<()> {
+        self.change(cx, name, &["suspend", name], &[]).await
+    }
+
+    /// Deletes a virtual machine so that it can be recovered.
+    ///
+    /// # Errors
+    /// Multipass's own.
+    pub async fn discard(&self, cx: &Cx<'_>, name: &str) -> Result<()> {
+        self.change(cx, name, &["delete", name], &[]).await
+    }
+
     /// Brings a deleted virtual machine back.
     ///
     /// # Errors

@@ -285,6 +285,17 @@ fn a_build_that_runs_out_of_memory_is_told_from_others_and_gets_more() {
         sed -i 's/^memory.*/memory = "4G"/' nixoci.toml; provision; code=$?; wait; grep -c not_an_image $log; exit $code"#
     );
     host.sh(&alone("", &busy)).fails(30, "nixoci::multipass::busy").out("1\n");
+    let busy = format!(
+        r#"sed -i 's/^memory.*/memory = "1G"/' nixoci.toml; provision >/dev/null 2>&1; tiny --argstr cmd '{LONG}' 2>$log & pid=$!; until guest 'pgrep -u nixbld1 >/dev/null'; do kill -0 $pid || break; sleep 0.1; done
+        tiny --argstr cmd '{HUNGRY}'; code=$?; wait; grep -c not_an_image $log; multipass get local.$vm.memory; exit $code"#
+    );
+    let run = host.sh(&alone("on-oom = 'grow'", &busy)).fails(40, oom);
+    run.out("1\n1.0GiB").err("it is not enlarged: another build runs");
+    // What is in use already is told beforehand; the lab's kernel says it of a guest only when it is made to.
+    let used = r#"provision >/dev/null 2>&1
+        guest 'sed "s/^MemAvailable.*/MemAvailable: 100000 kB/" /proc/meminfo >/tmp/m; sudo mount --bind /tmp/m /proc/meminfo'; tiny"#;
+    let run = host.sh(&alone("", used)).fails(42, "nixoci::image::not_an_image");
+    run.err("has 102.4 MB of memory free").err("memory = \"4G\"");
     // Other ends are not taken for it.
     host.sh(&alone("", "tiny --argstr cmd 'kill -9 $$'")).fails(40, "nixoci::nix::build_killed");
 }
@@ -320,6 +331,62 @@ fn other_people_s_machines_are_left_alone() {
         .fails(20, "nixoci::multipass::deleted");
     let script = format!("{begin}; provision --remove; provision --stop; multipass list | grep $vm");
     host.sh(&alone("", &script)).code(0).out("Running").err("nixoci has made no virtual machine");
+}
+
+#[test]
+#[ignore = "needs the lab: cargo xtask test"]
+fn what_is_put_away_is_what_nixoci_made_and_nothing_else_of_that_name() {
+    let host = NEW.with(RELEASE);
+    // Somebody else's took the name, and is as it was found, whatever nixoci remembers.
+    let state = "multipass list | grep $vm | tr -s ' ' | cut -d' ' -f2";
+    for (how, wanted) in [
+        (":", "Running"),
+        ("multipass stop $vm >/dev/null", "Stopped"),
+        ("multipass suspend $vm >/dev/null", "Suspended"),
+        ("multipass delete $vm", "Deleted"),
+    ] {
+        let script = format!(
+            "provision >/dev/null 2>&1; multipass delete -p $vm; multipass launch -n $vm -m 1G -d 6G >/dev/null 2>&1; {how}
+            provision --remove; code=$?; tiny >/dev/null 2>&1; echo built $?; {state}; exit $code"
+        );
+        let run = host.sh(&alone("", &script)).fails(20, "nixoci::multipass::not_ours");
+        run.out(&format!("built 20\n{wanted}\n"));
+    }
+    // So did another nixoci, or this one for another user.
+    let script = format!(
+        r#"provision >/dev/null 2>&1; multipass delete -p $vm; XDG_STATE_HOME=$(mktemp -d) provision >/dev/null 2>&1
+        provision --stop 2>&1 | grep -o not_ours; provision --remove; code=$?; {state}
+        sed -i 's/^memory.*/memory = "3G"/' nixoci.toml; provision 2>&1 | grep -o not_ours
+        sed -i 's/"id":"[^"]*"/"id":""/' $XDG_STATE_HOME/nixoci/multipass/$vm/receipt.json; provision --remove 2>&1 | grep -o 'is gone'; exit $code"#
+    );
+    let run = host.sh(&alone("", &script)).fails(20, "nixoci::multipass::not_ours");
+    run.err("has another id").out("not_ours\nRunning\nnot_ours\nis gone\n");
+    // One's own goes also when it is off, or deleted already.
+    let script = "for how in stop delete; do provision >/dev/null 2>&1; multipass $how $vm >/dev/null; provision --remove 2>&1 | grep -o 'is gone'; multipass list | grep $vm; done; echo end";
+    host.sh(&alone("", script)).code(0).out("is gone\nis gone\nend\n");
+    // A launch that was stopped before there was a machine leaves nothing to take another's for.
+    let script = format!(
+        r#"{SHIM}; shim '[ "$1" != launch ] || exec sleep 60'; PATH=$shimmed timeout -s INT 3 nixoci provision --backend multipass -y >/dev/null 2>&1; echo code $?
+        ls $XDG_STATE_HOME/nixoci/multipass; multipass launch -n $vm -m 1G -d 6G >/dev/null 2>&1; provision --remove; {state}"#
+    );
+    let run = host.sh(&alone("", &script)).code(0).err("nixoci has made no virtual machine");
+    assert!(run.out.ends_with(".lock\nRunning\n"), "{run:#?}");
+}
+
+#[test]
+#[ignore = "needs the lab: cargo xtask test"]
+fn stopped_is_what_is_off_and_what_nobody_can_look_into_is_stopped_all_the_same() {
+    let host = NEW.with(ROOTS);
+    let script =
+        "provision >/dev/null 2>&1; strike; provision --stop; code=$?; multipass list | grep $vm; exit $code";
+    for knob in ["unknown-state", "no-route"] {
+        let run = struck(host, script, |vm| fault(&[knob, vm])).code(0);
+        run.out("Stopped").err("is off; a build starts it");
+    }
+    let script = "provision >/dev/null 2>&1; multipass delete $vm; provision --stop; multipass delete -p $vm; provision --stop";
+    let run =
+        NEW.with(RELEASE).sh(&alone("", script)).code(0).err("is deleted").err("there is no virtual machine");
+    assert!(!run.err.contains("is off"), "{run:#?}");
 }
 
 #[test]
@@ -440,6 +507,77 @@ fn one_changed_file_is_what_crosses() {
 
 #[test]
 #[ignore = "needs the lab: cargo xtask test"]
+fn what_a_flake_without_a_lock_quotes_is_an_input_only_where_it_can_be_one() {
+    // The programs of the guest are the guest's, whatever a flake says of an image.
+    let script = r#"provision >/dev/null 2>&1; conf=$PWD/nixoci.toml; mkdir lib p; echo '{ outputs = _: { text = "from lib"; }; }' > lib/flake.nix; cd p
+        b() { nixoci --config-file $conf build --backend multipass .#x --no-link -o archive:$log.out 2>&1; }
+        flake() { printf '{ inputs.lib.url = "%s"; outputs = { self, lib }: { packages.aarch64-linux.x = builtins.derivation {
+            name = "x"; system = "aarch64-linux"; builder = "/bin/sh"; args = [ "-c" "echo ${lib.text} > $out" ];
+            config = [ "/" "/bin" "/etc" "/tmp" "/usr/bin" ]; }; }; }' "$1" > flake.nix; }
+        flake "path:$(dirname $PWD)/lib"; b; echo next; flake path:../lib; b"#;
+    let run = NEW.with(RELEASE).sh(&alone("", script));
+    let (first, next) = run.out.split_once("next\n").unwrap();
+    assert!(first.contains("not_an_image") && first.contains("sent 2 files"), "{run:#?}");
+    assert!(next.contains("local_input") && next.contains("inputs.lib.url = \"path:/"), "{run:#?}");
+}
+
+#[test]
+#[ignore = "needs the lab: cargo xtask test"]
+fn what_its_nix_says_is_answered_with_what_helps_there() {
+    // A lock that does not fit, and the command that mends it where no Nix is. The input is on both sides.
+    let script = r#"provision >/dev/null 2>&1; mkdir lib p; echo '{ outputs = _: { text = "a"; }; }' > lib/flake.nix
+        there() { tar c -C / "${PWD%/p}/lib" 2>/dev/null | multipass exec -n $vm -- tar x -C /; }
+        cp nixoci.toml p; cd p; there; printf '{ inputs.lib.url = "path:%s"; outputs = { self, lib }: { packages.aarch64-linux.x = builtins.derivation {
+            name = "x"; system = "aarch64-linux"; builder = "/bin/sh"; args = [ "-c" "echo ${lib.text} > $out" ]; }; }; }' "${PWD%/p}/lib" > flake.nix
+        printf '{"nodes":{"lib":{"locked":{"lastModified":1,"narHash":"sha256-AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=","path":"%s","type":"path"},"original":{"path":"%s","type":"path"}},"root":{"inputs":{"lib":"lib"}}},"root":"root","version":7}' "${PWD%/p}/lib" "${PWD%/p}/lib" > flake.lock
+        build .#x 2>$log; grep -o nixoci::.* $log; build -q .#x --override-input lib path:${PWD%/p}/lib 2>&1 | grep -o not_an_image; eval "$(grep 'tar c flake' $log)" 2>/dev/null; build .#x 2>&1 | grep -o not_an_image; cd ..
+        echo 'derivation { name = "x"; system = "x86_64-linux"; builder = "/bin/sh"; }' > x.nix; build -f x.nix 2>&1 | grep -E 'error:|nixoci::|emulate'
+        guest 'sudo systemctl stop nix-daemon.socket nix-daemon.service'; tiny 2>$log; grep -E 'nixoci::|Nix of' $log; eval "$(grep -o 'multipass exec.*restart.*' $log)"; tiny 2>&1 | grep -o not_an_image"#;
+    let run = NEW.with(RELEASE).sh(&alone("", script)).out("nixoci::nix::lock\nnot_an_image\nnot_an_image\n");
+    let run = run.out("nixoci::nix::platform").out("emulate = true").out("error: the virtual machine t");
+    let run = run.out("nixoci::nix::daemon_down");
+    assert_eq!(run.out.matches("not_an_image").count(), 3, "{run:#?}");
+}
+
+#[test]
+#[ignore = "needs the lab: cargo xtask test"]
+fn an_input_within_the_project_that_git_does_not_track_is_seen_where_it_is_named() {
+    let flake = FLAKE
+        .replace('\'', "")
+        .replace("{ outputs = { self }:", "{ inputs.lib.url = \"github:o/r\"; outputs = { self, lib }:");
+    let script = format!(
+        r#"{COMPARE} provision >/dev/null 2>&1; mkdir -p p/vendor/lib p/vendor/repo; cd p; git init -q -b main
+        printf '%s' '{flake}' | sed "s,\"no\",lib.text,g" > flake.nix; echo vendor > .gitignore; git add .; git commit -qm a
+        echo '{{ outputs = {{ self }}: {{ text = "${{self}}"; }}; }}' | tee vendor/lib/flake.nix > vendor/repo/flake.nix
+        (cd vendor/repo; git init -q -b main; git add .; git commit -qm b)
+        with() {{ compare "$1" ".#x" --override-input lib "$1" -- --no-write-lock-file ".#packages.aarch64-linux.x.drvPath" --override-input lib "$1"; }}
+        with path:./vendor/lib; with ./vendor/repo; echo >> vendor/repo/flake.nix; with ./vendor/repo; echo >> flake.nix; with path:./vendor/lib
+        sed -i "s,github:o/r,path:$PWD/vendor/lib," flake.nix; nixoci --config-file $conf build --backend multipass .#x 2>&1 | grep -E 'nixoci::|override-input|git add'; with path:./vendor/lib"#
+    );
+    let run = OLD.with(BOTH).sh(&alone("", &script)).code(0);
+    assert_eq!(run.out.matches(": same").count(), 5, "{run:#?}");
+    run.out("nixoci::guest::local_input").out("--override-input NAME path:/").out("git add /");
+}
+
+#[test]
+#[ignore = "needs the lab: cargo xtask test"]
+fn a_mac_without_git_sends_everything_where_that_is_wanted() {
+    let script = format!(
+        r#"{COMPARE} provision >/dev/null 2>&1; mkdir p $log.bin; cd p; git init -q -b main; printf '%s' '{}' > flake.nix; git add .; git commit -qm a; echo ignored > .gitignore; git add .; git commit -qm b
+        echo x > ignored; printf '%s' '{{ system }}: derivation {{ name = "x"; inherit system; builder = "/bin/sh"; src = ./flake.nix; has = builtins.readFile ./ignored; }}' > default.nix
+        printf '#!/bin/sh\necho "xcode-select: note: No developer tools were found, requesting install." >&2; exit 1\n' > $log.bin/git; chmod +x $log.bin/git
+        nixoci() {{ PATH=$log.bin:$PATH command nixoci "$@"; }}
+        nixoci --config-file $conf build --backend multipass .#x 2>&1 | grep -E 'nixoci::|install$|sources ='
+        echo 'sources = "path"' >> $conf; flake clean .; echo >> flake.nix; flake dirty .; file plain default.nix"#,
+        FLAKE.replace('\'', "")
+    );
+    let run = OLD.with(BOTH).sh(&alone("", &script)).code(0);
+    assert_eq!(run.out.matches(": same").count(), 3, "{run:#?}");
+    run.out("xcode-select --install").out("sources = \"path\"").out("nixoci::guest::git");
+}
+
+#[test]
+#[ignore = "needs the lab: cargo xtask test"]
 fn plans_before_and_after() {
     let script = r#"plan() { nixoci plan --backend multipass -f t.nix --argstr n 1 2>/dev/null | sed "s/$vm/VM/g; s,$PWD,DIR,"; }
         plan; provision >/dev/null 2>&1; echo; echo made:; plan; provision --stop 2>/dev/null; echo; echo stopped:; plan; multipass list | grep $vm | sed "s/$vm/VM/" | tr -s ' '"#;
@@ -469,7 +607,44 @@ fn secrets_and_the_way_out_reach_the_guest_and_no_secret_stays() {
         .out("password HUSH-word")
         .out("http://proxy.corp:3128");
     let run = run.out("\n0\ncertificate\n").out("NIX_SSL_CERT_FILE=/etc/nixoci/certificates.pem");
+    let run = run.out("GIT_SSL_CAINFO=/etc/nixoci/certificates.pem");
     run.out("nixoci::guest::credentials").out("clean\nenvironment\nvm.json\n");
+}
+
+/// A binary cache on port 8099 that wants a password.
+const PRIVATE_CACHE: &str = r#"
+import base64, http.server, os
+os.chdir("/tmp/cache")
+class Handler(http.server.SimpleHTTPRequestHandler):
+    def do_GET(self):
+        wanted = "Basic " + base64.b64encode(b"me:hush-word").decode()
+        if self.headers.get("Authorization") != wanted:
+            self.send_response(401); self.end_headers(); return
+        super().do_GET()
+    do_HEAD = do_GET
+http.server.HTTPServer(("127.0.0.1", 8099), Handler).serve_forever()
+"#;
+
+#[test]
+#[ignore = "needs the lab: cargo xtask test"]
+fn a_binary_cache_that_wants_a_password_gets_it_from_the_daemon_and_nobody_keeps_it() {
+    // What was built lies in the cache alone, and nothing may be built any more.
+    let script = format!(
+        r#"export XDG_CONFIG_HOME=$(mktemp -d); mkdir $XDG_CONFIG_HOME/nixoci; printf 'machine 127.0.0.1\nlogin me\npassword hush-word\n' > $log.netrc
+        build --no-link -f t.nix --argstr n cached >/dev/null 2>&1; guest 'p=$(ls -d /nix/store/*-t-cached); nix key generate-secret --key-name k >/tmp/k; nix copy --to "file:///tmp/cache?secret-key=/tmp/k" $p && sudo nix-store --delete --ignore-liveness $p' >/dev/null 2>&1
+        echo '{PRIVATE_CACHE}' | multipass exec -n $vm -- sh -c 'cat >/tmp/cache.py'; guest 'nohup python3 /tmp/cache.py >/tmp/cache.log 2>&1 &'
+        key=$(guest 'nix key convert-secret-to-public </tmp/k')
+        cached() {{ build --no-link -f t.nix --argstr n cached --max-jobs 0 --option substituters http://127.0.0.1:8099 --option trusted-public-keys "$key" 2>&1 | grep -oE 'nixoci::.*|does not reach'; }}
+        echo without; cached; printf '[credentials]\nnetrc = "%s"\n' $log.netrc > $XDG_CONFIG_HOME/nixoci/config.toml; echo with; cached
+        guest 'ls /run/nixoci; sudo grep -rls hush-word /run /etc /var /home /tmp --exclude=cache.py'; echo end"#
+    );
+    for host in [RELEASE, NEXT] {
+        let run = NEW.with(host).sh(&alone("", &script)).code(0);
+        let run = run.out("with\nnixoci::image::not_an_image\n");
+        assert!(!run.out.contains("without\nnixoci::image::"), "{run:#?}");
+        assert!(run.out.ends_with("\nin-use\nsecrets\nused\nend\n"), "{run:#?}");
+        assert!(!run.out.contains("does not reach"), "{run:#?}");
+    }
 }
 
 /// Says whether guest and host compute the same derivation for these words of `nixoci plan` and of `nix`.
@@ -573,10 +748,10 @@ fn a_multipass_that_is_too_old_and_a_first_boot_that_ignores_its_orders() {
     let ignored =
         r#"[ "$1" != launch ] || { cat >/dev/null; echo "package_update: false" | multipass "$@"; exit; }"#;
     let script = format!(
-        "{SHIM}; shim '{ignored}'; PATH=$shimmed tiny; code=$?; provision --remove 2>/dev/null; multipass list | grep $vm || echo removed; tiny 2>&1 | grep -c not_an_image; exit $code"
+        "{SHIM}; shim '{ignored}'; PATH=$shimmed tiny; code=$?; provision --remove 2>&1 | grep -o multipass::first_boot; multipass delete -p $vm; tiny 2>&1 | grep -c not_an_image; exit $code"
     );
     let run = host.sh(&alone("", &script)).fails(30, "nixoci::multipass::first_boot");
-    run.err("cloud-init status --long").out("removed\n1\n");
+    run.err("cloud-init status --long").err("multipass delete -p t").out("multipass::first_boot\n1\n");
 }
 
 #[test]

@@ -13,9 +13,10 @@ nixoci_core::codes! {
         "Outside of a Git repository all files of the directory are sent to the virtual machine, up to a limit: a home directory \
          is no project.");
     /// A flake's input is on this host, in a form that cannot be sent.
-    LOCAL_INPUT = ("nixoci::guest::local_input", Evaluation, "an input of the flake is a repository on this host",
-        "An input with the URL of a repository on this host (`git+file:`) cannot be sent with its history. One that is a directory \
-         (`path:`) is sent along.");
+    LOCAL_INPUT = ("nixoci::guest::local_input", Evaluation, "an input of the flake is on this host, and cannot be sent",
+        "An input that is a directory of this host (`path:/…`) is sent along. One with the URL of a repository (`git+file:`) cannot be sent with \
+         its history, one by a relative path is seen only inside of what its flake is in, one in the project that Git does not track is not sent \
+         with it, and directories of the system's are the virtual machine's own.");
     /// What [credentials] names is not there.
     CREDENTIALS = ("nixoci::guest::credentials", Permission, "what [credentials] names is not there",
         "[credentials] in your own configuration names a token, a netrc file or the ssh agent, which a virtual machine may use for the time of a \

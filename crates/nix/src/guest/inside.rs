@@ -42,6 +42,9 @@ const PATH: &str =
 const SYSTEM: &[&str] =
     &["bin", "boot", "dev", "etc", "lib", "lib64", "nix", "proc", "run", "sbin", "snap", "sys", "usr", "var"];
 
+/// The daemon, which asks binary caches, is outside of the namespace: it reads the netrc file through this process, which becomes the
+/// command, and for as long as that runs.
+///
 /// Run by root in a new mount namespace: USER DIRECTORY VEILS BINDS VEIL… (FROM TO)… COMMAND….
 const ENTER: &str = r#"set -e
 user=$1 cwd=$2 veils=$3 binds=$4; shift 4
@@ -58,6 +61,7 @@ if [ -n "${NIXOCI_SECRETS-}" ]; then
   umask 077
   printf %s "${NIXOCI_SECRETS%% *}" | base64 -d >"$secrets/nix.conf"
   printf %s "${NIXOCI_SECRETS##* }" | base64 -d >"$secrets/netrc"
+  [ ! -s "$secrets/netrc" ] || echo "netrc-file = /proc/$$/root$secrets/netrc" >>"$secrets/nix.conf"
   umask 022; unset NIXOCI_SECRETS; chown -R "$user:" "$secrets"
   export NIX_USER_CONF_FILES="$secrets/nix.conf${NIX_USER_CONF_FILES:+:$NIX_USER_CONF_FILES}"
 fi

@@ -24,6 +24,8 @@ pub struct Space {
 pub struct Facts {
     /// Whether nixoci made it.
     pub ours: bool,
+    /// What nixoci called it when it made it; empty where that was before there were ids.
+    pub id: String,
     /// What it was set up as; empty when it was not, or not to the end.
     pub stamp: String,
     /// What its Nix says of its version; empty without one.
@@ -76,8 +78,11 @@ fn parse(text: &str) -> Option<Facts> {
     let disk: Vec<u64> =
         value("disk")?.split_whitespace().skip(1).take(3).filter_map(|word| word.parse().ok()).collect();
     let [total, _, free] = disk[..] else { return None };
+    let owner: serde_json::Value = serde_json::from_str(value("owner")?).unwrap_or_default();
+    let said = |key: &str| owner.get(key).and_then(serde_json::Value::as_str).unwrap_or_default();
     Some(Facts {
-        ours: value("owner")?.contains("\"owner\":\"nixoci\""),
+        ours: said("owner") == "nixoci",
+        id: said("id").to_owned(),
         stamp: value("stamp")?.to_owned(),
         nix: value("nix")?.to_owned(),
         environment: value("environment").unwrap_or_default().to_owned(),
@@ -128,7 +133,7 @@ mod tests {
 
     use super::*;
 
-    const TEXT: &str = "owner {\"schema\":1,\"owner\":\"nixoci\"}\nstamp v1 x\nnix nix (Nix) 2.34.3\nmachine aarch64\n\
+    const TEXT: &str = "owner {\"schema\":1,\"owner\":\"nixoci\",\"id\":\"ab\"}\nstamp v1 x\nnix nix (Nix) 2.34.3\nmachine aarch64\n\
         release Ubuntu 26.04 LTS\ncpus 4\ntime 1764092443\n\
         disk /dev/sda1 62914560 1048576 61865984 2% /\n\
         MemTotal:        8388608 kB\nMemAvailable:    7340032 kB\nSwapTotal:       4194304 kB\nSwapFree:        4194304 kB\n";
@@ -136,11 +141,13 @@ mod tests {
     #[test]
     fn what_a_guest_says_is_understood() {
         let facts = parse(TEXT).unwrap();
-        assert!(facts.ours && facts.stamp == "v1 x" && facts.nix == "nix (Nix) 2.34.3");
+        assert!(facts.ours && facts.id == "ab" && facts.stamp == "v1 x" && facts.nix == "nix (Nix) 2.34.3");
         assert_eq!((facts.system.as_str(), facts.cpus), ("aarch64-linux", 4));
         assert_eq!(facts.disk, Space { free: 61_865_984 << 10, total: 60 << 30 });
         assert_eq!(facts.memory, Space { free: 7 << 30, total: 8 << 30 });
-        let bare = TEXT.replace("{\"schema\":1,\"owner\":\"nixoci\"}", "").replace("v1 x", "");
+        let old = parse(&TEXT.replace(",\"id\":\"ab\"", "")).unwrap();
+        assert!(old.ours && old.id.is_empty());
+        let bare = TEXT.replace("{\"schema\":1,\"owner\":\"nixoci\",\"id\":\"ab\"}", "").replace("v1 x", "");
         let facts = parse(&bare).unwrap();
         assert!(!facts.ours && facts.stamp.is_empty());
         assert_eq!(parse("odd"), None);

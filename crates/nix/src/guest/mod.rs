@@ -11,6 +11,7 @@ mod inside;
 mod look;
 mod outside;
 mod process;
+pub(crate) mod remedies;
 mod script;
 mod secrets;
 mod set_up;
@@ -32,6 +33,19 @@ pub use outside::Outside;
 use process::GuestProcess;
 pub use secrets::Secrets;
 pub use set_up::{Installer, SetUp};
+
+/// How people know a guest, and get into it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Called {
+    /// `the virtual machine nixoci`.
+    pub name: String,
+    /// What is typed in front of a command that is to run there.
+    pub enter: String,
+    /// Who its commands run as.
+    pub user: String,
+    /// The backend that it is for.
+    pub backend: &'static str,
+}
 
 /// The way into a guest.
 pub trait Door: Send + Sync + fmt::Debug {

@@ -65,7 +65,7 @@ impl Outside {
                 .or_error(&SET_UP, || format!("NIX_SSL_CERT_FILE names {path}, which cannot be read"))?;
             let hash = super::sources::hex(&Sha256::digest(&bytes)[..8]);
             outside.environment.push_str(&format!(
-                "NIX_SSL_CERT_FILE={CERTIFICATES}\nCURL_CA_BUNDLE={CERTIFICATES}\nNIXOCI_CERTIFICATES={hash}\n"
+                "NIX_SSL_CERT_FILE={CERTIFICATES}\nCURL_CA_BUNDLE={CERTIFICATES}\nGIT_SSL_CAINFO={CERTIFICATES}\nNIXOCI_CERTIFICATES={hash}\n"
             ));
             outside.certificates = Some(bytes);
         }

@@ -12,8 +12,6 @@ use nixoci_core::{Error, Remedy, Result};
 
 use super::codes::CREDENTIALS;
 
-/// Where a command finds them.
-const PLACE: &str = "/run/nixoci/secrets";
 /// More than this is no netrc file.
 const LIMIT: u64 = 64 << 10;
 
@@ -52,14 +50,13 @@ impl Secrets {
                     .caused_by(&error)
             };
             secrets.netrc = cx.host.read(&path, LIMIT).map_err(missing)?;
-            secrets.settings.push_str(&format!("netrc-file = {PLACE}/netrc\n"));
         }
         Ok(secrets)
     }
 
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
-        self.settings.is_empty()
+        self.settings.is_empty() && self.netrc.is_empty()
     }
 
     /// As one line.
@@ -104,5 +101,7 @@ mod tests {
         let line = String::from_utf8(secrets.line().unwrap()).unwrap();
         assert_eq!(line.split(' ').count(), 2);
         assert_eq!(Secrets::default().line(), None);
+        let netrc = Secrets { netrc: b"machine x".to_vec(), ..Secrets::default() };
+        assert!(!netrc.is_empty() && netrc.line().unwrap().starts_with(b" "));
     }
 }

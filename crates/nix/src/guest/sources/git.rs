@@ -65,26 +65,31 @@ impl Repository {
             .args(words.iter().copied())
     }
 
-    async fn run(&self, cx: &Cx<'_>, words: &[&str]) -> Result<Option<Vec<u8>>> {
+    /// What it answers, or its own words where it fails.
+    async fn answer(&self, cx: &Cx<'_>, words: &[&str]) -> Result<std::result::Result<Vec<u8>, String>> {
         let answer = output(cx.runner, &self.command(words), cx.cancel).await;
         let answer =
             answer.map_err(|error| if error.is(&core_codes::TOOL_MISSING) { no_git() } else { error })?;
         if answer.exit.success() {
-            return Ok(Some(answer.stdout));
+            return Ok(Ok(answer.stdout));
         }
         let said = answer.stderr_text();
+        if let Some(error) = stub(&said) {
+            return Err(error);
+        }
         if said.contains("dubious ownership") || said.contains("not a git repository") {
             return Err(failed(words, &said));
         }
         cx.observer.debug(format!("git {}: {}", words.join(" "), said.trim()));
-        Ok(None)
+        Ok(Err(said))
+    }
+
+    async fn run(&self, cx: &Cx<'_>, words: &[&str]) -> Result<Option<Vec<u8>>> {
+        Ok(self.answer(cx, words).await?.ok())
     }
 
     async fn ask(&self, cx: &Cx<'_>, words: &[&str]) -> Result<Vec<u8>> {
-        match self.run(cx, words).await? {
-            Some(answer) => Ok(answer),
-            None => Err(failed(words, "see `nixoci -vv`")),
-        }
+        self.answer(cx, words).await?.map_err(|said| failed(words, &said))
     }
 
     async fn text(&self, cx: &Cx<'_>, words: &[&str]) -> Result<Option<String>> {
@@ -265,11 +270,36 @@ fn parse(listing: &[u8], item: impl Fn(&[&str]) -> Option<Item>) -> Result<BTree
 fn no_git() -> Error {
     Error::new(&GIT, "the project is a Git repository, and there is no `git` to ask about it")
         .remedy(Remedy::command("install it, on a Mac", "xcode-select --install"))
+        .remedy(Remedy::command(
+            "or send everything in the repository, which takes no Git here, in nixoci.toml",
+            "[backend.multipass]\nsources = \"path\"",
+        ))
         .remedy(Remedy::command("or send all files of the directory", "nixoci build path:.#container"))
 }
 
+/// On a Mac without the command line tools, `git` is a program that asks for them.
+fn stub(said: &str) -> Option<Error> {
+    const MISSING: &[&str] =
+        &["No developer tools were found", "invalid active developer path", "unable to find utility \"git\""];
+    const LICENSE: &[&str] = &["agree to the Xcode license", "agreed to the Xcode license"];
+    let says = |texts: &[&str]| texts.iter().any(|text| said.contains(text));
+    let line = || said.lines().map(crate::log_line).find(|line| !line.is_empty()).unwrap_or_default();
+    if says(MISSING) {
+        return Some(no_git().because(line()));
+    }
+    says(LICENSE).then(|| {
+        Error::new(
+            &GIT,
+            "the project is a Git repository, and macOS wants its license agreed to before `git` runs",
+        )
+        .because(line())
+        .remedy(Remedy::command("read it, and agree to it", "sudo xcodebuild -license"))
+    })
+}
+
 fn failed(words: &[&str], said: &str) -> Error {
-    let said: String = said.lines().take(3).collect::<Vec<_>>().join(" ");
+    let said: String = said.lines().take(3).map(crate::log_line).collect::<Vec<_>>().join(" ");
+    let said = if said.is_empty() { "it gives no reason".to_owned() } else { said };
     let error = Error::new(&GIT, "Git does not say what belongs to the project")
         .because(format!("git {}: {said}", words.join(" ")));
     if said.contains("dubious ownership") {
@@ -287,6 +317,23 @@ mod tests {
 
     fn item(mode: &str, id: &str) -> Item {
         Item { mode: mode.into(), id: id.into(), size: 0 }
+    }
+
+    #[test]
+    fn a_program_that_only_asks_for_git_is_none() {
+        let command = |error: Error| error.report().remedies[0].command.clone().unwrap();
+        for said in [
+            "xcode-select: note: No developer tools were found, requesting install.\n",
+            "xcrun: error: invalid active developer path (/Library/Developer/CommandLineTools), missing xcrun at: …\n",
+        ] {
+            let error = stub(said).unwrap();
+            assert!(error.is(&GIT) && error.report().causes[0].starts_with("xc"), "{error:?}");
+            assert_eq!(command(error), "xcode-select --install");
+        }
+        let license = stub("You have not agreed to the Xcode license agreements.\n").unwrap();
+        assert_eq!(command(license), "sudo xcodebuild -license");
+        assert!(stub("fatal: bad revision\n").is_none());
+        assert!(failed(&["x"], "fatal: bad\n").report().causes[0].contains("git x: fatal: bad"));
     }
 
     #[test]

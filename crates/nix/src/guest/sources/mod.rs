@@ -8,6 +8,7 @@
 mod archive;
 mod git;
 mod inputs;
+mod quoted;
 mod send;
 mod tree;
 mod walk;
@@ -18,6 +19,7 @@ use std::path::{Path, PathBuf};
 use nixoci_core::backend::Cx;
 use nixoci_core::request::{BuildRequest, Installable};
 use nixoci_core::{Error, Result, ResultExt, codes as core_codes};
+use sha2::{Digest, Sha256};
 
 pub use send::{Sent, send};
 pub use tree::Tree;
@@ -62,14 +64,20 @@ impl Sources {
         match &request.installable {
             Installable::Flake { reference, .. } => {
                 let reference = canonical_reference(reference, &here)?;
-                sources.flake(cx, &reference, &reference, scope).await?;
+                let overridden: Vec<&str> =
+                    request.flags.override_inputs.iter().map(|(name, _)| name.as_str()).collect();
+                sources.flake(cx, &reference, &reference, scope, &overridden).await?;
             }
             Installable::File { path, .. } => sources.file(cx, &here.join(path), scope).await?,
             _ => {}
         }
         for (_, reference) in &request.flags.override_inputs {
             let canonical = canonical_reference(reference, &here)?;
-            sources.flake(cx, reference, &canonical, scope).await?;
+            let before = sources.trees.len();
+            sources.flake(cx, reference, &canonical, scope, &[]).await?;
+            if scope == Scope::Seen {
+                sources.part(before, reference, &canonical);
+            }
             if canonical != *reference {
                 sources.references.entry(reference.clone()).or_insert(canonical);
             }
@@ -85,6 +93,28 @@ impl Sources {
         Ok(Sources { trees: vec![walk::all(dir)?], ..Sources::default() })
     }
 
+    /// A directory within another tree, or around one, has no place there: what is read-only gets no directories, and whoever reads
+    /// the outer one is not to see the inner one. So what somebody names has a place of its own, under which Nix is told of it.
+    fn part(&mut self, before: usize, named: &str, canonical: &str) {
+        let (others, new) = self.trees.split_at_mut(before);
+        let Some(tree) = new.first_mut() else { return };
+        let overlaps =
+            |other: &Tree| other.root.starts_with(&tree.root) || tree.root.starts_with(&other.root);
+        if !others.iter().any(overlaps) {
+            return;
+        }
+        let hash = hex(&Sha256::digest(tree.root.as_os_str().as_encoded_bytes())[..8]);
+        tree.at = Path::new(crate::guest::HOME).join("inputs").join(hash);
+        let reference = self.references.get(named).map_or(canonical, String::as_str);
+        let moved = Local::of(reference).and_then(|local| {
+            let below = local.path.strip_prefix(&tree.root).ok()?;
+            Some(local.at(&tree.at.components().chain(below.components()).collect::<PathBuf>()))
+        });
+        if let Some(moved) = moved {
+            self.references.insert(named.to_owned(), moved);
+        }
+    }
+
     fn add(&mut self, tree: Tree) -> Result<()> {
         if tree.weight().1 > walk::MOST_BYTES {
             return Err(walk::too_much(&tree.root));
@@ -96,20 +126,33 @@ impl Sources {
     }
 
     /// A flake that Nix is told of as `named`, and is at `reference`. One that is not on this host needs nothing.
-    async fn flake(&mut self, cx: &Cx<'_>, named: &str, reference: &str, scope: Scope) -> Result<()> {
+    async fn flake(
+        &mut self,
+        cx: &Cx<'_>,
+        named: &str,
+        reference: &str,
+        scope: Scope,
+        overridden: &[&str],
+    ) -> Result<()> {
         let Some(local) = Local::of(reference) else { return Ok(()) };
         let is_path = local.scheme.starts_with("path:");
         let dir = if local.scheme.is_empty() { with_flake(&local.path) } else { local.path.clone() };
-        match repository_of(&dir).filter(|_| !is_path) {
+        let repository = repository_of(&dir).filter(|_| !is_path);
+        let root = repository.clone().unwrap_or_else(|| dir.clone());
+        match repository {
             // With the whole repository, Git and Nix do there what they do here.
             Some(root) if scope != Scope::Seen => self.add(whole(cx, &root, scope)?)?,
             Some(root) => self.repository(cx, named, &root, &dir, &local).await?,
             None => self.add(whole(cx, &dir, scope)?)?,
         }
         let below = local.parameter("dir").map_or(dir.clone(), |below| dir.join(below));
-        for input in inputs::local(&below)? {
-            if !self.trees.iter().any(|tree| input.starts_with(&tree.root)) {
-                self.add(whole(cx, &input, scope)?)?;
+        for input in inputs::local(&below, &root, overridden)? {
+            match self.trees.iter().find(|tree| input.starts_with(&tree.root)) {
+                Some(tree) if scope == Scope::Seen && !tree.holds(&input) => {
+                    return Err(inputs::left_out(&input, &tree.root));
+                }
+                Some(_) => {}
+                None => self.add(whole(cx, &input, scope)?)?,
             }
         }
         Ok(())
@@ -270,4 +313,32 @@ fn smudged(tree: &mut Tree, format: tree::Format) -> Result<()> {
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tree(root: &str) -> Tree {
+        Tree::empty(root.into(), 1)
+    }
+
+    #[test]
+    fn what_lies_within_another_tree_is_seen_elsewhere() {
+        for (root, named, canonical, wanted) in [
+            ("/p/vendor/x", "./vendor/x", "/p/vendor/x", "AT"),
+            ("/p/vendor/x", "path:./vendor/x", "path:/p/vendor/x?dir=a", "path:AT?dir=a"),
+            ("/p/vendor/x", "./vendor/x/sub", "git+file:///p/vendor/x/sub", "git+file://AT/sub"),
+            ("/", "path:..", "path:/", "path:AT"),
+        ] {
+            let mut sources = Sources { trees: vec![tree("/p"), tree(root)], ..Sources::default() };
+            sources.part(1, named, canonical);
+            let at = sources.trees[1].at.to_string_lossy().into_owned();
+            assert!(at.starts_with("/var/lib/nixoci/inputs/"), "{at}");
+            assert_eq!(sources.references[named], wanted.replace("AT", &at), "{named}");
+        }
+        let mut sources = Sources { trees: vec![tree("/p"), tree("/q")], ..Sources::default() };
+        sources.part(1, "../q", "/q");
+        assert!(sources.references.is_empty() && sources.trees[1].at == Path::new("/q"));
+    }
 }

@@ -22,7 +22,6 @@ done
 if [ -n "$base" ]; then
     [ -d "$base/tree" ] || { echo nobase; finish; }
     cp -al "$base/tree" "$new/tree"
-    rm -rf "$new/tree/.git"
     (cd "$new/tree" && xargs -0 -r rm -rf -- <../gone)
 else
     mkdir "$new/tree"

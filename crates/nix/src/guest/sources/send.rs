@@ -50,7 +50,7 @@ pub async fn send(cx: &Cx<'_>, guest: &GuestRunner<'_>, memory: &Path, trees: &[
             }
             sender.send(tree, &id).await?;
         }
-        sender.sent.seen.push(Seen { from: place(&id), at: tree.root.clone() });
+        sender.sent.seen.push(Seen { from: place(&id), at: tree.at.clone() });
     }
     Ok(sender.sent)
 }
@@ -220,9 +220,12 @@ impl<'a> Difference<'a> {
             Some(entry) => is_directory(kind) != (*entry == Entry::Directory),
         };
         let names = base.into_iter().flat_map(|base| base.kinds.iter()).filter(goes);
-        let gone = names
-            .flat_map(|(name, _)| [[b"./", name.as_slice()].concat().as_slice(), b"\0"].concat())
-            .collect();
+        // A repository that was made there is no part of what was sent.
+        let made = base.filter(|base| !base.kinds.contains_key(b".git".as_slice()));
+        let made = made.map(|_| b"./.git\0".to_vec()).unwrap_or_default();
+        let names =
+            names.flat_map(|(name, _)| [[b"./", name.as_slice()].concat().as_slice(), b"\0"].concat());
+        let gone = made.into_iter().chain(names).collect();
         Difference { gone, new }
     }
 
@@ -261,9 +264,13 @@ mod tests {
         let difference = Difference::of(&after, Some(&Last::of(&before, "")));
         let names: Vec<_> = difference.new.iter().map(|(name, _)| String::from_utf8_lossy(name)).collect();
         assert_eq!(names, ["a/f", "b", "b/in"]);
-        assert_eq!(difference.gone, b"./b\0./d\0./d/e\0");
+        assert_eq!(difference.gone, b"./.git\0./b\0./d\0./d/e\0");
         assert_eq!(difference.weight(), (2, 2));
         assert!(Difference::of(&after, Some(&Last::of(&after, ""))).new.is_empty());
+        // A repository that was sent stays, as long as it is a part of what is there.
+        let whole = tree(&[(".git/HEAD", file("5"))]);
+        let gone = |tree: &Tree| Difference::of(tree, Some(&Last::of(&whole, ""))).gone;
+        assert_eq!((gone(&whole), gone(&before)), (b"".to_vec(), b"./.git\0./.git/HEAD\0".to_vec()));
     }
 
     #[test]

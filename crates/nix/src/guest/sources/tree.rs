@@ -21,6 +21,8 @@ pub(super) type Name = Vec<u8>;
 pub struct Tree {
     /// Where it is on this host.
     pub root: PathBuf,
+    /// Where a guest sees it: at the same place, as a rule.
+    pub at: PathBuf,
     /// What is in it, directories among it.
     pub(super) entries: BTreeMap<Name, Entry>,
     /// When it was last modified, in seconds since 1970, as Nix is to see it.
@@ -136,7 +138,7 @@ pub(super) fn name_of(path: &Path) -> Name {
 
 impl Tree {
     pub(super) fn empty(root: PathBuf, time: u64) -> Tree {
-        Tree { root, entries: BTreeMap::new(), time, history: None }
+        Tree { at: root.clone(), root, entries: BTreeMap::new(), time, history: None }
     }
 
     /// Puts something in, and the directories that it is in.
@@ -188,6 +190,13 @@ impl Tree {
             hasher.update(&history.staged);
         }
         hex(&hasher.finalize()[..16])
+    }
+
+    /// Whether a directory of this host's is in it.
+    pub(super) fn holds(&self, dir: &Path) -> bool {
+        dir.strip_prefix(&self.root).is_ok_and(|below| {
+            below.as_os_str().is_empty() || self.entries.get(&name_of(below)) == Some(&Entry::Directory)
+        })
     }
 
     /// How many files there are, and how many bytes they have.
