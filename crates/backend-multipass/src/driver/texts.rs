@@ -48,6 +48,10 @@ const TEXTS: &[Text] = &[
                 "see whether it is the permission: as root none is needed",
                 "sudo multipass exec -n {name} -- true",
             ),
+            (
+                "if it did answer before this machine slept: switch it off and on",
+                "multipass stop --force {name} && multipass start {name}",
+            ),
         ],
     },
     Text {

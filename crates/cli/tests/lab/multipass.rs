@@ -383,6 +383,9 @@ fn stopped_is_what_is_off_and_what_nobody_can_look_into_is_stopped_all_the_same(
         let run = struck(host, script, |vm| fault(&[knob, vm])).code(0);
         run.out("Stopped").err("is off; a build starts it");
     }
+    // Smaller settings are told, once, and change nothing.
+    let script = r#"provision >/dev/null 2>&1; sed -i 's/^memory.*/memory = "1G"/' nixoci.toml; provision 2>&1 | tee $log | grep -c 'all the same'; cat $log; multipass get local.$vm.memory"#;
+    NEW.with(RELEASE).sh(&alone("", script)).code(0).out("1\naarch64").out("2.0GiB");
     let script = "provision >/dev/null 2>&1; multipass delete $vm; provision --stop; multipass delete -p $vm; provision --stop";
     let run =
         NEW.with(RELEASE).sh(&alone("", script)).code(0).err("is deleted").err("there is no virtual machine");
@@ -427,7 +430,7 @@ fn what_keeps_multipass_from_being_used_has_its_own_code() {
         .fails(20, "nixoci::multipass::cpu")
         .err("--backend rosetta");
     host.sh(&alone("image = '12.04'", "tiny")).fails(30, "nixoci::multipass::image");
-    for settings in ["cpus = 0", "installer = 'x'", "idle = 'soon'"] {
+    for settings in ["cpus = 0", "timeout = 0", "installer = 'x'", "idle = 'soon'"] {
         assert_eq!(host.sh(&alone(settings, "tiny")).code, 10, "{settings}");
     }
 }
