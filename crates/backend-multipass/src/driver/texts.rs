@@ -71,6 +71,14 @@ const TEXTS: &[Text] = &[
         )],
     },
     Text {
+        code: &c::PREPARING,
+        says: &["is being prepared"],
+        remedies: &[
+            ("try again when it is listed: the image is fetched", "multipass list"),
+            ("or take another name, in nixoci.toml", "[backend.multipass]\ninstance = \"nixoci-builder\""),
+        ],
+    },
+    Text {
         code: &c::SLOW,
         says: &[
             "timed out waiting for response",
@@ -202,6 +210,7 @@ mod tests {
             ),
             ("launch failed: Unable to find an image matching \"x\" in remote \"\".\n", &c::NO_IMAGE),
             ("mount failed: Mounts are disabled on this installation of Multipass.\n", &c::NO_MOUNTS),
+            ("launch failed: instance \"vm\" is being prepared\n", &c::PREPARING),
             ("odd\n", &c::FAILED),
         ] {
             let error = diagnose("vm", said);

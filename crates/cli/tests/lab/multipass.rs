@@ -769,6 +769,17 @@ fn ctrl_c_at_any_moment_of_a_provisioning_and_nixocis_that_share_no_lock() {
     let script = r#"XDG_STATE_HOME=$(mktemp -d) tiny >$log 2>&1 & sleep 0.2; tiny >$log.2 2>&1; wait
         cat $log $log.2 | grep -c not_an_image || cat $log $log.2"#;
     NEW.with(RELEASE).sh(&alone("", script)).out("2\n");
+    // While it is prepared, Multipass lists none, and refuses to launch another.
+    let prepared = r#"[ "$1" != launch ] || [ -e $NIXOCI_PREPARED ] || { n=$(cat $NIXOCI_PREPARED.n 2>/dev/null || echo 0); echo $((n+1)) >$NIXOCI_PREPARED.n; [ $n -lt 3 ] || : >$NIXOCI_PREPARED; cat >/dev/null; echo "launch failed: instance \"$4\" is being prepared" >&2; exit 2; }"#;
+    let script = format!(
+        "export NIXOCI_PREPARED=$(mktemp -u); {SHIM}; shim '{prepared}'; PATH=$shimmed tiny; code=$?; cat $NIXOCI_PREPARED.n; exit $code"
+    );
+    let run = NEW.with(RELEASE).sh(&alone("", &script)).fails(42, "nixoci::image::not_an_image").out("4\n");
+    run.err("waiting for another launch");
+    let script = format!(
+        "sed -i 's/^instance/timeout = 1\\n&/' nixoci.toml; export NIXOCI_PREPARED=/nowhere/x; {SHIM}; shim '{prepared}'; PATH=$shimmed tiny"
+    );
+    NEW.with(RELEASE).sh(&alone("", &script)).fails(30, "nixoci::multipass::preparing");
 }
 
 #[test]
