@@ -639,11 +639,13 @@ fn a_binary_cache_that_wants_a_password_gets_it_from_the_daemon_and_nobody_keeps
         key=$(guest 'nix key convert-secret-to-public </tmp/k')
         cached() {{ build --no-link -f t.nix --argstr n cached --max-jobs 0 --option substituters http://127.0.0.1:8099 --option trusted-public-keys "$key" 2>&1 | grep -oE 'nixoci::.*|does not reach'; }}
         echo without; cached; printf '[credentials]\nnetrc = "%s"\n' $log.netrc > $XDG_CONFIG_HOME/nixoci/config.toml; echo with; cached
+        printf '%s' '{{ system }}: derivation {{ name = "x"; inherit system; builder = "/bin/sh"; args = [ "-c" "echo hi > $out" ]; a = builtins.readFile (builtins.fetchurl "http://127.0.0.1:8099/nix-cache-info"); }}' > f.nix
+        build --no-link -f f.nix 2>&1 | grep -o 'nixoci::.*'
         guest 'ls /run/nixoci; sudo grep -rls hush-word /run /etc /var /home /tmp --exclude=cache.py'; echo end"#
     );
     for host in [RELEASE, NEXT] {
         let run = NEW.with(host).sh(&alone("", &script)).code(0);
-        let run = run.out("with\nnixoci::image::not_an_image\n");
+        let run = run.out("with\nnixoci::image::not_an_image\nnixoci::image::not_an_image\n");
         assert!(!run.out.contains("without\nnixoci::image::"), "{run:#?}");
         assert!(run.out.ends_with("\nin-use\nsecrets\nused\nend\n"), "{run:#?}");
         assert!(!run.out.contains("does not reach"), "{run:#?}");
