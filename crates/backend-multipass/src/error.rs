@@ -33,6 +33,10 @@ nixoci_core::codes! {
     UNKNOWN_STATE = ("nixoci::multipass::unknown_state", NoBackend, "the virtual machine is in an unknown state",
         "It runs, but does not answer: after the host has slept, or when it got no address. Stopping it by force and starting it \
          again helps.");
+    /// Somebody else has Multipass make it.
+    PREPARING = ("nixoci::multipass::preparing", Provision, "the virtual machine is still being prepared",
+        "Another launch has taken the name: Multipass fetches the image and makes the disk, and tells nobody of the virtual machine until it \
+         starts. That may be a nixoci that was stopped, whose launch goes on in Multipass's daemon. nixoci waits for it, up to `timeout`.");
     /// It did not answer in time.
     SLOW = ("nixoci::multipass::timed_out", Provision, "the virtual machine did not answer in time",
         "It was started, but its ssh server did not answer, or its first boot did not end, within the time limit. It exists, and \

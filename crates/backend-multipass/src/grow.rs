@@ -38,6 +38,34 @@ impl Growth {
         memory.or_else(|| less(facts.disk.total, settings.disk).then_some(Growth::Disk(settings.disk)))
     }
 
+    /// What is smaller in the settings than in the machine, which nixoci does not take away: what there is to say, and to type.
+    pub(crate) fn smaller(settings: &Settings, facts: &Facts) -> Vec<(String, Vec<Remedy>)> {
+        let name = &settings.instance;
+        let more = |has: u64, size: Size| size.0 + size.0 / 5 < has;
+        let text = |what: &str, size: Size, has: u64| {
+            format!(
+                "[backend.multipass] {what} = \"{}\", and the virtual machine {name} has {} all the same",
+                size.argument(),
+                Size(has)
+            )
+        };
+        let memory = settings.memory.filter(|size| more(facts.memory.total, *size)).map(|size| {
+            let take =
+                Remedy::command("take the rest away", Growth::Memory(size).commands(settings).join(" && "));
+            (text("memory", size, facts.memory.total), vec![take])
+        });
+        // One that grew for a build has more than what nobody set.
+        let is_set = settings.disk != Settings::default().disk;
+        let disk = (is_set && more(facts.disk.total, settings.disk)).then(|| {
+            let anew =
+                "nixoci provision --backend multipass --remove && nixoci provision --backend multipass";
+            let remedy =
+                Remedy::command("a disk does not shrink: for a smaller one, make the machine anew", anew);
+            (text("disk", settings.disk, facts.disk.total), vec![remedy])
+        });
+        memory.into_iter().chain(disk).collect()
+    }
+
     fn setting(self) -> (&'static str, Size) {
         match self {
             Growth::Memory(size) => ("memory", size),
@@ -129,6 +157,18 @@ pub(crate) mod tests {
             memory: space(memory),
             swap: space(0),
         }
+    }
+
+    #[test]
+    fn what_is_to_be_smaller_is_told_and_left() {
+        let mut settings = Settings::default();
+        assert!(Growth::smaller(&settings, &facts(8 * GIB, 120 * GIB)).is_empty());
+        (settings.memory, settings.disk) = (Some(Size(4 * GIB)), Size(20 * GIB));
+        assert!(Growth::smaller(&settings, &facts(4 * GIB, 20 * GIB)).is_empty());
+        let told = Growth::smaller(&settings, &facts(8 * GIB, 60 * GIB));
+        assert!(told[0].0.contains("memory = \"4G\"") && told[0].0.contains("has 8 GiB"), "{told:?}");
+        assert!(told[0].1[0].command.as_deref().unwrap().contains("local.nixoci.memory=4G"), "{told:?}");
+        assert!(told[1].1[0].command.as_deref().unwrap().contains("--remove"), "{told:?}");
     }
 
     #[test]

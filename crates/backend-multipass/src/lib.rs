@@ -306,7 +306,12 @@ impl Backend for MultipassBackend {
             None => plan::standing(cx, &machine).await?,
         };
         let wanted = match &standing {
-            Standing::Awake(facts) => Growth::wanted(&self.settings, facts),
+            Standing::Awake(facts) => {
+                for (text, remedies) in Growth::smaller(&self.settings, facts) {
+                    cx.observer.warn(text, remedies);
+                }
+                Growth::wanted(&self.settings, facts)
+            }
             _ => None,
         };
         let growth = self.growth().or(wanted);

@@ -12,7 +12,7 @@ use nixoci_nix::patience::patiently;
 use tokio_util::sync::CancellationToken;
 
 use crate::driver::{Launch, Multipass, State};
-use crate::error::{ABSENT, BUSY, DELETED, FIRST_BOOT, LOST, NO_ROUTE, NOT_OURS, SLOW};
+use crate::error::{ABSENT, BUSY, DELETED, FIRST_BOOT, LOST, NO_ROUTE, NOT_OURS, PREPARING, SLOW};
 use crate::receipt::Receipt;
 use crate::settings::Settings;
 use crate::size::Size;
@@ -198,7 +198,7 @@ impl Machine<'_> {
         Receipt { stamp: String::new(), system: cx.host.system.to_linux(), id }.write(cx, self.name())?;
         let title = format!("launching the virtual machine {}", self.name());
         let task = Task::start(cx.observer, TaskKind::Provision, title, None);
-        if let Err(error) = self.multipass.launch(cx, self.name(), &launch).await {
+        if let Err(error) = self.launched(cx, &launch).await {
             // Also who was cancelled remembers no machine that is not there: the next one of that name may be anybody's.
             let never = CancellationToken::new();
             let there = self.state(&Cx { cancel: &never, ..*cx }).await;
@@ -212,6 +212,25 @@ impl Machine<'_> {
         }
         task.finish();
         Ok(())
+    }
+
+    /// Waits while somebody else's launch prepares it, of which nobody is told: then it is there, or the name is free again.
+    async fn launched(&self, cx: &Cx<'_>, launch: &Launch) -> Result<()> {
+        let begin = tokio::time::Instant::now();
+        let mut told = false;
+        loop {
+            let launched = self.multipass.launch(cx, self.name(), launch).await;
+            let preparing = launched.as_ref().is_err_and(|error| error.is(&PREPARING));
+            if !preparing || begin.elapsed() >= Duration::from_secs(launch.timeout) {
+                return launched;
+            }
+            if !std::mem::replace(&mut told, true) {
+                let text =
+                    format!("waiting for another launch, which prepares the virtual machine {}", self.name());
+                cx.observer.info(text);
+            }
+            pause(cx).await?;
+        }
     }
 
     /// Brings it to where it can be looked into, whatever state it is in.

@@ -133,6 +133,11 @@ impl Settings {
         if self.disk < Size(10 * GIB) {
             return Err(wrong("`disk` is less than Ubuntu with Nix takes: 10G at least".to_owned()));
         }
+        if self.timeout == 0 {
+            return Err(wrong(
+                "`timeout` is a number of seconds from 1: no first boot takes no time".to_owned(),
+            ));
+        }
         let sha256 = self.installer_sha256.as_deref();
         let hash =
             sha256.is_some_and(|hash| hash.len() == 64 && hash.bytes().all(|byte| byte.is_ascii_hexdigit()));
@@ -193,6 +198,7 @@ mod tests {
             odd(|settings| settings.instance = "-a".into()),
             odd(|settings| settings.instance = "primary".into()),
             odd(|settings| settings.cpus = Some(0)),
+            odd(|settings| settings.timeout = 0),
             odd(|settings| settings.memory = Some(Size(1 << 20))),
             odd(|settings| settings.disk = Size(GIB)),
             odd(|settings| settings.installer = Some("x".into())),

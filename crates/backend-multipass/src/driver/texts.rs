@@ -48,6 +48,10 @@ const TEXTS: &[Text] = &[
                 "see whether it is the permission: as root none is needed",
                 "sudo multipass exec -n {name} -- true",
             ),
+            (
+                "if it did answer before this machine slept: switch it off and on",
+                "multipass stop --force {name} && multipass start {name}",
+            ),
         ],
     },
     Text {
@@ -65,6 +69,14 @@ const TEXTS: &[Text] = &[
             "stop it by force, and start it",
             "multipass stop --force {name} && multipass start {name}",
         )],
+    },
+    Text {
+        code: &c::PREPARING,
+        says: &["is being prepared"],
+        remedies: &[
+            ("try again when it is listed: the image is fetched", "multipass list"),
+            ("or take another name, in nixoci.toml", "[backend.multipass]\ninstance = \"nixoci-builder\""),
+        ],
     },
     Text {
         code: &c::SLOW,
@@ -198,6 +210,7 @@ mod tests {
             ),
             ("launch failed: Unable to find an image matching \"x\" in remote \"\".\n", &c::NO_IMAGE),
             ("mount failed: Mounts are disabled on this installation of Multipass.\n", &c::NO_MOUNTS),
+            ("launch failed: instance \"vm\" is being prepared\n", &c::PREPARING),
             ("odd\n", &c::FAILED),
         ] {
             let error = diagnose("vm", said);

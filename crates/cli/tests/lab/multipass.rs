@@ -383,6 +383,9 @@ fn stopped_is_what_is_off_and_what_nobody_can_look_into_is_stopped_all_the_same(
         let run = struck(host, script, |vm| fault(&[knob, vm])).code(0);
         run.out("Stopped").err("is off; a build starts it");
     }
+    // Smaller settings are told, once, and change nothing.
+    let script = r#"provision >/dev/null 2>&1; sed -i 's/^memory.*/memory = "1G"/' nixoci.toml; provision 2>&1 | tee $log | grep -c 'all the same'; cat $log; multipass get local.$vm.memory"#;
+    NEW.with(RELEASE).sh(&alone("", script)).code(0).out("1\naarch64").out("2.0GiB");
     let script = "provision >/dev/null 2>&1; multipass delete $vm; provision --stop; multipass delete -p $vm; provision --stop";
     let run =
         NEW.with(RELEASE).sh(&alone("", script)).code(0).err("is deleted").err("there is no virtual machine");
@@ -427,7 +430,7 @@ fn what_keeps_multipass_from_being_used_has_its_own_code() {
         .fails(20, "nixoci::multipass::cpu")
         .err("--backend rosetta");
     host.sh(&alone("image = '12.04'", "tiny")).fails(30, "nixoci::multipass::image");
-    for settings in ["cpus = 0", "installer = 'x'", "idle = 'soon'"] {
+    for settings in ["cpus = 0", "timeout = 0", "installer = 'x'", "idle = 'soon'"] {
         assert_eq!(host.sh(&alone(settings, "tiny")).code, 10, "{settings}");
     }
 }
@@ -636,11 +639,13 @@ fn a_binary_cache_that_wants_a_password_gets_it_from_the_daemon_and_nobody_keeps
         key=$(guest 'nix key convert-secret-to-public </tmp/k')
         cached() {{ build --no-link -f t.nix --argstr n cached --max-jobs 0 --option substituters http://127.0.0.1:8099 --option trusted-public-keys "$key" 2>&1 | grep -oE 'nixoci::.*|does not reach'; }}
         echo without; cached; printf '[credentials]\nnetrc = "%s"\n' $log.netrc > $XDG_CONFIG_HOME/nixoci/config.toml; echo with; cached
+        printf '%s' '{{ system }}: derivation {{ name = "x"; inherit system; builder = "/bin/sh"; args = [ "-c" "echo hi > $out" ]; a = builtins.readFile (builtins.fetchurl "http://127.0.0.1:8099/nix-cache-info"); }}' > f.nix
+        build --no-link -f f.nix 2>&1 | grep -o 'nixoci::.*'
         guest 'ls /run/nixoci; sudo grep -rls hush-word /run /etc /var /home /tmp --exclude=cache.py'; echo end"#
     );
     for host in [RELEASE, NEXT] {
         let run = NEW.with(host).sh(&alone("", &script)).code(0);
-        let run = run.out("with\nnixoci::image::not_an_image\n");
+        let run = run.out("with\nnixoci::image::not_an_image\nnixoci::image::not_an_image\n");
         assert!(!run.out.contains("without\nnixoci::image::"), "{run:#?}");
         assert!(run.out.ends_with("\nin-use\nsecrets\nused\nend\n"), "{run:#?}");
         assert!(!run.out.contains("does not reach"), "{run:#?}");
@@ -766,6 +771,17 @@ fn ctrl_c_at_any_moment_of_a_provisioning_and_nixocis_that_share_no_lock() {
     let script = r#"XDG_STATE_HOME=$(mktemp -d) tiny >$log 2>&1 & sleep 0.2; tiny >$log.2 2>&1; wait
         cat $log $log.2 | grep -c not_an_image || cat $log $log.2"#;
     NEW.with(RELEASE).sh(&alone("", script)).out("2\n");
+    // While it is prepared, Multipass lists none, and refuses to launch another.
+    let prepared = r#"[ "$1" != launch ] || [ -e $NIXOCI_PREPARED ] || { n=$(cat $NIXOCI_PREPARED.n 2>/dev/null || echo 0); echo $((n+1)) >$NIXOCI_PREPARED.n; [ $n -lt 3 ] || : >$NIXOCI_PREPARED; cat >/dev/null; echo "launch failed: instance \"$4\" is being prepared" >&2; exit 2; }"#;
+    let script = format!(
+        "export NIXOCI_PREPARED=$(mktemp -u); {SHIM}; shim '{prepared}'; PATH=$shimmed tiny; code=$?; cat $NIXOCI_PREPARED.n; exit $code"
+    );
+    let run = NEW.with(RELEASE).sh(&alone("", &script)).fails(42, "nixoci::image::not_an_image").out("4\n");
+    run.err("waiting for another launch");
+    let script = format!(
+        "sed -i 's/^instance/timeout = 1\\n&/' nixoci.toml; export NIXOCI_PREPARED=/nowhere/x; {SHIM}; shim '{prepared}'; PATH=$shimmed tiny"
+    );
+    NEW.with(RELEASE).sh(&alone("", &script)).fails(30, "nixoci::multipass::preparing");
 }
 
 #[test]

@@ -157,9 +157,11 @@ impl Daemon {
         self.lock().by_name.get(name).cloned()
     }
 
-    /// Every name there is.
+    /// Every name that is told.
     pub(super) fn names(&self) -> Vec<String> {
-        self.lock().by_name.keys().cloned().collect()
+        let all = self.lock();
+        let known = all.by_name.values().filter(|instance| instance.status != Status::Preparing);
+        known.map(|instance| instance.name.clone()).collect()
     }
 
     pub(super) fn change(&self, name: &str, how: impl FnOnce(&mut Instance)) {
@@ -275,7 +277,8 @@ impl Daemon {
     }
 
     pub(super) fn missing(&self, names: &[String]) -> Vec<String> {
-        let missing = names.iter().filter(|name| self.get(name).is_none());
+        let unknown = |status: Option<Status>| matches!(status, None | Some(Status::Preparing));
+        let missing = names.iter().filter(|name| unknown(self.get(name).map(|instance| instance.status)));
         missing.map(|name| format!("instance \"{name}\" does not exist")).collect()
     }
 
@@ -284,7 +287,7 @@ impl Daemon {
         let mut refused = Vec::new();
         for name in names {
             match self.get(name).map(|instance| instance.status) {
-                None => missing.push(format!("Instance '{name}' does not exist.")),
+                None | Some(Status::Preparing) => missing.push(format!("Instance '{name}' does not exist.")),
                 Some(Status::Deleted) => missing.push(format!(
                     "Instance '{name}' is deleted. Use 'recover' to recover it or 'purge' to permanently delete it."
                 )),

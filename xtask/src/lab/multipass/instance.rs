@@ -25,6 +25,8 @@ use crate::sh;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Status {
     Running,
+    /// Its image is fetched and its disk made: nobody is told of it, and its name is taken.
+    Preparing,
     Starting,
     Restarting,
     Stopped,
@@ -37,7 +39,7 @@ impl Status {
     pub(super) fn text(self) -> &'static str {
         match self {
             Self::Running => "Running",
-            Self::Starting => "Starting",
+            Self::Preparing | Self::Starting => "Starting",
             Self::Restarting => "Restarting",
             Self::Stopped => "Stopped",
             Self::Deleted => "Deleted",

@@ -170,8 +170,7 @@ pub(super) fn launch(
     let (memory, disk) = sizes(wanted)?;
     let name = wanted.name.clone().unwrap_or_else(|| invented(daemon));
     if let Some(there) = daemon.get(&name) {
-        let preparing = there.status == Status::Starting && there.keeper.is_none();
-        let how = if preparing { "is being prepared" } else { "already exists" };
+        let how = if there.status == Status::Preparing { "is being prepared" } else { "already exists" };
         return Err(Failure::new(format!("instance \"{name}\" {how}")));
     }
     let image = Image::find(&wanted.remote, &wanted.image)?;
@@ -189,7 +188,7 @@ pub(super) fn launch(
         disk,
         user_data,
         arm: wanted.arm,
-        status: Status::Starting,
+        status: Status::Preparing,
         number: 0,
         keeper: None,
         mounts: Default::default(),
@@ -206,6 +205,7 @@ pub(super) fn launch(
         daemon.remove(&name);
         return Err(error.into());
     }
+    daemon.set_status(&name, Status::Starting);
     tell(Answer::Say(format!("Starting {name}")));
     let wait = wanted.timeout.map_or(DEFAULT_TIMEOUT, Duration::from_secs);
     instance::start(daemon, &name, wait).map_err(|line| Failure::each(&[line]))?;

@@ -59,11 +59,41 @@ fn modified(path: &Path) -> u64 {
 /// Everything would be sent, and that is not what anybody wants.
 pub(super) fn too_much(root: &Path) -> Error {
     let text = format!("{} is too much to be sent to the virtual machine", root.display());
-    Error::new(&TOO_MUCH, text)
+    let error = Error::new(&TOO_MUCH, text);
+    if root.join(".git").exists() {
+        return error
+            .because(format!(
+                "of a repository up to {} GiB and {MOST_ENTRIES} files are sent",
+                MOST_BYTES >> 30
+            ))
+            .remedy(Remedy::command(
+                "see what is big; what no build needs can be taken out of the repository",
+                "git ls-files -z | xargs -0 du -k | sort -n | tail",
+            ))
+            .remedy(Remedy::command(
+                "or send nothing, and have the directory mounted, in nixoci.toml",
+                "[backend.multipass]\nsources = \"mount\"",
+            ));
+    }
+    error
         .because(format!(
             "all of a directory that is no Git repository is sent, up to {} GiB and {MOST_ENTRIES} files",
             MOST_BYTES >> 30
         ))
         .remedy(Remedy::command("make it a repository: then what it tracks is sent", "git init && git add ."))
         .remedy(Remedy::advice("or keep the project in a directory of its own"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nobody_is_told_to_make_a_repository_of_one() {
+        let dir = tempfile::tempdir().unwrap();
+        let told = || format!("{:?}", too_much(dir.path()).report());
+        assert!(told().contains("git init") && told().contains("no Git repository"));
+        std::fs::create_dir(dir.path().join(".git")).unwrap();
+        assert!(!told().contains("git init") && told().contains("sources = \\\"mount"), "{}", told());
+    }
 }
