@@ -45,7 +45,7 @@ pub(super) async fn run(app: &App, args: &PluginCheckArgs, directories: &[PathBu
     let found = named(app, &args.plugin, directories)?;
     quarantine(app, &found.path).await?;
     let verified = verify(&found.path, None, &app.host, &app.dirs)?;
-    let _copy = Copy { app, sha256: &verified.sha256 };
+    let _copy = UntrustedCopy { app, sha256: &verified.sha256 };
     let library = Library { name: found.name, path: found.path, sha256: verified.sha256.clone() };
     let description = plugins::description(&app.cx(), &library).await?;
     let about = show::about(&library, Some(&description));
@@ -84,12 +84,12 @@ pub(super) async fn run(app: &App, args: &PluginCheckArgs, directories: &[PathBu
 }
 
 /// The copy of a library: it goes at the end, unless the library is trusted. Authors check every build.
-struct Copy<'a> {
+struct UntrustedCopy<'a> {
     app: &'a App,
     sha256: &'a str,
 }
 
-impl Drop for Copy<'_> {
+impl Drop for UntrustedCopy<'_> {
     fn drop(&mut self) {
         if !self.app.plugins.all_trusted().any(|library| library.sha256 == self.sha256) {
             host::forget(&self.app.dirs, self.sha256);
