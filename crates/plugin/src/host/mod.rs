@@ -26,6 +26,7 @@ mod library;
 pub mod pins;
 pub mod places;
 mod raw;
+mod schema;
 mod serve;
 mod settings;
 pub mod testing;

@@ -1,19 +1,17 @@
 //! Settings of a plugin, held against the schema that it has described: nothing of it is run for that.
 
-use jsonschema::error::ValidationErrorKind;
-use jsonschema::{ValidationError, Validator};
 use nixoci_core::codes::CONFIG_VALUE;
 use nixoci_core::config::{BackendTable, unknown_key_among};
 use nixoci_core::{Error, Result};
 use serde_json::{Map, Value};
 
 use super::codes::DESCRIPTION;
+use super::schema::{self, Kind, Violation};
 
 /// A plugin's schema.
 #[derive(Debug)]
 pub(super) struct Schema {
     value: Value,
-    validator: Validator,
 }
 
 impl Schema {
@@ -29,11 +27,8 @@ impl Schema {
             let why = "its schema is not that of an object with `additionalProperties: false`, so a misspelt key would do nothing";
             return Err(fail(why.to_owned()));
         }
-        let validator = jsonschema::options()
-            .with_draft(jsonschema::Draft::Draft202012)
-            .build(value)
-            .map_err(|error| fail(error.to_string()))?;
-        Ok(Schema { value: value.clone(), validator })
+        schema::well_formed(value).map_err(|why| fail(nixoci_nix::log_line(&why)))?;
+        Ok(Schema { value: value.clone() })
     }
 
     /// The schema.
@@ -41,55 +36,49 @@ impl Schema {
         &self.value
     }
 
-    /// Checks one file's table.
+    /// Checks one file's table. Keys that it lacks may be in another file.
     ///
     /// # Errors
     /// [`nixoci_core::codes::CONFIG_UNKNOWN_KEY`], [`CONFIG_VALUE`], at the place in the file.
     pub(super) fn check(&self, table: &BackendTable) -> Result<()> {
         let value: Value = table.parse()?;
-        let first = self.validator.iter_errors(&value).next();
-        first.map_or(Ok(()), |error| Err(self.error(&error, Some(table))))
+        let violation = schema::violation(&self.value, &value, true);
+        violation.map_or(Ok(()), |violation| Err(error(&violation, Some(table))))
     }
 
     /// What all tables say together.
     ///
     /// # Errors
-    /// As [`check`](Self::check), for a combination that no single file is to blame for.
+    /// As [`check`](Self::check), and [`CONFIG_VALUE`] for a key that no file has.
     pub(super) fn merge(&self, tables: &[BackendTable]) -> Result<Value> {
         tables.iter().try_for_each(|table| self.check(table))?;
         let merged: Map<String, Value> = BackendTable::merge(tables)?;
         let merged = Value::Object(merged);
-        let first = self.validator.iter_errors(&merged).next();
-        first.map_or(Ok(()), |error| Err(self.error(&error, None)))?;
-        Ok(merged)
-    }
-
-    fn error(&self, error: &ValidationError<'_>, table: Option<&BackendTable>) -> Error {
-        let mut path: Vec<String> = error.instance_path().iter().map(|part| part.to_string()).collect();
-        let (found, key) = match error.kind() {
-            ValidationErrorKind::AdditionalProperties { unexpected } => {
-                let known = self.keys(&path);
-                let key = unexpected.first().map_or("", String::as_str);
-                path.push(key.to_owned());
-                (unknown_key_among(key, &known), true)
-            }
-            _ => {
-                let name = path.last().map(|name| format!("`{name}`: ")).unwrap_or_default();
-                let text = nixoci_nix::log_line(&error.to_string());
-                (Error::new(&CONFIG_VALUE, format!("{name}{text}")), false)
-            }
-        };
-        match table.and_then(|table| table.excerpt(&path, key)) {
-            Some(at) => found.at(at),
-            None => found,
+        match schema::violation(&self.value, &merged, false) {
+            Some(violation) => Err(error(&violation, tables.last())),
+            None => Ok(merged),
         }
     }
+}
 
-    /// The keys of the table at this place, as far as the schema says them directly.
-    fn keys(&self, path: &[String]) -> Vec<&str> {
-        let table = path.iter().try_fold(&self.value, |schema, part| schema.get("properties")?.get(part));
-        let keys = table.and_then(|schema| schema.get("properties")).and_then(Value::as_object);
-        keys.into_iter().flatten().map(|(key, _)| key.as_str()).collect()
+/// What is wrong, at its place in the table.
+fn error(violation: &Violation, table: Option<&BackendTable>) -> Error {
+    let path = &violation.path;
+    let value = |text: String| Error::new(&CONFIG_VALUE, nixoci_nix::log_line(&text));
+    let name = path.last().map(|name| format!("`{name}`: ")).unwrap_or_default();
+    let found = match &violation.kind {
+        Kind::UnknownKey { key, known } => {
+            let known: Vec<&str> = known.iter().map(String::as_str).collect();
+            unknown_key_among(key, &known)
+        }
+        Kind::MissingKey { key } => value(format!("{name}the key `{key}` is missing")),
+        Kind::WrongType { expected, found } => value(format!("{name}expected {expected}, found {found}")),
+        Kind::NotOneOf { values } => value(format!("{name}expected one of {}", values.join(", "))),
+    };
+    let key = matches!(violation.kind, Kind::UnknownKey { .. });
+    match table.and_then(|table| table.excerpt(path, key)) {
+        Some(at) => found.at(at),
+        None => found,
     }
 }
 
@@ -106,7 +95,8 @@ mod tests {
     fn schema() -> Schema {
         let value = json!({
             "type": "object", "additionalProperties": false,
-            "properties": { "host": { "type": "string" }, "cpus": { "type": "integer", "minimum": 1 } },
+            "properties": { "host": { "type": "string" }, "cpus": { "type": "integer" } },
+            "required": ["host"],
         });
         Schema::new("x", &value).unwrap()
     }
@@ -118,17 +108,24 @@ mod tests {
         let at = error.report().excerpt.as_ref().unwrap();
         assert_eq!((at.line, at.column, at.width), (3, 1, 3));
         assert_eq!(error.report().remedies[0].text, "did you mean `cpus`");
-        let error = schema().check(&table("[backend.x]\ncpus = 0\n")).unwrap_err();
+        let error = schema().check(&table("[backend.x]\ncpus = \"many\"\n")).unwrap_err();
         assert!(error.is(&CONFIG_VALUE) && error.to_string().starts_with("`cpus`: "), "{error}");
         let at = error.report().excerpt.as_ref().unwrap();
         assert_eq!((at.line, at.column), (2, 8));
     }
 
     #[test]
-    fn later_files_win_and_none_is_nothing() {
-        assert_eq!(schema().merge(&[]).unwrap(), json!({}));
-        let tables = [table("[backend.x]\nhost = \"a\"\ncpus = 1\n"), table("[backend.x]\ncpus = 2\n")];
+    fn later_files_win_and_each_may_lack_what_another_has() {
+        let tables = [table("[backend.x]\ncpus = 1\n"), table("[backend.x]\nhost = \"a\"\ncpus = 2\n")];
         assert_eq!(schema().merge(&tables).unwrap(), json!({ "host": "a", "cpus": 2 }));
+    }
+
+    #[test]
+    fn a_key_that_no_file_has_is_missing() {
+        let error = schema().merge(&[table("[backend.x]\ncpus = 1\n")]).unwrap_err();
+        assert!(error.is(&CONFIG_VALUE) && error.to_string().contains("`host`"), "{error}");
+        assert_eq!(error.report().excerpt.as_ref().unwrap().line, 1);
+        assert!(schema().merge(&[]).unwrap_err().report().excerpt.is_none());
     }
 
     #[test]
