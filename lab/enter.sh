@@ -15,6 +15,8 @@ for bind in $binds; do
     esac
 done
 unset IFS
+# For tests of a full disk: each command has one of its own.
+mount -t tmpfs -o size=2m,mode=1777 tmpfs /small
 # As everywhere with systemd: Podman warns where it is not so.
 mount --make-rshared /
 cd "$cwd"

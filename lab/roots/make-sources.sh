@@ -1,14 +1,27 @@
 #!/bin/sh
-# Fetches the stand-in nixpkgs' sources: make-sources.sh LIST OUT, run inside a scratch copy of the trixie root, online.
+# Fetches the stand-in nixpkgs' sources: make-sources.sh LIST OUT MIRROR SUITE all|demo, run inside a scratch copy of a root, online.
 #
 # OUT gets one unpacked tree for every package and CPU, `sources.json` with the address each has in a Nix store, and
-# the emulator for arm64.
+# the emulator for arm64. With `demo` there are amd64's packages alone, without tools and emulator.
 set -eu
-list=$1 out=$2
+list=$1 out=$2 mirror=$3 suite=$4 which=$5
 export LC_ALL=C
+architectures=amd64
+[ "$which" = demo ] || architectures='amd64 arm64'
 lists=/tmp/apt-lists
 mkdir -p "$lists/partial"
-apt-get -q -o APT::Architectures::=amd64 -o APT::Architectures::=arm64 -o "Dir::State::lists=$lists" -o APT::Sandbox::User=root update >&2
+: > /tmp/no-status
+echo "deb $mirror $suite main" > /tmp/sources.list
+apt() {
+    what=$1
+    shift
+    # No package is installed, as far as this apt knows: else it wants the versions that the root has.
+    set -- -o "Dir::State::lists=$lists" -o Dir::State::status=/tmp/no-status -o Dir::Etc::sourcelist=/tmp/sources.list -o Dir::Etc::sourceparts=- \
+        -o APT::Sandbox::User=root "$@"
+    for architecture in $architectures; do set -- -o "APT::Architectures::=$architecture" "$@"; done
+    "apt-$what" -q "$@"
+}
+apt get update >&2
 
 fetch() { # fetch DEBIAN-ARCH NIX-SYSTEM
     mkdir -p "/tmp/debs/$1" && cd "/tmp/debs/$1"
@@ -16,11 +29,12 @@ fetch() { # fetch DEBIAN-ARCH NIX-SYSTEM
         case $name:$kind in
         :*) ;;
         *:all) echo "$name" ;;
-        *:tool) [ "$1" != amd64 ] || echo "$name" ;;
+        *:tool) [ "$1" != amd64 ] || [ "$which" = demo ] || echo "$name" ;;
         *) echo "$name:$1" ;;
         esac
-    done | xargs apt-get -q -o APT::Architectures::=amd64 -o APT::Architectures::=arm64 \
-        -o "Dir::State::lists=$lists" -o APT::Sandbox::User=root download
+    done > list
+    # shellcheck disable=SC2046 # one word a package
+    apt get download $(cat list) >&2
     for deb in *.deb; do
         name=${deb%%_*} version=$(dpkg-deb -f "$deb" Version)
         # An epoch's colon and a rebuild's plus or tilde do not belong in a store path's name.
@@ -34,15 +48,16 @@ fetch() { # fetch DEBIAN-ARCH NIX-SYSTEM
         printf '%s %s %s %s %s\n' "$2" "$name" "$version" "$name-$version-$1" "$hash"
     done
 }
-{
-    fetch amd64 x86_64-linux
-    fetch arm64 aarch64-linux
-} > "$out/sources.list.new" 2> "$out/fetch.log" || { cat "$out/fetch.log" >&2; exit 1; }
+# Not in a condition: there the shell would go on after what fails.
+fetch amd64 x86_64-linux > "$out/sources.list.new"
+if [ "$which" != demo ]; then fetch arm64 aarch64-linux >> "$out/sources.list.new"; fi
 
-cd /tmp
-apt-get -q -o "Dir::State::lists=$lists" -o APT::Sandbox::User=root download qemu-user >&2
-dpkg-deb --fsys-tarfile qemu-user_*.deb | tar -xO ./usr/bin/qemu-aarch64 > "$out/qemu-aarch64-static"
-chmod 755 "$out/qemu-aarch64-static"
+if [ "$which" != demo ]; then
+    cd /tmp
+    apt get download qemu-user >&2
+    dpkg-deb --fsys-tarfile qemu-user_*.deb | tar -xO ./usr/bin/qemu-aarch64 > "$out/qemu-aarch64-static"
+    chmod 755 "$out/qemu-aarch64-static"
+fi
 
 grep -E '^(x86_64|aarch64)-linux ' "$out/sources.list.new" | LC_ALL=C sort > "$out/sources.list"
 rm "$out/sources.list.new"

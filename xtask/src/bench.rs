@@ -73,7 +73,7 @@ fn cases() -> Vec<Case> {
 
 /// Runs the comparisons that are asked for.
 pub(crate) fn run(part: &[String]) -> Result<i32> {
-    let _lease = crate::lab::up()?;
+    let _lease = crate::lab::up(crate::lab::parts::Scope::Whole)?;
     crate::sh::step("cargo build --release", || crate::demo::build(&["--package", "nixoci", "--release"]))?;
     match part.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
         [] => {

@@ -15,6 +15,7 @@ mod sh;
 mod test;
 #[cfg(test)]
 mod tidy;
+mod tools;
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -35,12 +36,10 @@ struct Args {
 enum Task {
     /// Makes a machine with Nix and Docker, builds an image with nixoci, and runs it
     Demo,
-    /// Runs every test; the last line counts them
-    Test {
-        /// What to leave out (repeatable); anything else that cannot run here fails
-        #[arg(long, value_enum)]
-        skip: Vec<test::Part>,
-    },
+    /// Runs every test, or those that are named; the last line counts them
+    Test(test::Test),
+    /// Checks licenses and sources of everything that the product is made of
+    Deny,
     /// Checks that the product compiles for macOS
     CheckDarwin,
     /// Writes docs/reference from what the program knows: commands, flags, codes, schemas
@@ -85,7 +84,8 @@ fn main() -> ExitCode {
 fn run(args: &Args) -> Result<i32> {
     match &args.command {
         Task::Demo => demo::run(),
-        Task::Test { skip } => test::run(skip),
+        Task::Test(args) => test::run(args),
+        Task::Deny => tools::deny(),
         Task::Codegen { check } => codegen::run(*check),
         Task::CheckDarwin => darwin::run(),
         Task::Bench { part } => bench::run(part),

@@ -38,7 +38,7 @@ impl<R: AsyncRead + Unpin> Lines<R> {
                 return Ok(seen.then_some(self.line.as_slice()));
             }
             seen = true;
-            let end = available.iter().position(|&byte| byte == b'\n');
+            let end = memchr::memchr(b'\n', available);
             let part = &available[..end.unwrap_or(available.len())];
             let room = self.limit - self.line.len();
             self.line.extend_from_slice(&part[..part.len().min(room)]);

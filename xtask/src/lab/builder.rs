@@ -15,8 +15,10 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 
+use super::events;
 use super::host_root::{Nix, watch};
 use super::mounts::{Root, tmpfs};
+use super::parts::Scope;
 use super::state::State;
 use crate::{sh, workspace};
 
@@ -152,8 +154,13 @@ const USER: &str = "builder:x:1100:1100:builder:/home/builder:/bin/sh\n";
 const USER_ID: u32 = 1100;
 
 /// Every machine that builds.
-pub(crate) fn all() -> impl Iterator<Item = &'static Builder> {
+fn all() -> impl Iterator<Item = &'static Builder> {
     [&LINUX, &ROSETTA, &TRANSIENT].into_iter().chain(&FLEET)
+}
+
+/// Those of a lab.
+pub(crate) fn of(scope: Scope) -> impl Iterator<Item = &'static Builder> {
+    all().filter(move |_| scope == Scope::Whole)
 }
 
 pub(crate) fn parse(name: &str) -> Result<&'static Builder> {
@@ -195,10 +202,11 @@ impl Builder {
     fn nix_conf(&self) -> String {
         format!(
             "substituters =\nsandbox = true\nsandbox-fallback = false\nbuild-users-group = nixbld\n\
-             trusted-users = root{}\nsystem-features = {}\nextra-platforms = {}\n",
+             trusted-users = root{}\nsystem-features = {}\nextra-platforms = {}\n{}",
             if self.trusted { " builder" } else { "" },
             self.features,
-            self.extra_platforms
+            self.extra_platforms,
+            events::SANDBOX,
         )
     }
 
@@ -273,7 +281,8 @@ pub(crate) fn run(state: &State, builder: &Builder) -> Result<()> {
 
 fn put_together(state: &State, builder: &Builder) -> Result<Root> {
     let spec = state.spec()?;
-    let (pristine, seed) = builder.nix.root(&spec.parts);
+    let pristine = builder.nix.root(&spec.parts)?;
+    let seed = &spec.parts.seed;
     let live = |name: &str| {
         let path = state.live(&format!("builders/{}/{name}", builder.name));
         fs::create_dir_all(&path).map(|()| path)
@@ -288,6 +297,7 @@ fn put_together(state: &State, builder: &Builder) -> Result<Root> {
     fs::set_permissions(&tmp, fs::Permissions::from_mode(0o1777))?;
     root.bind(&tmp, "/tmp")?;
     root.bind(&live("keys")?, KEYS)?;
+    events::bind(&root, state)?;
     let clients = keys(state, builder.opened_by);
     fs::create_dir_all(&clients)?;
     root.bind(&clients, CLIENTS)?;

@@ -11,7 +11,7 @@ use std::process::Command;
 use anyhow::{Context, Result, bail};
 
 use super::mounts::Root;
-use super::parts::Parts;
+use super::parts::{Parts, Scope};
 use super::state::State;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -39,7 +39,15 @@ disabled_plugins = ["io.containerd.grpc.v1.cri", "io.containerd.cri.v1.images", 
 "#;
 
 impl Containerd {
-    pub(crate) const ALL: [Self; 2] = [Self::V1, Self::V2];
+    const ALL: [Self; 2] = [Self::V1, Self::V2];
+
+    /// Those of a lab.
+    pub(crate) fn of(scope: Scope) -> &'static [Self] {
+        match scope {
+            Scope::Demo => &[Self::V2],
+            Scope::Whole => &Self::ALL,
+        }
+    }
 
     pub(crate) fn version(self) -> &'static str {
         match self {
@@ -69,14 +77,14 @@ impl Containerd {
     }
 
     /// The command line client that belongs to this daemon.
-    pub(crate) fn client(self, parts: &Parts) -> PathBuf {
-        self.root(parts).join("opt/lab/ctr")
+    pub(crate) fn client(self, parts: &Parts) -> Result<PathBuf> {
+        Ok(self.root(parts)?.join("opt/lab/ctr"))
     }
 
-    fn root(self, parts: &Parts) -> &Path {
+    fn root(self, parts: &Parts) -> Result<&Path> {
         match self {
-            Self::V1 => &parts.bookworm,
-            Self::V2 => &parts.forky,
+            Self::V1 => Ok(&parts.more()?.bookworm),
+            Self::V2 => Ok(&parts.forky),
         }
     }
 }
@@ -88,7 +96,7 @@ pub(crate) fn run(state: &State, containerd: Containerd) -> Result<()> {
         let path = state.live(&format!("containerd/{}/{name}", containerd.version()));
         fs::create_dir_all(&path).map(|()| path)
     };
-    let root = Root::over(containerd.root(&spec.parts), &live("root")?)?;
+    let root = Root::over(containerd.root(&spec.parts)?, &live("root")?)?;
     root.kernel()?;
     root.control_groups(state)?;
     // As for Docker: layers need a real file system below.

@@ -9,7 +9,7 @@ use anyhow::{Context, Result, bail};
 
 use super::guard;
 use super::mounts::Root;
-use super::parts::Parts;
+use super::parts::{Parts, Scope};
 use super::state::State;
 use crate::sh;
 
@@ -29,7 +29,15 @@ const SOCKETS: &str = "/lab/sock";
 pub(crate) const GROUP: u32 = 990;
 
 impl Docker {
-    pub(crate) const ALL: [Self; 2] = [Self::V20, Self::V28];
+    const ALL: [Self; 2] = [Self::V20, Self::V28];
+
+    /// Those of a lab.
+    pub(crate) fn of(scope: Scope) -> &'static [Self] {
+        match scope {
+            Scope::Demo => &[Self::V28],
+            Scope::Whole => &Self::ALL,
+        }
+    }
 
     pub(crate) fn version(self) -> &'static str {
         match self {
@@ -55,14 +63,14 @@ impl Docker {
     }
 
     /// The command line client that belongs to this daemon.
-    pub(crate) fn client(self, parts: &Parts) -> PathBuf {
-        self.root(parts).join("opt/lab/docker")
+    pub(crate) fn client(self, parts: &Parts) -> Result<PathBuf> {
+        Ok(self.root(parts)?.join("opt/lab/docker"))
     }
 
-    fn root(self, parts: &Parts) -> &Path {
+    fn root(self, parts: &Parts) -> Result<&Path> {
         match self {
-            Self::V20 => &parts.bookworm,
-            Self::V28 => &parts.forky,
+            Self::V20 => Ok(&parts.more()?.bookworm),
+            Self::V28 => Ok(&parts.forky),
         }
     }
 
@@ -89,7 +97,7 @@ pub(crate) fn run(state: &State, docker: Docker) -> Result<()> {
         let path = state.live(&format!("docker/{}/{name}", docker.version()));
         fs::create_dir_all(&path).map(|()| path)
     };
-    let root = Root::over(docker.root(&spec.parts), &live("root")?)?;
+    let root = Root::over(docker.root(&spec.parts)?, &live("root")?)?;
     root.kernel()?;
     // The control groups are the machine's: Docker gets a corner of its own in them.
     root.bind_all(Path::new("/sys/fs/cgroup"), "/sys/fs/cgroup")?;

@@ -23,6 +23,7 @@ use super::host_root::{Nix, pid_file};
 use super::mac::{self, Mac, Rosetta};
 use super::multipass::Access;
 use super::nixconf::Flavour;
+use super::parts::Scope;
 use super::state::State;
 use crate::workspace;
 
@@ -189,6 +190,18 @@ pub(crate) struct Exec {
     pub(crate) command: Vec<String>,
 }
 
+impl Exec {
+    /// How much of the lab the command needs: without flags that ask for more, the machine of the demo.
+    fn scope(&self) -> Scope {
+        let newest = self.nix == Nix::V34 && self.docker == Docker::V28 && self.containerd == Containerd::V2;
+        if newest && self.machine == Machine::Linux && !self.arm64 && self.with.is_empty() {
+            Scope::Demo
+        } else {
+            Scope::Whole
+        }
+    }
+}
+
 /// What of our environment goes along: what says how output should look, and nixoci's own settings.
 fn goes_along(name: &str) -> bool {
     const NAMES: [&str; 12] = [
@@ -210,19 +223,16 @@ fn goes_along(name: &str) -> bool {
 }
 
 pub(crate) fn run(args: &Exec) -> Result<i32> {
-    let state = State::of(&Cache::open()?)?;
-    if !state.is_up()? {
-        bail!("the lab is not up: run `cargo xtask lab up`");
-    }
     // Called by `cargo xtask`, not by a test, which finds us through this variable.
     let by_cargo = std::env::var_os("CARGO_PKG_NAME").is_some_and(|name| name == env!("CARGO_PKG_NAME"))
         && std::env::var_os("NIXOCI_LAB").is_none();
     if by_cargo && !args.no_build && std::env::var_os("NIXOCI_BIN").is_none() {
         crate::demo::build(&["--package", "nixoci"])?;
     }
-    let program = nixoci(&state)?;
+    let state = State::of(&Cache::open()?)?;
     // While a command runs the lab stays up, whoever started it.
-    let _lease = state.lease()?;
+    let _lease = if by_cargo { super::up(args.scope())? } else { super::lease_of(&state)? };
+    let program = nixoci(&state)?;
     let here = std::env::current_dir().ok();
     // The thread comes first: a process that has joined a PID namespace can start processes, but no threads.
     let (started, child) = mpsc::channel();

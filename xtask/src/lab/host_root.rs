@@ -18,13 +18,14 @@ use super::builder;
 use super::cache::Cache;
 use super::containerd::{self, Containerd};
 use super::docker::Docker;
+use super::events;
 use super::exec::Machine;
 use super::fleet;
 use super::mac;
 use super::mounts::Root;
 use super::multipass;
 use super::nixconf::{self, Flavour};
-use super::parts::Parts;
+use super::parts::{Parts, Scope};
 use super::podman;
 use super::produce::ENTRIES;
 use super::state::State;
@@ -46,8 +47,6 @@ const USERS: [(&str, u32); 2] = [("alice", 1000), ("mallory", 1001)];
 const NIX_USERS: u32 = 991;
 /// Where hosts see what was produced.
 pub(crate) const PRODUCED: &str = "/lab/produced";
-/// How much the small file system holds.
-const SMALL: &str = "size=2m,mode=1777";
 
 impl Nix {
     pub(crate) const ALL: [Self; 2] = [Self::V26, Self::V34];
@@ -66,11 +65,11 @@ impl Nix {
         }
     }
 
-    /// The root that has it, and the store that belongs to it.
-    pub(crate) fn root(self, parts: &Parts) -> (&Path, &Path) {
+    /// The root that has it.
+    pub(crate) fn root(self, parts: &Parts) -> Result<&Path> {
         match self {
-            Self::V26 => (&parts.trixie, &parts.seed_trixie),
-            Self::V34 => (&parts.forky, &parts.seed_forky),
+            Self::V26 => Ok(&parts.more()?.trixie),
+            Self::V34 => Ok(&parts.forky),
         }
     }
 }
@@ -103,7 +102,7 @@ pub(crate) fn pid_file(machine: Machine, nix: Nix) -> String {
 fn put_together(state: &State, machine: Machine, nix: Nix) -> Result<()> {
     let spec = state.spec()?;
     let work = state.live(&name(machine, nix));
-    let (pristine, seed) = nix.root(&spec.parts);
+    let pristine = nix.root(&spec.parts)?;
     let make = |name: &str, mode: u32| -> Result<PathBuf> {
         let path = work.join(name);
         fs::create_dir_all(&path)?;
@@ -112,7 +111,7 @@ fn put_together(state: &State, machine: Machine, nix: Nix) -> Result<()> {
     };
     let root = Root::over(pristine, &make("root-fs", 0o755)?)?;
     root.kernel()?;
-    root.overlay(seed, &make("nix", 0o755)?, "/nix")?;
+    root.overlay(&spec.parts.seed, &make("nix", 0o755)?, "/nix")?;
     root.bind(&make("tmp", 0o1777)?, "/tmp")?;
     root.bind(&make("root", 0o700)?, "/root")?;
     let homes = make("home", 0o755)?;
@@ -122,7 +121,7 @@ fn put_together(state: &State, machine: Machine, nix: Nix) -> Result<()> {
         chown(&home, Some(id), Some(id))?;
     }
     root.bind(&homes, "/home")?;
-    root.fresh("tmpfs", "/small", SMALL)?;
+    root.directory("/small")?;
     root.write("/etc/hostname", "lab\n", 0o644)?;
     root.write("/etc/hosts", "127.0.0.1 localhost lab\n::1 localhost\n", 0o644)?;
     root.write("/etc/resolv.conf", "", 0o644)?;
@@ -136,17 +135,23 @@ fn put_together(state: &State, machine: Machine, nix: Nix) -> Result<()> {
     root.bind_read_only(&spec.parts.sources, "/lab/sources")?;
     root.bind_read_only(&workspace().join("lab/enter.sh"), "/lab/enter.sh")?;
     root.bind_read_only(&workspace().join("lab/doubles"), "/lab/doubles")?;
-    // Old tools: some of Debian 12's programs run from here.
-    root.bind_read_only(&spec.parts.bookworm, "/lab/roots/bookworm")?;
-    root.bind_read_only(&spec.parts.rust, "/lab/roots/rust")?;
+    if let Ok(more) = spec.parts.more() {
+        // Old tools: some of Debian 12's programs run from here.
+        root.bind_read_only(&more.bookworm, "/lab/roots/bookworm")?;
+        root.bind_read_only(&more.rust, "/lab/roots/rust")?;
+    }
     // Where ordinary users reach it, too: the cache may lie in root's home.
     root.bind_read_only(&Cache::open()?.path(ENTRIES), PRODUCED)?;
     let programs = state.path("programs");
     fs::create_dir_all(&programs)?;
     root.bind(&programs, "/lab/programs")?;
     nixconf::write(&root)?;
-    builder::all().try_for_each(|builder| builder.wait_for_keys(state))?;
-    fleet::prepare(&root, state)?;
+    events::bind(&root, state)?;
+    if spec.parts.scope() == Scope::Whole {
+        builder::of(Scope::Whole).try_for_each(|builder| builder.wait_for_keys(state))?;
+        fleet::prepare(&root, state)?;
+        multipass::prepare(&root, state, &name(machine, nix))?;
+    }
     if machine == Machine::Mac {
         root.build_users(match nix {
             Nix::V26 => 37_000,
@@ -156,7 +161,6 @@ fn put_together(state: &State, machine: Machine, nix: Nix) -> Result<()> {
     }
     runtimes(&root, state, &spec.parts)?;
     podman::prepare(&root, state, &name(machine, nix))?;
-    multipass::prepare(&root, state, &name(machine, nix))?;
     root.directory("/etc/nix")?;
     root.directory("/nix/var/nix/daemon-socket")?;
 
@@ -171,20 +175,20 @@ fn put_together(state: &State, machine: Machine, nix: Nix) -> Result<()> {
 /// Everything that commands may find of container runtimes, below `/lab`, and links to where they find it: those lead
 /// nowhere until `enter.sh` binds something there.
 fn runtimes(root: &Root, state: &State, parts: &Parts) -> Result<()> {
-    for docker in Docker::ALL {
+    for &docker in Docker::of(parts.scope()) {
         let sockets = docker.socket_dir(state);
         fs::create_dir_all(&sockets)?;
         let lab = Path::new("/lab/docker").join(docker.version());
         root.bind(&sockets, lab.join("sock"))?;
-        root.bind_read_only(&docker.client(parts), lab.join("bin/docker"))?;
+        root.bind_read_only(&docker.client(parts)?, lab.join("bin/docker"))?;
     }
-    for containerd in Containerd::ALL {
+    for &containerd in Containerd::of(parts.scope()) {
         let lab = Path::new("/lab/containerd").join(containerd.version());
         for (dir, name) in [(containerd.run_dir(state), "run"), (containerd.data_dir(state), "data")] {
             fs::create_dir_all(&dir)?;
             root.bind(&dir, lab.join(name))?;
         }
-        root.bind_read_only(&containerd.client(parts), lab.join("bin/ctr"))?;
+        root.bind_read_only(&containerd.client(parts)?, lab.join("bin/ctr"))?;
     }
     // Each root has a Podman of its own.
     root.directory("/lab/podman/bin")?;

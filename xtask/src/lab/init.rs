@@ -21,6 +21,7 @@ use super::docker::Docker;
 use super::exec::Machine;
 use super::host_root::{self, Nix};
 use super::multipass;
+use super::parts::Scope;
 use super::state::State;
 use super::trouble;
 
@@ -29,7 +30,11 @@ pub(crate) fn run(state: &State) -> Result<()> {
     fs::write(state.live("init.pid"), own_pid()?)?;
     let spec = state.spec()?;
     let id = state.id();
-    let arm64 = Arm64::register(&id, &spec.parts.qemu)?;
+    let scope = spec.parts.scope();
+    let arm64 = match spec.parts.more() {
+        Ok(more) => Some(Arm64::register(&id, &more.qemu)?),
+        Err(_) => None,
+    };
     thread::spawn(move || {
         // The guard never writes: reading returns when it is gone.
         let _ = std::io::stdin().read(&mut [0]);
@@ -47,22 +52,24 @@ pub(crate) fn run(state: &State) -> Result<()> {
         own.insert(start(state, &name, what)?, name);
         Ok(())
     };
-    for docker in Docker::ALL {
+    for docker in Docker::of(scope) {
         begin(format!("docker-{}", docker.version()), &["docker", docker.version()])?;
     }
-    for containerd in Containerd::ALL {
+    for containerd in Containerd::of(scope) {
         begin(format!("containerd-{}", containerd.version()), &["containerd", containerd.version()])?;
     }
-    for builder in builder::all() {
+    for builder in builder::of(scope) {
         begin(builder.name.to_owned(), &["builder", builder.name])?;
     }
-    begin("trouble".to_owned(), &["trouble"])?;
-    begin("multipass".to_owned(), &["multipass-daemon"])?;
-    for (machine, nix) in hosts() {
+    if scope == Scope::Whole {
+        begin("trouble".to_owned(), &["trouble"])?;
+        begin("multipass".to_owned(), &["multipass-daemon"])?;
+    }
+    for (machine, nix) in hosts(scope) {
         begin(host_root::name(machine, nix), &["host", machine.name(), nix.version()])?;
     }
     let waiting = state.clone();
-    thread::spawn(move || match wait_until_ready(&waiting) {
+    thread::spawn(move || match wait_until_ready(&waiting, scope) {
         Ok(()) => {
             let _ = fs::write(waiting.live("ready"), "");
         }
@@ -74,9 +81,10 @@ pub(crate) fn run(state: &State) -> Result<()> {
     reap(state, &own)
 }
 
-/// Every kind of machine with every Nix.
-pub(super) fn hosts() -> impl Iterator<Item = (Machine, Nix)> {
-    Machine::ALL.into_iter().flat_map(|machine| Nix::ALL.map(|nix| (machine, nix)))
+/// Every kind of machine with every Nix, as far as a lab has them.
+pub(super) fn hosts(scope: Scope) -> impl Iterator<Item = (Machine, Nix)> {
+    let all = Machine::ALL.into_iter().flat_map(|machine| Nix::ALL.map(|nix| (machine, nix)));
+    all.filter(move |host| scope == Scope::Whole || *host == (Machine::Linux, Nix::V34))
 }
 
 /// Starts the process of one root, in a mount namespace that it will turn into that root.
@@ -96,26 +104,27 @@ fn start(state: &State, name: &str, what: &[&str]) -> Result<u32> {
     Ok(child.id())
 }
 
-fn wait_until_ready(state: &State) -> Result<()> {
+fn wait_until_ready(state: &State, scope: Scope) -> Result<()> {
     let deadline = Instant::now() + Duration::from_secs(60);
     let mut waiting: Vec<(String, Box<dyn Fn() -> bool + Send>)> = Vec::new();
-    for docker in Docker::ALL {
+    for docker in Docker::of(scope) {
         let socket = docker.socket(state);
         waiting.push((format!("docker-{}", docker.version()), Box::new(move || answers(&socket))));
     }
-    for containerd in Containerd::ALL {
+    for containerd in Containerd::of(scope) {
         let socket = containerd.socket(state);
         let ready = move || UnixStream::connect(&socket).is_ok();
         waiting.push((format!("containerd-{}", containerd.version()), Box::new(ready)));
     }
-    for builder in builder::all() {
+    for builder in builder::of(scope) {
         waiting.push((builder.name.to_owned(), Box::new(move || builder.answers())));
     }
-    let trouble = state.clone();
-    waiting.push(("trouble".to_owned(), Box::new(move || trouble::ready(&trouble))));
-    let multipass = state.clone();
-    waiting.push(("multipass".to_owned(), Box::new(move || multipass::ready(&multipass))));
-    for (machine, nix) in hosts() {
+    if scope == Scope::Whole {
+        let (trouble, multipass) = (state.clone(), state.clone());
+        waiting.push(("trouble".to_owned(), Box::new(move || trouble::ready(&trouble))));
+        waiting.push(("multipass".to_owned(), Box::new(move || multipass::ready(&multipass))));
+    }
+    for (machine, nix) in hosts(scope) {
         let pid = state.live(&host_root::pid_file(machine, nix));
         let ready = move || fs::metadata(&pid).is_ok_and(|file| file.len() > 0);
         waiting.push((host_root::name(machine, nix), Box::new(ready)));

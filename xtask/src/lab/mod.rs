@@ -5,6 +5,7 @@ mod builder;
 pub(crate) mod cache;
 mod containerd;
 mod docker;
+mod events;
 mod exec;
 mod fault;
 mod fleet;
@@ -36,7 +37,7 @@ use self::containerd::Containerd;
 use self::docker::Docker;
 use self::exec::Machine;
 use self::host_root::Nix;
-use self::parts::Parts;
+use self::parts::{Parts, Scope};
 use self::state::{Spec, State};
 use crate::{sh, workspace};
 
@@ -111,7 +112,7 @@ pub(crate) fn run(command: &Lab) -> Result<i32> {
     match command {
         Lab::Up => {
             let state = State::of(&Cache::open()?)?;
-            let _lease = up()?;
+            let _lease = up(Scope::Whole)?;
             fs::write(state.path(guard::PERSISTENT), "")?;
             sh::say(
                 "the lab is up: `cargo xtask lab exec -- COMMAND` runs a command in it, `cargo xtask lab down` stops it",
@@ -123,11 +124,11 @@ pub(crate) fn run(command: &Lab) -> Result<i32> {
         Lab::Fault { machine, what } if machine == "multipass" => return multipass::fault::run(what),
         Lab::Fault { machine, what } => return fault::run(machine, fault::Fault::parse(what)?),
         Lab::Produce { dir } => {
-            let _lease = up()?;
+            let _lease = up(Scope::Whole)?;
             produce::copy(dir)?;
         }
         Lab::Plugins => {
-            let _lease = up()?;
+            let _lease = up(Scope::Whole)?;
             println!("{}", plugins::ensure()?.display());
         }
         Lab::Guard { state } => guard::run(&State::at(state.clone()))?,
@@ -159,12 +160,15 @@ pub(crate) struct Lease {
 }
 
 /// Makes what is missing and starts the lab, or uses the one that runs.
-pub(crate) fn up() -> Result<Lease> {
+pub(crate) fn up(scope: Scope) -> Result<Lease> {
     host::check()?;
     let cache = Cache::open()?;
     let state = State::of(&cache)?;
     let _change = state.change_lock()?;
-    let parts = Parts::ensure(&cache)?;
+    // What runs already may be more than is asked for.
+    let running = if state.is_up()? { state.spec().ok() } else { None };
+    let scope = running.as_ref().map_or(scope, |running| scope.max(running.parts.scope()));
+    let parts = Parts::ensure(&cache, scope)?;
     let target = target_dir()?;
     let checkout = workspace();
     let produced = cache.path(produce::ENTRIES);
@@ -178,7 +182,7 @@ pub(crate) fn up() -> Result<Lease> {
     // From here on the lab has a user, so a guard that waits for its last one to go does not go.
     let lease = Lease { _file: state.lease()? };
     if state.is_up()? {
-        if state.spec().is_ok_and(|running| running == spec) {
+        if running.as_ref() == Some(&spec) {
             return Ok(lease);
         }
         sh::say("  the lab that is up was made of other parts: starting it anew");
@@ -186,6 +190,15 @@ pub(crate) fn up() -> Result<Lease> {
     stop(&state)?;
     state.write_spec(&spec)?;
     sh::step("starting the lab", || start(&state))?;
+    Ok(lease)
+}
+
+/// A lease of the lab that runs.
+fn lease_of(state: &State) -> Result<Lease> {
+    let lease = Lease { _file: state.lease()? };
+    if !state.is_up()? {
+        bail!("the lab is not up: run `cargo xtask lab up`");
+    }
     Ok(lease)
 }
 
@@ -267,13 +280,14 @@ fn status() -> Result<i32> {
         "up ({})",
         if state.path(guard::PERSISTENT).exists() { "until `lab down`" } else { "while a run uses it" }
     );
-    for docker in Docker::ALL {
+    let scope = state.spec()?.parts.scope();
+    for docker in Docker::of(scope) {
         println!("docker {}: {}", docker.version(), docker.socket(&state).display());
     }
-    for containerd in Containerd::ALL {
+    for containerd in Containerd::of(scope) {
         println!("containerd {}: {}", containerd.version(), containerd.socket(&state).display());
     }
-    for (machine, nix) in init::hosts() {
+    for (machine, nix) in init::hosts(scope) {
         // Without a process the lab is just beginning or ending.
         let name = host_root::name(machine, nix);
         match state.pid(&host_root::pid_file(machine, nix)) {
@@ -281,7 +295,7 @@ fn status() -> Result<i32> {
             Err(_) => println!("{name}: not there at the moment"),
         }
     }
-    for builder in builder::all() {
+    for builder in builder::of(scope) {
         println!("{}: port {} in the lab's network", builder.name, builder.port);
     }
     println!("state: {}", state.dir().display());

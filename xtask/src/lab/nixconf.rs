@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 
+use super::events;
 use super::mounts::Root;
 
 /// One set of settings.
@@ -58,7 +59,7 @@ impl Flavour {
 
     fn text(self) -> String {
         // A build that cannot be sandboxed is an error, never a quiet unsandboxed build.
-        let mut text = format!("{COMMON}sandbox = true\nsandbox-fallback = false\n");
+        let mut text = format!("{COMMON}sandbox = true\nsandbox-fallback = false\n{}", events::SANDBOX);
         if self.arm64 {
             text.push_str("extra-platforms = aarch64-linux\n");
         }

@@ -8,7 +8,7 @@ use std::process::Command;
 use std::thread;
 use std::time::{Duration, SystemTime};
 
-use anyhow::{Result, anyhow};
+use anyhow::{Context, Result, anyhow};
 use serde::{Deserialize, Serialize};
 
 use super::binfmt;
@@ -37,20 +37,48 @@ const GUEST: Suite = Suite { root: "guest", name: "trixie", build_uid: 35_000 };
 /// Another Rust than the project's: plugins are built by it, too.
 const RUST: Suite = Suite { root: "rust", name: "forky", build_uid: 34_000 };
 
+const SUITES: [Suite; 5] = [TRIXIE, FORKY, BOOKWORM, GUEST, RUST];
+
 /// How long an entry of another recipe is kept: people go back and forth between branches.
 const KEEP: Duration = Duration::from_secs(5 * 24 * 3600);
+
+/// How much of the lab is made and started.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub(crate) enum Scope {
+    /// One Linux machine with the newer Nix, and the newer Docker and containerd: what the demo shows.
+    Demo,
+    /// Everything.
+    Whole,
+}
+
+impl Scope {
+    /// As scripts know it.
+    fn name(self) -> &'static str {
+        match self {
+            Self::Demo => "demo",
+            Self::Whole => "all",
+        }
+    }
+}
 
 /// Where every part lies: what a running lab is made of.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Parts {
-    pub(crate) trixie: PathBuf,
     pub(crate) forky: PathBuf,
-    pub(crate) bookworm: PathBuf,
-    pub(crate) rust: PathBuf,
     pub(crate) sources: PathBuf,
     pub(crate) nixpkgs: PathBuf,
-    pub(crate) seed_trixie: PathBuf,
-    pub(crate) seed_forky: PathBuf,
+    /// The Nix store with the stand-in's packages: every machine has an overlay over it.
+    pub(crate) seed: PathBuf,
+    /// What only the whole lab has.
+    more: Option<More>,
+}
+
+/// The parts that the demo does without.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct More {
+    pub(crate) trixie: PathBuf,
+    pub(crate) bookworm: PathBuf,
+    pub(crate) rust: PathBuf,
     pub(crate) qemu: PathBuf,
     /// The root of multipass' guests, and where their apt gets Nix from.
     pub(crate) guest: PathBuf,
@@ -59,43 +87,66 @@ pub(crate) struct Parts {
 
 impl Parts {
     /// Makes what is missing.
-    pub(crate) fn ensure(cache: &Cache) -> Result<Self> {
-        let [trixie, forky, bookworm, guest, rust] = roots(cache)?;
-        let sources = sources(cache, &trixie)?;
-        let nixpkgs = nixpkgs(cache, &sources)?;
-        let qemu = sources.join("qemu-aarch64-static");
-        let (seed_trixie, seed_forky) = seeds(cache, &sources, &nixpkgs, &qemu, &trixie, &forky)?;
-        let repository = repository(cache, &guest)?;
-        let parts = Self {
-            trixie,
-            forky,
-            bookworm,
-            rust,
-            sources,
-            nixpkgs,
-            seed_trixie,
-            seed_forky,
-            qemu,
-            guest,
-            repository,
+    pub(crate) fn ensure(cache: &Cache, scope: Scope) -> Result<Self> {
+        let parts = match scope {
+            Scope::Demo => Self::base(cache, scope)?,
+            Scope::Whole => Self::whole(cache)?,
         };
         prune(cache, &parts)?;
         Ok(parts)
     }
 
-    fn all(&self) -> [&Path; 10] {
-        [
-            &self.trixie,
-            &self.forky,
-            &self.bookworm,
-            &self.rust,
-            &self.sources,
-            &self.nixpkgs,
-            &self.seed_trixie,
-            &self.seed_forky,
-            &self.guest,
-            &self.repository,
-        ]
+    /// The machine with the newer Nix.
+    fn base(cache: &Cache, scope: Scope) -> Result<Self> {
+        let forky = alone(cache, FORKY)?;
+        // Where everything is there already, the demo takes that.
+        let has_all = cache.path(&sources_name(&forky, Scope::Whole)?).exists();
+        let scope = if has_all { Scope::Whole } else { scope };
+        let sources = sources(cache, &forky, scope)?;
+        let nixpkgs = nixpkgs(cache, &sources)?;
+        let seed = seed(cache, scope, &sources, &nixpkgs, &forky)?;
+        Ok(Self { forky, sources, nixpkgs, seed, more: None })
+    }
+
+    /// All at once: each waits for the network, or for a disk, or for one processor.
+    fn whole(cache: &Cache) -> Result<Self> {
+        if SUITES.iter().any(|suite| recipe_of(*suite).is_ok_and(|(_, name)| !cache.path(&name).exists())) {
+            host::ensure_tools(&cache.path("logs/apt.log"))?;
+        }
+        thread::scope(|scope| {
+            let guest = scope.spawn(|| {
+                let guest = alone(cache, GUEST)?;
+                let repository = repository(cache, &guest)?;
+                Ok((guest, repository))
+            });
+            let others = [TRIXIE, BOOKWORM, RUST].map(|suite| scope.spawn(move || alone(cache, suite)));
+            let base = Self::base(cache, Scope::Whole)?;
+            let [trixie, bookworm, rust] = others.map(join);
+            let (guest, repository) = join(guest)?;
+            let qemu = base.sources.join("qemu-aarch64-static");
+            let more = More { trixie: trixie?, bookworm: bookworm?, rust: rust?, qemu, guest, repository };
+            Ok(Self { more: Some(more), ..base })
+        })
+    }
+
+    pub(crate) fn scope(&self) -> Scope {
+        if self.more.is_some() { Scope::Whole } else { Scope::Demo }
+    }
+
+    /// What only the whole lab has.
+    pub(crate) fn more(&self) -> Result<&More> {
+        self.more.as_ref().context("the lab that is up is the demo's alone: run `cargo xtask lab up`")
+    }
+
+    fn all(&self) -> Vec<&Path> {
+        let mut all: Vec<&Path> = vec![&self.forky, &self.sources, &self.nixpkgs, &self.seed];
+        if let Some(more) = &self.more {
+            all.extend(
+                [&more.trixie, &more.bookworm, &more.rust, &more.guest, &more.repository]
+                    .map(PathBuf::as_path),
+            );
+        }
+        all
     }
 }
 
@@ -111,26 +162,6 @@ fn recipe_of(suite: Suite) -> Result<(PathBuf, String)> {
     Ok((packages, format!("roots/{}-{hash}", suite.root)))
 }
 
-/// Those of Debian 13, of the next release, of Debian 12, of guests, and the one with Rust.
-fn roots(cache: &Cache) -> Result<[PathBuf; 5]> {
-    let mut named = Vec::new();
-    for suite in [TRIXIE, FORKY, BOOKWORM, GUEST, RUST] {
-        let (packages, name) = recipe_of(suite)?;
-        named.push((suite, packages, name));
-    }
-    if named.iter().any(|(_, _, name)| !cache.path(name).exists()) {
-        host::ensure_tools(&cache.path("logs/apt.log"))?;
-    }
-    let made = thread::scope(|scope| {
-        let running: Vec<_> = named
-            .iter()
-            .map(|(suite, packages, name)| scope.spawn(|| root(cache, *suite, packages, name)))
-            .collect();
-        running.into_iter().map(join).collect::<Result<Vec<PathBuf>>>()
-    })?;
-    made.try_into().map_err(|_| anyhow!("a root is missing"))
-}
-
 fn root(cache: &Cache, suite: Suite, packages: &Path, name: &str) -> Result<PathBuf> {
     cache.entry(name, |dir| {
         sh::step(&format!("making the {} root", suite.root), || {
@@ -141,22 +172,27 @@ fn root(cache: &Cache, suite: Suite, packages: &Path, name: &str) -> Result<Path
     })
 }
 
-fn sources(cache: &Cache, trixie: &Path) -> Result<PathBuf> {
+/// The packages of the stand-in: Debian 13's, whatever root fetches them. The demo needs one CPU's, and no compiler.
+fn sources(cache: &Cache, root: &Path, scope: Scope) -> Result<PathBuf> {
     let list = workspace().join("lab/nixpkgs/debs.list");
     let script = scripts().join("make-sources.sh");
-    let hash = recipe(&[&fs::read(&list)?, &fs::read(&script)?, name_of(trixie)]);
-    cache.entry(&format!("sources/{hash}"), |dir| {
+    cache.entry(&sources_name(root, scope)?, |dir| {
         sh::step("fetching the packages of the stand-in nixpkgs", || {
-            let mut make = scratch(
-                trixie,
-                &cache.path("unfinished/sources-scratch"),
-                &[(&list, "/lab/debs.list"), (&script, "/lab/make-sources.sh"), (dir, "/lab/out")],
-            )?;
+            let work = cache.path(&format!("unfinished/sources-scratch-{}", scope.name()));
+            let binds = [(&*list, "/lab/debs.list"), (&script, "/lab/make-sources.sh"), (dir, "/lab/out")];
+            let mut make = scratch(root, &work, &binds)?;
             make.args(["sh", "/lab/make-sources.sh", "/lab/debs.list", "/lab/out"]);
+            make.args([&host::mirror()?, TRIXIE.name, scope.name()]);
             sh::logged(&mut make, &cache.path("logs/sources.log"))?;
-            super::cache::remove_all(&cache.path("unfinished/sources-scratch"))
+            super::cache::remove_all(&work)
         })
     })
+}
+
+fn sources_name(root: &Path, scope: Scope) -> Result<String> {
+    let list = fs::read(workspace().join("lab/nixpkgs/debs.list"))?;
+    let script = fs::read(scripts().join("make-sources.sh"))?;
+    Ok(format!("sources/{}", recipe(&[&list, &script, name_of(root), scope.name().as_bytes()])))
 }
 
 /// An apt repository with Nix for guests, which are born without it.
@@ -197,49 +233,38 @@ fn nixpkgs(cache: &Cache, sources: &Path) -> Result<PathBuf> {
     })
 }
 
-fn seeds(
-    cache: &Cache,
-    sources: &Path,
-    nixpkgs: &Path,
-    qemu: &Path,
-    trixie: &Path,
-    forky: &Path,
-) -> Result<(PathBuf, PathBuf)> {
+/// A store that holds what a machine with a warm binary cache would have. Each Nix of the lab takes it: the layout of a store and its
+/// database have been the same since Nix 2.0, and what a derivation is called does not depend on the version.
+fn seed(cache: &Cache, scope: Scope, sources: &Path, nixpkgs: &Path, root: &Path) -> Result<PathBuf> {
     let script = scripts().join("seed-store.sh");
-    let text = fs::read(&script)?;
-    let name = |root: &Path| {
-        format!("seeds/{}-{}", String::from_utf8_lossy(name_of(root)), recipe(&[&text, name_of(nixpkgs)]))
-    };
-    let (first, second) = (name(trixie), name(forky));
-    let fill = |root: &Path, name: &str, title: &str| {
-        cache.entry(name, |dir| {
-            sh::step(&format!("filling the store of {title}"), || {
-                start_from_older(cache, name, dir)?;
-                let work = cache.path(&format!("unfinished/seed-scratch-{title}"));
-                let mut make = scratch(
-                    root,
-                    &work,
-                    &[
-                        (dir, "/nix"),
-                        (sources, "/lab/sources"),
-                        (nixpkgs, "/lab/nixpkgs"),
-                        (&script, "/lab/seed-store.sh"),
-                    ],
-                )?;
-                make.args(["sh", "/lab/seed-store.sh", "x86_64-linux", "aarch64-linux"]);
+    let hash = recipe(&[&fs::read(&script)?, name_of(nixpkgs)]);
+    let name = format!("seeds/{}-{hash}", String::from_utf8_lossy(name_of(root)));
+    cache.entry(&name, |dir| {
+        sh::step("filling a Nix store", || {
+            start_from_older(cache, &name, dir)?;
+            let work = cache.path("unfinished/seed-scratch");
+            let binds = [
+                (dir, "/nix"),
+                (sources, "/lab/sources"),
+                (nixpkgs, "/lab/nixpkgs"),
+                (&*script, "/lab/seed-store.sh"),
+            ];
+            let mut make = scratch(root, &work, &binds)?;
+            make.args(["sh", "/lab/seed-store.sh"]);
+            make.args([scope.name(), "x86_64-linux"]);
+            if scope == Scope::Whole {
                 // Packages for arm64 are built by arm64 programs, here as anywhere.
-                make.env("LAB_ARM64", binfmt::name(&format!("seed-{title}"))).env("LAB_QEMU", qemu);
-                let filled = sh::logged(&mut make, &cache.path(&format!("logs/seed-{title}.log")));
-                binfmt::unregister(&format!("seed-{title}"))?;
-                filled?;
-                super::cache::remove_all(&work)
-            })
+                make.env("LAB_ARM64", binfmt::name("seed"))
+                    .env("LAB_QEMU", sources.join("qemu-aarch64-static"));
+                make.arg("aarch64-linux");
+            }
+            let filled = sh::logged(&mut make, &cache.path("logs/seed.log"));
+            if scope == Scope::Whole {
+                binfmt::unregister("seed")?;
+            }
+            filled?;
+            super::cache::remove_all(&work)
         })
-    };
-    thread::scope(|scope| {
-        let other = scope.spawn(|| fill(forky, &second, "forky"));
-        let one = fill(trixie, &first, "trixie");
-        Ok((one?, join(other)?))
     })
 }
 

@@ -45,7 +45,7 @@ const BAD: [(&str, &[&str]); 11] = [
 /// The entry, made if it is not there yet. The lab is up, and stays so while this runs.
 pub(crate) fn ensure() -> Result<PathBuf> {
     let cache = Cache::open()?;
-    let rust = State::of(&cache)?.spec()?.parts.rust;
+    let rust = State::of(&cache)?.spec()?.parts.more()?.rust.clone();
     let vendor = vendor(&cache)?;
     let entry = cache.entry(&name(&rust)?, |dir| {
         sh::step("building plugins with two compilers", || {

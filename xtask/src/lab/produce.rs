@@ -35,7 +35,8 @@ pub(crate) fn ensure() -> Result<PathBuf> {
 /// The roots of the lab that is up: plenty of programs, libraries and texts.
 pub(crate) fn roots() -> Result<Vec<PathBuf>> {
     let parts = State::of(&Cache::open()?)?.spec()?.parts;
-    Ok(vec![parts.forky, parts.trixie, parts.bookworm])
+    let more = parts.more()?;
+    Ok(vec![parts.forky.clone(), more.trixie.clone(), more.bookworm.clone()])
 }
 
 /// Copies everything to a directory of the caller's.
@@ -54,7 +55,7 @@ fn name(parts: &Parts) -> Result<String> {
     for file in files_below(&from)? {
         recipe_parts.push(std::fs::read(from.join(file))?);
     }
-    for part in [&parts.nixpkgs, &parts.forky, &parts.bookworm] {
+    for part in [&parts.nixpkgs, &parts.forky, &parts.more()?.bookworm] {
         recipe_parts.push(name_of(part).to_vec());
     }
     let hash = recipe(&recipe_parts.iter().map(Vec::as_slice).collect::<Vec<_>>());

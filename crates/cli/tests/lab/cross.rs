@@ -22,7 +22,7 @@ sed -i "s/nixpkgs.legacyPackages.\${system}/import nixpkgs { inherit system; con
 #[test]
 #[ignore = "needs the lab: cargo xtask test"]
 fn an_unmodified_flake_in_c_is_crossed_and_prints_what_a_linux_machine_s_prints() {
-    for host in [OLD, NEW] {
+    for host in [NIX_2_26, NIX_2_34] {
         let tag = format!("cross-c{}", host.nix.replace('.', ""));
         let script = copied(
             "examples/c-hello",
@@ -39,13 +39,13 @@ fn an_unmodified_flake_in_c_is_crossed_and_prints_what_a_linux_machine_s_prints(
         "cross .#container --load=docker -t cross-linux:1 && docker run --rm --platform linux/arm64 cross-linux:1; \
          nixoci build --backend cross --platform linux/amd64 .#container",
     );
-    NEW.sh(&script).fails(20, "nixoci::cross::native").out("Hello from C!\n");
+    NIX_2_34.sh(&script).fails(20, "nixoci::cross::native").out("Hello from C!\n");
     let script = copied(
         "examples/c-hello",
         "nixoci build --backend rosetta --platform linux/arm64 .#container --load=docker -t cross-native:1 && \
          docker run --rm --platform linux/arm64 cross-native:1",
     );
-    NEW.with(ROSETTA).sh(&script).code(0).out("Hello from C!\n");
+    NIX_2_34.with(ROSETTA).sh(&script).code(0).out("Hello from C!\n");
 }
 
 #[test]
@@ -59,7 +59,7 @@ fn what_it_costs_is_counted_beforehand_and_too_much_is_somebody_else_s() {
         nixoci build --profile p --platform linux/arm64 .#container --load=docker -t cross-cow:1 && docker run --rm --platform linux/arm64 cross-cow:1
         cross .#container"#
     );
-    let run = NEW.with(ROSETTA).sh(&copied("examples/cowsay", &script));
+    let run = NIX_2_34.with(ROSETTA).sh(&copied("examples/cowsay", &script));
     let run = run.fails(20, "nixoci::cross::too_much").err("rosetta takes over").out("< hello world >");
     let cost = run.out.lines().find(|line| line.starts_with("cost")).unwrap_or_default();
     for word in ["derivations to build on this machine", "2 x gcc", "glibc", "perl", "some hours"] {
@@ -73,7 +73,7 @@ fn what_it_costs_is_counted_beforehand_and_too_much_is_somebody_else_s() {
         "{UNBUILT}\nprintf '[backend.cross]\\nmax-local-builds = 5\\n' >nixoci.toml
          cross .#container --max-local-builds 100 && nixoci build --backend cross --platform linux/arm64 .#container"
     );
-    let run = NEW.with(MAC).sh(&copied("examples/c-hello", &script)).code(0);
+    let run = NIX_2_34.with(MAC).sh(&copied("examples/c-hello", &script)).code(0);
     assert_eq!(run.err.matches("cross compilation: ").count(), 1, "{run:#?}");
 }
 
@@ -84,7 +84,7 @@ fn planning_is_one_evaluation_of_the_flake_wherever_it_is() {
         printf '#!/bin/sh\necho "$*" >>%s/log\nexec %s "$@"\n' $PWD $real >bin/nix; chmod +x bin/nix
         PATH=$PWD/bin:$PATH nixoci plan --backend cross --platform linux/arm64 "git+file://$PWD?dir=sub#container" --override-input nixpkgs path:/lab/nixpkgs | grep ^cost
         grep -v -e '^--version' -e '^config show' log | cut -d' ' -f1 | sort | uniq -c | sed 's/^ *//'"#;
-    let run = NEW.with(MAC).sh(&copied("examples/c-hello", script)).code(0);
+    let run = NIX_2_34.with(MAC).sh(&copied("examples/c-hello", script)).code(0);
     assert!(run.out.starts_with("cost ") && run.out.ends_with("\n1 build\n"), "{run:#?}");
 }
 
@@ -103,7 +103,7 @@ fn a_binary_cache_with_the_compiler_makes_it_cheap() {
         nix-store --delete --ignore-liveness $(nix-store -q --referrers-closure $mine) >/dev/null 2>&1
         echo '/* again */' >>hello.c; plan; plan --option substituters file://$PWD/cache --option require-sigs false"#
     );
-    let run = NEW.with(ROOT).sh(&copied("examples/c-hello", &script)).code(0);
+    let run = NIX_2_34.with(ROOT).sh(&copied("examples/c-hello", &script)).code(0);
     let costs: Vec<&str> = run.out.lines().filter(|line| line.starts_with("cost")).collect();
     assert_eq!(costs.len(), 3, "{run:#?}");
     assert!(costs[0].contains("gcc") && costs[1].contains("gcc"), "{run:#?}");
@@ -134,23 +134,25 @@ fn flakes_of_every_style_are_crossed_or_refused_with_the_reason() {
          done",
         styles.join(" ")
     );
-    for host in [OLD, NEW] {
+    for host in [NIX_2_26, NIX_2_34] {
         let run = host.with(MAC).sh(&copied("crates/cli/tests/fixtures/cross", &script)).code(0);
         assert_eq!(run.out.matches("Hello, world!").count(), styles.len(), "{run:#?}");
     }
     let refused = |style: &str| {
-        NEW.with(MAC).sh(&copied(&format!("crates/cli/tests/fixtures/cross/{style}"), "cross .#container"))
+        NIX_2_34
+            .with(MAC)
+            .sh(&copied(&format!("crates/cli/tests/fixtures/cross/{style}"), "cross .#container"))
     };
     let instead = "nixoci build --backend multipass";
     refused("no-nixpkgs").fails(41, "nixoci::cross::no_nixpkgs").err(instead);
     refused("asserts").fails(41, "nixoci::cross::asserts").err("buildPlatform.isLinux").err(instead);
     refused("run-as-root").fails(41, "nixoci::cross::needs_linux").err("it uses `runAsRoot`").err(instead);
     let script = copied("crates/cli/tests/fixtures/cross/run-as-root", "cross .#chrooted");
-    NEW.with(MAC).sh(&script).fails(41, "nixoci::cross::needs_linux").err("it uses `enableFakechroot`");
+    NIX_2_34.with(MAC).sh(&script).fails(41, "nixoci::cross::needs_linux").err("it uses `enableFakechroot`");
     refused("import-from-derivation").fails(41, "nixoci::cross::needs_linux").err(instead);
     // What is wrong with a project is told of the project.
     let nothing = "cross .#nothing; cross --file . nothing";
-    let run = NEW.with(MAC).sh(&copied("crates/cli/tests/fixtures/cross/overlays", nothing));
+    let run = NIX_2_34.with(MAC).sh(&copied("crates/cli/tests/fixtures/cross/overlays", nothing));
     run.err("has no `nothing`").err("for aarch64-linux it has: container");
 }
 
@@ -167,7 +169,7 @@ fn who_builds_instead_is_said_of_what_fails_when_it_is_crossed() {
         echo "== untracked"; printf '{ outputs = { self }: { packages.aarch64-linux.container = import ./new.nix; }; }' >flake.nix; git add -A; echo 1 >new.nix; cross .#container 2>&1
         try throws 'throw "no luck"'
         printf '[backend.cross]\nattr = "packages.{host}.{name}-for-{arch}"\n' >nixoci.toml; try attr 'pkgs.runCommand "x" { } ""'"#;
-    let run = NEW.with(MAC).sh(&copied("crates/cli/tests/fixtures/cross/overlays", script));
+    let run = NIX_2_34.with(MAC).sh(&copied("crates/cli/tests/fixtures/cross/overlays", script));
     let parts: std::collections::BTreeMap<&str, &str> =
         run.out.split("== ").skip(1).filter_map(|part| part.split_once('\n')).collect();
     for (part, code, word, instead) in [
@@ -200,7 +202,7 @@ fn files_are_crossed_with_whatever_nixpkgs_they_import() {
         printf '[backend.cross]\nlibc = "musl"\nstatic = true\n' >nixoci.toml
         cp $here/examples/c-hello/* .; git add -A; cross .#container --load=docker -t cross-musl:1 -q && docker run --rm --platform linux/arm64 cross-musl:1
         nixoci inspect docker-archive:<(docker save cross-musl:1) | grep -c glibc"#;
-    let run = NEW.with(MAC).sh(&copied("crates/cli/tests/fixtures/cross/overlays", script));
+    let run = NIX_2_34.with(MAC).sh(&copied("crates/cli/tests/fixtures/cross/overlays", script));
     assert_eq!(run.out.matches("Hello, world!").count(), 3, "{run:#?}");
     run.out("Hello from C!\n0\n");
 }

@@ -10,7 +10,7 @@ struct Patient {
 }
 
 fn doctor(patient: &Patient) -> String {
-    let host = Host { options: patient.options, ..NEW };
+    let host = NIX_2_34.with(patient.options);
     // The runtimes are another test's.
     let script = format!(
         "cd $(mktemp -d); {} nixoci doctor > out; code=$?; sed '/^runtime /,$d' out; tail -1 out; exit $code",

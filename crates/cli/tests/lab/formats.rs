@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use crate::NEW;
+use super::*;
 
 /// The forms that are written: a name for the page, what is typed, the flags.
 const FORMS: [(&str, &str, &str); 5] = [
@@ -205,7 +205,7 @@ fn round_trips(file: &Produced) -> String {
 
 /// A producer's line in the page, after everything was tried.
 fn row(file: &Produced) -> String {
-    let run = NEW.sh(&round_trips(file));
+    let run = NIX_2_34.sh(&round_trips(file));
     assert_eq!(run.code, 0, "{}: {run:#?}", file.file);
     let sections: Vec<(&str, &str)> = run.out.split("== ").filter_map(|part| part.split_once('\n')).collect();
     let section = |name: &str| {
@@ -249,7 +249,7 @@ fn row(file: &Produced) -> String {
 
 /// What is no image is refused: with what it is, and with what to do.
 fn refused(file: &Produced) -> String {
-    let run = NEW.sh(&format!(
+    let run = NIX_2_34.sh(&format!(
         "nixoci validate {0}; echo $?; nixoci convert {0} $XDG_CACHE_HOME/x.tar",
         file.path.display()
     ));
@@ -322,7 +322,7 @@ How the forms differ, and which runtime takes which: [Image files](images.md).
 #[test]
 #[ignore = "needs the lab: cargo xtask test"]
 fn a_stream_script_outside_a_build_is_refused_with_the_command_that_runs_it() {
-    let run = NEW.sh(
+    let run = NIX_2_34.sh(
         "script=$(nix-build --no-out-link examples/stream/default.nix) || exit 1
          docker rmi -f hello-stream:latest >/dev/null 2>&1
          nixoci load $script 2>$XDG_CACHE_HOME/err; echo code $?; cat $XDG_CACHE_HOME/err >&2
@@ -338,7 +338,7 @@ fn a_layout_that_needs_no_change_keeps_its_blobs_and_its_labels() {
     for file in ["skopeo-oci-gzip", "skopeo-oci-zstd", "skopeo-oci-two", "podman-oci", "umoci"] {
         let from = &all.iter().find(|one| one.file == file).unwrap_or_else(|| panic!("no {file}")).path;
         let from = from.display();
-        NEW.sh(&format!(
+        NIX_2_34.sh(&format!(
             "cd $XDG_CACHE_HOME; nixoci convert {from} oci:to && diff <(ls {from}/blobs/sha256) <(ls to/blobs/sha256) || exit
              labels() {{ grep -o 'image.ref.name\":\"[^\"]*' | grep -o '[a-z0-9]*$' | sort; }}
              diff <(labels <{from}/index.json) <(labels <to/index.json)"

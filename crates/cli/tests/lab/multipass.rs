@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use super::*;
-use crate::stopping::{BIG, GONE};
+use crate::stopping::BIG;
 
 /// Macs with nothing but Multipass.
 const RELEASE: &[&str] = &["--as", "mac", "--without", "nix", "--user", "alice", "--with", "multipass"];
@@ -90,7 +90,7 @@ left() {{ guest "ps -eo user,args --no-headers | grep -vE 'ps -eo|grep|sshd|mult
 strike() {{ touch $mark; until [ -e $mark.done ]; do sleep 0.05; done; }}
 tiny() {{ build --no-link -f t.nix --argstr n "$RANDOM$RANDOM" "$@"; }}
 printf '%s' '{EXPRESSION}' > t.nix
-{GONE}{script}"#
+{script}"#
     )
 }
 
@@ -117,7 +117,7 @@ fn from_nothing_to_a_container_and_then_nothing_is_moved() {
         provision --remove; multipass list | grep $vm || echo removed"#,
     );
     for options in [RELEASE, NEXT] {
-        let run = NEW.with(options).sh(&script).code(0);
+        let run = NIX_2_34.with(options).sh(&script).code(0);
         assert!(run.out.contains("to do\n") && run.out.contains(": done\n"), "{run:#?}");
         let run = run.out("Hello, world!").out("Stopped").out("awake again").out("removed\n").err("is gone");
         // Two steps were to do the first time, and nothing the second time.
@@ -134,9 +134,8 @@ const FLAKE: &str = r#"{ outputs = { self }: { packages.aarch64-linux.x = builti
   name = "x"; system = "aarch64-linux"; builder = "/bin/sh";
   args = [ "${self}" (self.rev or "no") (self.dirtyRev or "no") (toString (self.revCount or 0)) (toString self.lastModified) ]; }; }; }"#;
 
-#[test]
-#[ignore = "needs the lab: cargo xtask test"]
-fn the_guest_computes_the_derivation_that_the_host_would() {
+each!(the_guest_computes_the_derivation_that_the_host_would: nix_2_26(NIX_2_26), nix_2_34(NIX_2_34));
+fn the_guest_computes_the_derivation_that_the_host_would(host: Host) {
     let script = alone(
         "",
         &r#"git config --global user.email a@b; git config --global user.name a; settings=$PWD/nixoci.toml
@@ -161,11 +160,9 @@ fn the_guest_computes_the_derivation_that_the_host_would() {
         rm -rf .git; same . plain; git init -q -b main; git add .; same . unborn"#
             .replace("FLAKE", FLAKE),
     );
-    for host in [OLD, NEW] {
-        // The guest has Nix 2.26; what a path is called by a newer one is the same.
-        let run = host.with(BOTH).sh(&script).code(0);
-        assert_eq!(run.out.matches(": same").count(), 15, "{run:#?}");
-    }
+    // The guest has Nix 2.26; what a path is called by a newer one is the same.
+    let run = host.with(BOTH).sh(&script).code(0);
+    assert_eq!(run.out.matches(": same").count(), 15, "{run:#?}");
 }
 
 /// Busy for a good while, and for a moment.
@@ -180,7 +177,7 @@ fn a_machine_that_dies_in_the_middle_of_a_build() {
         echo next; tiny"#
     );
     for options in [ROOTS, ROOTS_NEXT] {
-        let run = struck(NEW.with(options), &script, |vm| fault(&["die", vm]));
+        let run = struck(NIX_2_34.with(options), &script, |vm| fault(&["die", vm]));
         let run =
             run.fails(42, "nixoci::image::not_an_image").out("code 50").err("starting the virtual machine");
         run.out("nixoci::multipass::lost")
@@ -202,7 +199,7 @@ fn a_machine_that_dies_in_the_middle_of_a_transfer_is_started_and_read_once_more
         kill -STOP $pid; strike; kill -CONT $pid; wait $pid; echo code $?; cat $log; left
         cmp $log.first $log.out && echo whole; rm $log.first $log.out"#
     );
-    let run = struck(NEW.with(ROOTS), &script, |vm| fault(&["die", vm]));
+    let run = struck(NIX_2_34.with(ROOTS), &script, |vm| fault(&["die", vm]));
     run.code(0).out("code 0").out("it is read once more").out("whole\n");
 }
 
@@ -223,7 +220,7 @@ fn kill_9_at_any_moment_leaves_nothing_and_the_next_run_ends_well() {
         kills 10 0.2 busy; there() {{ left; guest 'ls -A /var/lib/nixoci/sources | grep new'; }}; gone there; tiny"#
     );
     for options in [RELEASE, NEXT] {
-        let run = NEW.with(options).sh(&alone("", &script)).fails(42, "nixoci::image::not_an_image");
+        let run = NIX_2_34.with(options).sh(&alone("", &script)).fails(42, "nixoci::image::not_an_image");
         assert_eq!(run.out.matches("left:\nend\n").count(), 2, "{run:#?}");
         assert!(run.out.contains("10 of 10"), "{run:#?}");
     }
@@ -237,7 +234,7 @@ fn ctrl_c_ends_what_runs_in_the_guest() {
         nixoci build --backend multipass --no-link -f t.nix --argstr n $RANDOM --argstr cmd '{LONG}' >$log 2>&1 & pid=$!
         until guest 'pgrep -u nixbld1 >/dev/null'; do kill -0 $pid || break; sleep 0.1; done; kill -INT $pid; wait $pid; echo code $?; gone left"#
     );
-    NEW.with(RELEASE).sh(&alone("", &script)).out("code 130\nleft:\nend\n");
+    NIX_2_34.with(RELEASE).sh(&alone("", &script)).out("code 130\nleft:\nend\n");
 }
 
 #[test]
@@ -245,7 +242,7 @@ fn ctrl_c_ends_what_runs_in_the_guest() {
 fn two_at_once_make_one_machine() {
     let script = r#"tiny >$log 2>&1 & tiny >$log.2 2>&1; wait
         cat $log $log.2 | grep -cE 'not_an_image'; cat $log $log.2 | grep -E '^(launching|waiting|setting)' | sort"#;
-    let run = NEW.with(RELEASE).sh(&alone("", script)).code(0);
+    let run = NIX_2_34.with(RELEASE).sh(&alone("", script)).code(0);
     let vm = run.out.rsplit(' ').next().unwrap();
     let wanted = format!(
         "2\nlaunching the virtual machine {vm}setting the virtual machine up\nwaiting for another nixoci that sets up the virtual machine {vm}"
@@ -268,7 +265,7 @@ fn a_build_that_runs_out_of_memory_is_told_from_others_and_gets_more() {
         )
     };
     let oom = "nixoci::guest::out_of_memory";
-    let host = NEW.with(RELEASE);
+    let host = NIX_2_34.with(RELEASE);
     host.sh(&alone("on-oom = 'fail'", &script("-y")))
         .fails(40, oom)
         .err("ran out of memory")
@@ -309,7 +306,7 @@ fn whatever_state_a_machine_is_in_it_is_made_to_build() {
         multipass delete $vm; nixoci plan --backend multipass -f t.nix --argstr n 1 | grep recover; tiny 2>&1 | grep -E 'starting|not_an_image'
         strike; tiny 2>&1 | grep -E 'off and on|starting|not_an_image'"#;
     for options in [ROOTS, ROOTS_NEXT] {
-        let run = struck(NEW.with(options), script, |vm| fault(&["unknown-state", vm]));
+        let run = struck(NIX_2_34.with(options), script, |vm| fault(&["unknown-state", vm]));
         assert_eq!(run.out.matches("starting the virtual machine").count(), 4, "{run:#?}");
         assert_eq!(run.out.matches("not_an_image").count(), 4, "{run:#?}");
         run.out("multipass recover t").out("runs and does not answer: it is switched off and on");
@@ -321,7 +318,7 @@ fn whatever_state_a_machine_is_in_it_is_made_to_build() {
 fn other_people_s_machines_are_left_alone() {
     let ours = "nixoci::multipass::not_ours";
     let begin = "multipass launch -n $vm -m 1G -d 6G >/dev/null 2>&1";
-    let host = NEW.with(RELEASE);
+    let host = NIX_2_34.with(RELEASE);
     host.sh(&alone("", &format!("{begin}; tiny"))).fails(20, ours).err("instance = \"nixoci-builder\"");
     let script = format!(
         "{begin}; multipass stop $vm >/dev/null; tiny; code=$?; multipass list | grep $vm; exit $code"
@@ -336,7 +333,7 @@ fn other_people_s_machines_are_left_alone() {
 #[test]
 #[ignore = "needs the lab: cargo xtask test"]
 fn what_is_put_away_is_what_nixoci_made_and_nothing_else_of_that_name() {
-    let host = NEW.with(RELEASE);
+    let host = NIX_2_34.with(RELEASE);
     // Somebody else's took the name, and is as it was found, whatever nixoci remembers.
     let state = "multipass list | grep $vm | tr -s ' ' | cut -d' ' -f2";
     for (how, wanted) in [
@@ -376,7 +373,7 @@ fn what_is_put_away_is_what_nixoci_made_and_nothing_else_of_that_name() {
 #[test]
 #[ignore = "needs the lab: cargo xtask test"]
 fn stopped_is_what_is_off_and_what_nobody_can_look_into_is_stopped_all_the_same() {
-    let host = NEW.with(ROOTS);
+    let host = NIX_2_34.with(ROOTS);
     let script =
         "provision >/dev/null 2>&1; strike; provision --stop; code=$?; multipass list | grep $vm; exit $code";
     for knob in ["unknown-state", "no-route"] {
@@ -385,10 +382,14 @@ fn stopped_is_what_is_off_and_what_nobody_can_look_into_is_stopped_all_the_same(
     }
     // Smaller settings are told, once, and change nothing.
     let script = r#"provision >/dev/null 2>&1; sed -i 's/^memory.*/memory = "1G"/' nixoci.toml; provision 2>&1 | tee $log | grep -c 'all the same'; cat $log; multipass get local.$vm.memory"#;
-    NEW.with(RELEASE).sh(&alone("", script)).code(0).out("1\naarch64").out("2.0GiB");
+    NIX_2_34.with(RELEASE).sh(&alone("", script)).code(0).out("1\naarch64").out("2.0GiB");
     let script = "provision >/dev/null 2>&1; multipass delete $vm; provision --stop; multipass delete -p $vm; provision --stop";
-    let run =
-        NEW.with(RELEASE).sh(&alone("", script)).code(0).err("is deleted").err("there is no virtual machine");
+    let run = NIX_2_34
+        .with(RELEASE)
+        .sh(&alone("", script))
+        .code(0)
+        .err("is deleted")
+        .err("there is no virtual machine");
     assert!(!run.err.contains("is off"), "{run:#?}");
 }
 
@@ -423,9 +424,9 @@ fn what_keeps_multipass_from_being_used_has_its_own_code() {
             "nixoci::multipass::unauthenticated",
         ),
     ] {
-        NEW.with(options).sh(&tiny).fails(code, id);
+        NIX_2_34.with(options).sh(&tiny).fails(code, id);
     }
-    let host = NEW.with(RELEASE);
+    let host = NIX_2_34.with(RELEASE);
     host.sh(&alone("", "tiny --platform linux/amd64"))
         .fails(20, "nixoci::multipass::cpu")
         .err("--backend rosetta");
@@ -438,7 +439,7 @@ fn what_keeps_multipass_from_being_used_has_its_own_code() {
 #[test]
 #[ignore = "needs the lab: cargo xtask test"]
 fn a_machine_that_is_slow_or_out_of_reach() {
-    let host = NEW.with(ROOTS);
+    let host = NIX_2_34.with(ROOTS);
     let strike_first = |script: &str, knob: &'static str| {
         struck(host, &format!("strike; {script}"), move |vm| fault(&[knob, vm]))
     };
@@ -456,7 +457,7 @@ fn a_machine_that_is_slow_or_out_of_reach() {
 #[test]
 #[ignore = "needs the lab: cargo xtask test"]
 fn an_installation_that_was_interrupted_goes_on_and_an_installer_is_what_it_is_said_to_be() {
-    let host = NEW.with(RELEASE);
+    let host = NIX_2_34.with(RELEASE);
     // Half of it is there, as when the machine was switched off.
     let script = r#"provision >/dev/null 2>&1; guest 'sudo rm /var/lib/nixoci/stamp; sudo dpkg --unpack --force-all /lab/apt/nix-bin_*.deb >/dev/null 2>&1'
         rm -r $XDG_STATE_HOME/nixoci; guest 'dpkg -s nix-bin | grep ^Status'; tiny"#;
@@ -479,12 +480,13 @@ fn an_idle_machine_switches_itself_off_and_a_build_starts_it() {
     let script = format!(
         "{script}; nixoci shell --backend multipass -- sh -c 'echo $USER; sleep 9; echo still'; exit $?"
     );
-    let run = NEW.with(RELEASE).sh(&alone("idle = '4s'", &script)).code(0).out("ubuntu\nstill\n");
+    let run = NIX_2_34.with(RELEASE).sh(&alone("idle = '4s'", &script)).code(0).out("ubuntu\nstill\n");
     let states: Vec<usize> = ["Running", "Stopped", "starting the virtual machine", "not_an_image"]
         .map(|word| run.out.find(word).unwrap_or_else(|| panic!("{word}: {run:#?}")))
         .into();
     assert!(states.is_sorted(), "{run:#?}");
-    NEW.with(RELEASE)
+    NIX_2_34
+        .with(RELEASE)
         .sh(&alone("idle = '0s'", "tiny 2>/dev/null; nixoci shell --backend multipass -- sh -c 'exit 7'"))
         .code(7);
 }
@@ -498,7 +500,7 @@ fn one_changed_file_is_what_crosses() {
         mkdir a b; for d in a b; do for i in $(seq 200); do head -c 2000 /dev/urandom | base64 > $d/$i; done; done; git add .; git commit -qm a
         b() { nixoci --config-file $conf build --backend multipass .#x --no-link 2>&1 | grep -oE '^sent .*|nothing'; echo -; }
         b; b; echo changed > a/7; b; git commit -qam b; b; rm -r b; git add -A; b"#;
-    let run = NEW.with(RELEASE).sh(&alone("", script)).code(0);
+    let run = NIX_2_34.with(RELEASE).sh(&alone("", script)).code(0);
     let crossed: Vec<&str> = run.out.lines().map(|line| line.split(" to the").next().unwrap()).collect();
     // All of it; nothing; the changed file, 2.7 kB with what says where it belongs and what is staged; the commit, which has nothing new.
     assert!(crossed[0].starts_with("sent 401 files (1.") && crossed[0].ends_with("MB)"), "{run:#?}");
@@ -518,7 +520,7 @@ fn what_a_flake_without_a_lock_quotes_is_an_input_only_where_it_can_be_one() {
             name = "x"; system = "aarch64-linux"; builder = "/bin/sh"; args = [ "-c" "echo ${lib.text} > $out" ];
             config = [ "/" "/bin" "/etc" "/tmp" "/usr/bin" ]; }; }; }' "$1" > flake.nix; }
         flake "path:$(dirname $PWD)/lib"; b; echo next; flake path:../lib; b"#;
-    let run = NEW.with(RELEASE).sh(&alone("", script));
+    let run = NIX_2_34.with(RELEASE).sh(&alone("", script));
     let (first, next) = run.out.split_once("next\n").unwrap();
     assert!(first.contains("not_an_image") && first.contains("sent 2 files"), "{run:#?}");
     assert!(next.contains("local_input") && next.contains("inputs.lib.url = \"path:/"), "{run:#?}");
@@ -536,7 +538,8 @@ fn what_its_nix_says_is_answered_with_what_helps_there() {
         build .#x 2>$log; grep -o nixoci::.* $log; build -q .#x --override-input lib path:${PWD%/p}/lib 2>&1 | grep -o not_an_image; eval "$(grep 'tar c flake' $log)" 2>/dev/null; build .#x 2>&1 | grep -o not_an_image; cd ..
         echo 'derivation { name = "x"; system = "x86_64-linux"; builder = "/bin/sh"; }' > x.nix; build -f x.nix 2>&1 | grep -E 'error:|nixoci::|emulate'
         guest 'sudo systemctl stop nix-daemon.socket nix-daemon.service'; tiny 2>$log; grep -E 'nixoci::|Nix of' $log; eval "$(grep -o 'multipass exec.*restart.*' $log)"; tiny 2>&1 | grep -o not_an_image"#;
-    let run = NEW.with(RELEASE).sh(&alone("", script)).out("nixoci::nix::lock\nnot_an_image\nnot_an_image\n");
+    let run =
+        NIX_2_34.with(RELEASE).sh(&alone("", script)).out("nixoci::nix::lock\nnot_an_image\nnot_an_image\n");
     let run = run.out("nixoci::nix::platform").out("emulate = true").out("error: the virtual machine t");
     let run = run.out("nixoci::nix::daemon_down");
     assert_eq!(run.out.matches("not_an_image").count(), 3, "{run:#?}");
@@ -557,7 +560,7 @@ fn an_input_within_the_project_that_git_does_not_track_is_seen_where_it_is_named
         with path:./vendor/lib; with ./vendor/repo; echo >> vendor/repo/flake.nix; with ./vendor/repo; echo >> flake.nix; with path:./vendor/lib
         sed -i "s,github:o/r,path:$PWD/vendor/lib," flake.nix; nixoci --config-file $conf build --backend multipass .#x 2>&1 | grep -E 'nixoci::|override-input|git add'; with path:./vendor/lib"#
     );
-    let run = OLD.with(BOTH).sh(&alone("", &script)).code(0);
+    let run = NIX_2_26.with(BOTH).sh(&alone("", &script)).code(0);
     assert_eq!(run.out.matches(": same").count(), 5, "{run:#?}");
     run.out("nixoci::guest::local_input").out("--override-input NAME path:/").out("git add /");
 }
@@ -574,7 +577,7 @@ fn a_mac_without_git_sends_everything_where_that_is_wanted() {
         echo 'sources = "path"' >> $conf; flake clean .; echo >> flake.nix; flake dirty .; file plain default.nix"#,
         FLAKE.replace('\'', "")
     );
-    let run = OLD.with(BOTH).sh(&alone("", &script)).code(0);
+    let run = NIX_2_26.with(BOTH).sh(&alone("", &script)).code(0);
     assert_eq!(run.out.matches(": same").count(), 3, "{run:#?}");
     run.out("xcode-select --install").out("sources = \"path\"").out("nixoci::guest::git");
 }
@@ -584,7 +587,7 @@ fn a_mac_without_git_sends_everything_where_that_is_wanted() {
 fn plans_before_and_after() {
     let script = r#"plan() { nixoci plan --backend multipass -f t.nix --argstr n 1 2>/dev/null | sed "s/$vm/VM/g; s,$PWD,DIR,"; }
         plan; provision >/dev/null 2>&1; echo; echo made:; plan; provision --stop 2>/dev/null; echo; echo stopped:; plan; multipass list | grep $vm | sed "s/$vm/VM/" | tr -s ' '"#;
-    let run = NEW.with(RELEASE).sh(&alone("", script)).code(0);
+    let run = NIX_2_34.with(RELEASE).sh(&alone("", script)).code(0);
     let filters = [(r"\d+ CPUs?", "[N] CPUs"), (r"/nix/store/[a-z0-9]{32}-", "/nix/store/[HASH]-")];
     insta::with_settings!({ filters => filters }, { insta::assert_snapshot!("plans", run.out) });
 }
@@ -604,7 +607,7 @@ fn secrets_and_the_way_out_reach_the_guest_and_no_secret_stays() {
         unset https_proxy NIX_SSL_CERT_FILE; tiny 2>/dev/null; guest 'cat /etc/nixoci/environment; ls /etc/nixoci'
         unset GITHUB_TOKEN; secret 2>&1 | tail -1
         printf '[credentials]\ngithub = "gh"\n' >> nixoci.toml; tiny"#;
-    let run = NEW.with(RELEASE).sh(&alone("", script)).fails(11, "nixoci::config::credentials");
+    let run = NIX_2_34.with(RELEASE).sh(&alone("", script)).fails(11, "nixoci::config::credentials");
     let run = run
         .out("extra-access-tokens = github.com=HUSH-token")
         .out("password HUSH-word")
@@ -644,7 +647,7 @@ fn a_binary_cache_that_wants_a_password_gets_it_from_the_daemon_and_nobody_keeps
         guest 'ls /run/nixoci; sudo grep -rls hush-word /run /etc /var /home /tmp --exclude=cache.py'; echo end"#
     );
     for host in [RELEASE, NEXT] {
-        let run = NEW.with(host).sh(&alone("", &script)).code(0);
+        let run = NIX_2_34.with(host).sh(&alone("", &script)).code(0);
         let run = run.out("with\nnixoci::image::not_an_image\nnixoci::image::not_an_image\n");
         assert!(!run.out.contains("without\nnixoci::image::"), "{run:#?}");
         assert!(run.out.ends_with("\nin-use\nsecrets\nused\nend\n"), "{run:#?}");
@@ -664,9 +667,8 @@ flake() { compare "$1" "$2#x" -- --no-write-lock-file "$2#packages.aarch64-linux
 file() { compare "$1" -f "$2" -- --argstr system aarch64-linux -f "$2" drvPath; }
 "#;
 
-#[test]
-#[ignore = "needs the lab: cargo xtask test"]
-fn submodules_inputs_on_this_host_and_plain_files_are_what_they_are_here() {
+each!(submodules_inputs_on_this_host_and_plain_files_are_what_they_are_here: nix_2_26(NIX_2_26), nix_2_34(NIX_2_34));
+fn submodules_inputs_on_this_host_and_plain_files_are_what_they_are_here(host: Host) {
     let flake = FLAKE.replace('\'', "");
     let script = format!(
         r#"{COMPARE} provision >/dev/null 2>&1; printf '%s' '{flake}' > $log.flake
@@ -683,11 +685,9 @@ fn submodules_inputs_on_this_host_and_plain_files_are_what_they_are_here() {
         git init -q; echo b > b; echo ignored > ignored; echo ignored > .gitignore; nixoci --config-file $conf plan --backend multipass -f . 2>&1 | grep -c x.drv
         cd; nixoci --config-file $conf build --backend multipass -f $HOME 2>&1 | grep nixoci::"#
     );
-    for host in [OLD, NEW] {
-        let run = host.with(BOTH).sh(&alone("", &script));
-        assert_eq!(run.out.matches(": same").count(), 6, "{run:#?}");
-        run.out("nixoci::guest::local_input").out("flake.lock");
-    }
+    let run = host.with(BOTH).sh(&alone("", &script));
+    assert_eq!(run.out.matches(": same").count(), 6, "{run:#?}");
+    run.out("nixoci::guest::local_input").out("flake.lock");
 }
 
 #[test]
@@ -702,7 +702,7 @@ fn a_full_disk_is_emptied_and_then_enlarged_and_bigger_settings_are_carried_out(
             sed -i 's/^memory.*/memory = "3G"/' nixoci.toml; provision >/dev/null 2>&1; multipass get local.$vm.memory; exit $code"#
         )
     };
-    let host = NEW.with(RELEASE);
+    let host = NIX_2_34.with(RELEASE);
     let full = host.sh(&alone("on-oom = 'fail'", &script("-y"))).fails(40, "nixoci::guest::disk_full");
     full.err("of disk left: collecting garbage")
         .err("are free after collecting garbage")
@@ -723,7 +723,7 @@ fn the_article_s_mount_is_an_option_and_is_looked_at_before_every_build() {
         FLAKE.replace('\'', "")
     );
     let run =
-        struck_with("sources = 'mount'", OLD.with(ROOTS_BOTH), &script, |vm| fault(&["mount-lost", vm]))
+        struck_with("sources = 'mount'", NIX_2_26.with(ROOTS_BOTH), &script, |vm| fault(&["mount-lost", vm]))
             .code(0);
     assert_eq!(run.out.matches(": same").count(), 4, "{run:#?}");
     assert!(!run.out.contains("sent ") && !run.out.contains(".nixoci-"), "{run:#?}");
@@ -731,11 +731,12 @@ fn the_article_s_mount_is_an_option_and_is_looked_at_before_every_build() {
         ("mounts-disabled", 20, "nixoci::multipass::mounts"),
         ("mount-empty", 30, "nixoci::multipass::mount"),
     ] {
-        let run = struck_with("sources = 'mount'", NEW.with(ROOTS), "strike; tiny", |vm| fault(&[knob, vm]));
+        let run =
+            struck_with("sources = 'mount'", NIX_2_34.with(ROOTS), "strike; tiny", |vm| fault(&[knob, vm]));
         run.fails(code, id).err("sources = \"stream\"");
     }
     let knob = |vm: &str| fault(&["sshfs-missing", vm]);
-    struck_with("sources = 'mount'", NEW.with(ROOTS_NEXT), "strike; tiny", knob)
+    struck_with("sources = 'mount'", NIX_2_34.with(ROOTS_NEXT), "strike; tiny", knob)
         .fails(30, "nixoci::multipass::mount");
 }
 
@@ -745,7 +746,7 @@ const SHIM: &str = r#"shim() { dir=$(mktemp -d); printf '#!/bin/sh\nPATH=%s\n%s\
 #[test]
 #[ignore = "needs the lab: cargo xtask test"]
 fn a_multipass_that_is_too_old_and_a_first_boot_that_ignores_its_orders() {
-    let host = NEW.with(RELEASE);
+    let host = NIX_2_34.with(RELEASE);
     let old = r#"[ "$1" != version ] || { echo "{\"multipass\":\"1.12.2+mac\",\"multipassd\":\"1.12.2+mac\"}"; exit; }"#;
     let run = host.sh(&alone("", &format!("{SHIM}; shim '{old}'; PATH=$shimmed tiny")));
     run.fails(21, "nixoci::multipass::too_old").err("Multipass 1.12.2+mac is too old");
@@ -765,29 +766,30 @@ fn ctrl_c_at_any_moment_of_a_provisioning_and_nixocis_that_share_no_lock() {
     let script = r#"for after in 0.1 0.4 0.8 1.2 1.8 2.4; do
             timeout --preserve-status -s INT $after nixoci provision --backend multipass -y >$log 2>&1; echo code $?
         done; provision >$log 2>&1 || cat $log; gone left"#;
-    let run = NEW.with(NEXT).sh(&alone("", script)).out("left:\nend\n");
+    let run = NIX_2_34.with(NEXT).sh(&alone("", script)).out("left:\nend\n");
     assert!(run.out.matches("code 130").count() >= 3, "{run:#?}");
     // Two users of one Multipass: the one that comes later finds a machine that is being prepared, and waits for it.
     let script = r#"XDG_STATE_HOME=$(mktemp -d) tiny >$log 2>&1 & sleep 0.2; tiny >$log.2 2>&1; wait
         cat $log $log.2 | grep -c not_an_image || cat $log $log.2"#;
-    NEW.with(RELEASE).sh(&alone("", script)).out("2\n");
+    NIX_2_34.with(RELEASE).sh(&alone("", script)).out("2\n");
     // While it is prepared, Multipass lists none, and refuses to launch another.
     let prepared = r#"[ "$1" != launch ] || [ -e $NIXOCI_PREPARED ] || { n=$(cat $NIXOCI_PREPARED.n 2>/dev/null || echo 0); echo $((n+1)) >$NIXOCI_PREPARED.n; [ $n -lt 3 ] || : >$NIXOCI_PREPARED; cat >/dev/null; echo "launch failed: instance \"$4\" is being prepared" >&2; exit 2; }"#;
     let script = format!(
         "export NIXOCI_PREPARED=$(mktemp -u); {SHIM}; shim '{prepared}'; PATH=$shimmed tiny; code=$?; cat $NIXOCI_PREPARED.n; exit $code"
     );
-    let run = NEW.with(RELEASE).sh(&alone("", &script)).fails(42, "nixoci::image::not_an_image").out("4\n");
+    let run =
+        NIX_2_34.with(RELEASE).sh(&alone("", &script)).fails(42, "nixoci::image::not_an_image").out("4\n");
     run.err("waiting for another launch");
     let script = format!(
         "sed -i 's/^instance/timeout = 1\\n&/' nixoci.toml; export NIXOCI_PREPARED=/nowhere/x; {SHIM}; shim '{prepared}'; PATH=$shimmed tiny"
     );
-    NEW.with(RELEASE).sh(&alone("", &script)).fails(30, "nixoci::multipass::preparing");
+    NIX_2_34.with(RELEASE).sh(&alone("", &script)).fails(30, "nixoci::multipass::preparing");
 }
 
 #[test]
 #[ignore = "needs the lab: cargo xtask test"]
 fn the_other_cpu_is_refused_with_its_ways_or_emulated_where_that_is_wanted() {
-    let refused = NEW.with(NEXT).sh(&alone("", "tiny --platform linux/amd64"));
+    let refused = NIX_2_34.with(NEXT).sh(&alone("", "tiny --platform linux/amd64"));
     refused.fails(20, "nixoci::multipass::cpu").err("emulate = true");
     // An Intel Mac, so that it is arm64's programs that really run.
     let script = r#"cp $here/examples/layered/default.nix .
@@ -796,7 +798,7 @@ fn the_other_cpu_is_refused_with_its_ways_or_emulated_where_that_is_wanted() {
         build -f default.nix --platform linux/arm64 --load=docker -t emulated:1 2>$log || { cat $log; exit 1; }
         nixoci backends | grep -A2 ^multipass
         docker run --rm --platform linux/arm64 emulated:1"#;
-    let run = NEW.with(INTEL).sh(&alone("emulate = true", script)).code(0);
+    let run = NIX_2_34.with(INTEL).sh(&alone("emulate = true", script)).code(0);
     let run = run.out("qemu for the other CPU's programs: to do").out("by emulation").out("Hello, world!");
     run.out("ready, emulated, on multipass").out("aarch64-linux: built and").out("x86_64-linux: built and");
 }
@@ -805,13 +807,18 @@ fn the_other_cpu_is_refused_with_its_ways_or_emulated_where_that_is_wanted() {
 #[ignore = "needs the lab: cargo xtask test"]
 fn this_machine_s_nix_builds_in_it_by_ssh_where_that_is_wanted() {
     let ssh = "transport = 'ssh'";
-    NEW.with(RELEASE).sh(&alone(ssh, "tiny")).fails(21, "nixoci::nix::missing").err("leave `transport` out");
+    NIX_2_34
+        .with(RELEASE)
+        .sh(&alone(ssh, "tiny"))
+        .fails(21, "nixoci::nix::missing")
+        .err("leave `transport` out");
     let script = r#"cp $here/examples/layered/default.nix .
         build -f default.nix --load=docker 2>$log || { cat $log; exit 1; }
         grep 'to the virtual machine' $log && echo sources
         build -f default.nix --load=docker --format json 2>/dev/null >$log.json
         grep -o '"fetchedBytes": *[0-9]*' $log.json; docker run --rm $(grep -o '"reference": *"[^"]*' $log.json | head -n1 | cut -d'"' -f4)"#;
-    let run = NEW.with(BOTH).sh(&alone(ssh, script)).code(0).out("\"fetchedBytes\": 0").out("Hello, world!");
+    let run =
+        NIX_2_34.with(BOTH).sh(&alone(ssh, script)).code(0).out("\"fetchedBytes\": 0").out("Hello, world!");
     assert!(!run.out.contains("sources"), "{run:#?}");
     let script = r#"key=$XDG_STATE_HOME/nixoci/multipass/$vm/id_ed25519; tiny 2>&1 | grep -o not_an_image
         stat -c %a $key; guest 'grep -c ^restrict .ssh/authorized_keys'
@@ -820,7 +827,7 @@ fn this_machine_s_nix_builds_in_it_by_ssh_where_that_is_wanted() {
         tiny 2>&1 | grep -o 'another host key'; ls $XDG_STATE_HOME/nixoci/multipass/$vm; gone left
         provision --remove; ls $XDG_STATE_HOME/nixoci/multipass/$vm || echo forgotten"#;
     let run =
-        NEW.with(BOTH_NEXT).sh(&alone(ssh, script)).code(0).out("not_an_image\n600\n1\n").out("rm -f /");
+        NIX_2_34.with(BOTH_NEXT).sh(&alone(ssh, script)).code(0).out("not_an_image\n600\n1\n").out("rm -f /");
     run.out("nixoci::multipass::key\nnot_an_image\nanother host key\n")
         .out("\nid_ed25519\nid_ed25519.pub\nreceipt.json\nleft:\nend\nforgotten");
     // It may have another address whenever it was off, and what is killed there is seen as ever.
@@ -828,7 +835,7 @@ fn this_machine_s_nix_builds_in_it_by_ssh_where_that_is_wanted() {
         tiny 2>&1 | grep -o not_an_image; strike; multipass stop $vm >/dev/null; tiny 2>&1 | grep -o not_an_image
         tiny --argstr cmd 'HUNGRY'"#;
     let script = script.replace("HUNGRY", HUNGRY);
-    let run = struck_with(&format!("{ssh}\non-oom = 'fail'"), NEW.with(ROOTS_BOTH), &script, |vm| {
+    let run = struck_with(&format!("{ssh}\non-oom = 'fail'"), NIX_2_34.with(ROOTS_BOTH), &script, |vm| {
         fault(&["ip-change-on-start", vm]);
     });
     run.fails(40, "nixoci::guest::out_of_memory").out("not_an_image\nnot_an_image\n");
@@ -858,7 +865,7 @@ END
         nixoci build --backend multipass -y --no-link -f t.nix --argstr n 0 --argstr cmd 'while :; do :; done' >$log 2>&1 & pid=$!; until guest 'pgrep -u nixbld1 >/dev/null'; do kill -0 $pid || break; sleep 0.1; done
         guest 'ls /dev/shm' | wc -l; kill -9 $pid; there() { guest 'ls -A /dev/shm'; left; }; gone there"#;
     for version in [RELEASE, NEXT] {
-        let run = NEW.with(version).sh(&alone("", script)).code(0);
+        let run = NIX_2_34.with(version).sh(&alone("", script)).code(0);
         let denied = "fetch_denied\n";
         run.out(&format!(
             "1\nnobody has confirmed\n--ssh default\n{denied}2\nnobody has confirmed\n{denied}"

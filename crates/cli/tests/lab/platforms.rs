@@ -1,38 +1,32 @@
 //! Platforms other than the host's own.
 
-use crate::{NEW, OLD};
+use super::*;
 
-#[test]
-#[ignore = "needs the lab: cargo xtask test"]
-fn arm64_without_an_emulator_says_why_and_what_to_do() {
-    for host in [OLD, NEW] {
-        host.sh("nixoci build --platform linux/arm64 ./examples/cowsay#container --no-link")
-            .fails(20, "nixoci::backend::none")
-            .err("no backend can build for linux/arm64")
-            .err("this machine's Nix builds for x86_64-linux, not for aarch64-linux")
-            .err("extra-platforms = aarch64-linux");
-    }
+each!(arm64_without_an_emulator_says_why_and_what_to_do: nix_2_26(NIX_2_26), nix_2_34(NIX_2_34));
+fn arm64_without_an_emulator_says_why_and_what_to_do(host: Host) {
+    host.sh("nixoci build --platform linux/arm64 ./examples/cowsay#container --no-link")
+        .fails(20, "nixoci::backend::none")
+        .err("no backend can build for linux/arm64")
+        .err("this machine's Nix builds for x86_64-linux, not for aarch64-linux")
+        .err("extra-platforms = aarch64-linux");
 }
 
-#[test]
-#[ignore = "needs the lab: cargo xtask test"]
-fn arm64_with_an_emulator_builds_and_runs() {
-    for host in [OLD.with(&["--arm64"]), NEW.with(&["--arm64"])] {
-        host.sh(
-            "cd $(mktemp -d) && cp -r $OLDPWD/examples/cowsay . && nixoci build --platform linux/arm64 ./cowsay#container -t cow:arm64 --load -o archive:a.tar || exit
-             nixoci inspect a.tar | grep -E '^(platform|starts|program)'; docker run --rm cow:arm64; docker rmi -f cow:arm64 >/dev/null",
-        )
-        .code(0)
-        .out("linux/arm64")
-        .out("aarch64")
-        .out("< hello world >");
-    }
+each!(arm64_with_an_emulator_builds_and_runs: nix_2_26(NIX_2_26.with(&["--arm64"])), nix_2_34(NIX_2_34.with(&["--arm64"])));
+fn arm64_with_an_emulator_builds_and_runs(host: Host) {
+    host.sh(
+        "cd $(mktemp -d) && cp -r $OLDPWD/examples/cowsay . && nixoci build --platform linux/arm64 ./cowsay#container -t cow:arm64 --load -o archive:a.tar || exit
+         nixoci inspect a.tar | grep -E '^(platform|starts|program)'; docker run --rm cow:arm64; docker rmi -f cow:arm64 >/dev/null",
+    )
+    .code(0)
+    .out("linux/arm64")
+    .out("aarch64")
+    .out("< hello world >");
 }
 
 #[test]
 #[ignore = "needs the lab: cargo xtask test"]
 fn an_image_for_another_cpu_than_it_says_is_refused() {
-    NEW.with(&["--arm64"])
+    NIX_2_34.with(&["--arm64"])
         .sh(
             "cd $(mktemp -d); cat > default.nix <<'END'
 { system ? builtins.currentSystem }:
@@ -51,10 +45,12 @@ END
 #[test]
 #[ignore = "needs the lab: cargo xtask test"]
 fn an_attribute_pins_its_platform() {
-    NEW.sh("nixoci build --platform linux/arm64 ./examples/cowsay#packages.x86_64-linux.container")
+    NIX_2_34
+        .sh("nixoci build --platform linux/arm64 ./examples/cowsay#packages.x86_64-linux.container")
         .fails(2, "nixoci::usage")
         .err("the attribute is for linux/amd64");
-    NEW.sh("nixoci build ./examples/cowsay#packages.aarch64-linux.container --no-link")
+    NIX_2_34
+        .sh("nixoci build ./examples/cowsay#packages.aarch64-linux.container --no-link")
         .fails(20, "nixoci::backend::none");
 }
 
@@ -74,7 +70,7 @@ fn two_platforms_in_one_archive_load_and_run_in_docker() {
         + "docker load -i both.tar; run docker run --rm mp-classic:latest; run docker run --rm mp-classic:latest-arm64
            docker image inspect -f '{{.Architecture}}' mp-classic:latest mp-classic:latest-arm64; docker rmi -f mp-classic:latest mp-classic:latest-arm64 >/dev/null
            nixoci load both.tar && run docker run --rm mp-classic:latest-arm64";
-    let host = crate::Host { docker: "20.10", ..NEW }.with(&["--arm64"]);
+    let host = NIX_2_34_DOCKER_20.with(&["--arm64"]);
     let run = host.sh(&classic).code(0).out("Loaded image: mp-classic:latest\n");
     let run = run
         .out("Loaded image: mp-classic:latest-arm64\n")
@@ -85,39 +81,37 @@ fn two_platforms_in_one_archive_load_and_run_in_docker() {
         + "docker load -i both.tar; for arch in amd64 arm64; do run docker run --rm --platform linux/$arch mp-store:1; done
            docker image inspect -f '{{.Id}}' mp-store:1; nixoci inspect both.tar --format json | grep -o '\"digest\": .*' | head -1
            docker rmi -f mp-store:1 >/dev/null; nixoci load both.tar && run docker run --rm --platform linux/arm64 mp-store:1";
-    let run = NEW.with(&["--arm64"]).sh(&containerd).code(0).out("Loaded image: mp-store:1\n");
+    let run = NIX_2_34.with(&["--arm64"]).sh(&containerd).code(0).out("Loaded image: mp-store:1\n");
     run.out("\n< hello world >\n< hello world >\n").out("mp-store:1\n< hello world >\n");
 }
 
-#[test]
-#[ignore = "needs the lab: cargo xtask test"]
-fn two_platforms_in_one_archive_load_and_run_in_podman() {
+each!(two_platforms_in_one_archive_load_and_run_in_podman: nix_2_26(NIX_2_26.with(&["--arm64"])), nix_2_34(NIX_2_34.with(&["--arm64"])));
+fn two_platforms_in_one_archive_load_and_run_in_podman(host: Host) {
     // `podman load` takes this machine's platform and offers no choice; `podman pull` from the file offers one.
-    for host in [OLD.with(&["--arm64"]), NEW.with(&["--arm64"])] {
-        let name = "docker.io/library/mp-podman:1";
-        let script = both("mp-podman:1")
-            + "n=docker.io/library/mp-podman:1; podman load -q -i both.tar; run podman run --rm --pull=never $n
-               podman pull -q --platform linux/arm64 oci-archive:both.tar >/dev/null || exit
-               podman image inspect -f '{{.Architecture}}' $n; run podman run --rm --pull=never --platform linux/arm64 $n
-               nixoci convert -q --platform linux/arm64 both.tar arm.tar -t mp-podman:arm >/dev/null && podman load -q -i arm.tar
-               podman image inspect -f '{{.Architecture}}' docker.io/library/mp-podman:arm
-               podman rmi -f $n docker.io/library/mp-podman:arm >/dev/null
-               nixoci load both.tar --runtime podman; run podman run --rm --pull=never $n
-               nixoci load both.tar --runtime podman --platform linux/arm64 -t mp-podman:2; run podman run --rm --pull=never mp-podman:2";
-        let run = host
-            .sh(&script)
-            .code(0)
-            .out(&format!("Loaded image: {name}\n< hello world >\narm64\n< hello world >\n"));
-        let run = run.out("Loaded image: docker.io/library/mp-podman:arm\narm64\n");
-        run.out(&format!("{name}\n< hello world >\n"))
-            .out("docker.io/library/mp-podman:2\n< hello world >\n");
-    }
+    let name = "docker.io/library/mp-podman:1";
+    let script = both("mp-podman:1")
+        + "n=docker.io/library/mp-podman:1; podman load -q -i both.tar; run podman run --rm --pull=never $n
+           podman pull -q --platform linux/arm64 oci-archive:both.tar >/dev/null || exit
+           podman image inspect -f '{{.Architecture}}' $n; run podman run --rm --pull=never --platform linux/arm64 $n
+           nixoci convert -q --platform linux/arm64 both.tar arm.tar -t mp-podman:arm >/dev/null && podman load -q -i arm.tar
+           podman image inspect -f '{{.Architecture}}' docker.io/library/mp-podman:arm
+           podman rmi -f $n docker.io/library/mp-podman:arm >/dev/null
+           nixoci load both.tar --runtime podman; run podman run --rm --pull=never $n
+           nixoci load both.tar --runtime podman --platform linux/arm64 -t mp-podman:2; run podman run --rm --pull=never mp-podman:2";
+    let run = host
+        .sh(&script)
+        .code(0)
+        .out(&format!("Loaded image: {name}\n< hello world >\narm64\n< hello world >\n"));
+    let run = run.out("Loaded image: docker.io/library/mp-podman:arm\narm64\n");
+    run.out(&format!("{name}\n< hello world >\n")).out("docker.io/library/mp-podman:2\n< hello world >\n");
 }
 
 #[test]
 #[ignore = "needs the lab: cargo xtask test"]
 fn two_platforms_in_one_archive_load_and_run_in_containerd() {
-    for host in [NEW.with(&["--arm64", "--containerd", "1.6"]), NEW.with(&["--arm64", "--containerd", "2"])] {
+    for host in
+        [NIX_2_34.with(&["--arm64", "--containerd", "1.6"]), NIX_2_34.with(&["--arm64", "--containerd", "2"])]
+    {
         let script = both("mp-ctr:1")
             + "n=docker.io/library/mp-ctr:1; export CONTAINERD_NAMESPACE=mp-a; ctr images import --all-platforms both.tar >&2
                for arch in amd64 arm64; do run ctr run --rm --platform linux/$arch $n mp-$arch; done
@@ -134,7 +128,8 @@ fn two_platforms_in_one_archive_go_to_apple_s_container_and_to_clusters() {
     let apple = both("mp-apple:1")
         + "export LAB_APPLE_STORE=$XDG_CACHE_HOME/store; container image load -i both.tar && container image list -q
            rm -r $LAB_APPLE_STORE; nixoci load both.tar --runtime apple; container image inspect mp-apple:1 | grep -o 'arm64\\|amd64' | sort -u";
-    NEW.with(&["--arm64", "--with", "apple"])
+    NIX_2_34
+        .with(&["--arm64", "--with", "apple"])
         .sh(&apple)
         .code(0)
         .out("docker.io/library/mp-apple:1\n")
@@ -142,61 +137,56 @@ fn two_platforms_in_one_archive_go_to_apple_s_container_and_to_clusters() {
     let kind = both("mp-kind:1")
         + "trap 'kind-node delete mp-node >&2' EXIT; kind-node create mp-node >&2 || exit; export KIND_CLUSTER_NAME=mp-node
            nixoci load both.tar --runtime kind; docker exec mp-node-control-plane ctr -n k8s.io images ls -q";
-    NEW.with(&["--arm64", "--with", "kind"]).sh(&kind).code(0).out("docker.io/library/mp-kind:1\n");
+    NIX_2_34.with(&["--arm64", "--with", "kind"]).sh(&kind).code(0).out("docker.io/library/mp-kind:1\n");
     let k3d =
         both("mp-k3d:1") + "nixoci load both.tar --runtime k3d; ctr -n k8s.io images ls -q | grep mp-k3d";
-    NEW.with(&["--arm64", "--with", "k3d"]).sh(&k3d).code(0).out("docker.io/library/mp-k3d:1\n");
+    NIX_2_34.with(&["--arm64", "--with", "k3d"]).sh(&k3d).code(0).out("docker.io/library/mp-k3d:1\n");
     for runtime in ["docker", "containerd"] {
         let minikube = both(&format!("mp-mini-{runtime}:1"))
             + &format!(
                 "export LAB_MINIKUBE_RUNTIME={runtime}; nixoci load both.tar --runtime minikube; minikube image ls | grep mp-mini-{runtime}"
             );
-        NEW.with(&["--arm64", "--with", "minikube"])
+        NIX_2_34
+            .with(&["--arm64", "--with", "minikube"])
             .sh(&minikube)
             .code(0)
             .out(&format!("docker.io/library/mp-mini-{runtime}:1\n"));
     }
 }
 
-#[test]
-#[ignore = "needs the lab: cargo xtask test"]
-fn one_platform_is_a_manifest_and_two_are_an_index_whoever_puts_them_together() {
-    for host in [OLD.with(&["--arm64"]), NEW.with(&["--arm64"])] {
-        let run = host.sh(
-            "src=$PWD; cd $XDG_CACHE_HOME; cp -r $src/examples/cowsay .; b() { nixoci build -q ./cowsay#container -t mp-merge:1 \"$@\" >/dev/null || exit; }
-             b --platform linux/amd64,linux/arm64 -o archive:both.tar --metadata-file meta --iidfile iid --digestfile digest
-             b --platform linux/amd64 -o archive:amd.tar; b --platform linux/arm64 -o archive:arm.tar
-             nixoci merge -q amd.tar arm.tar archive:m.tar; nixoci merge -q amd.tar arm.tar oci:m --compression none; cmp m.tar both.tar && echo equal
-             cat iid; echo; cat digest; echo; grep -o '\"containerimage.digest\": .*' meta
-             for file in amd.tar arm.tar both.tar m.tar; do tar -xOf $file index.json | grep -o 'application/vnd.oci.image.[a-z]*.v1+json\",\"digest' ; done
-             nixoci merge amd.tar amd.tar again.tar",
-        );
-        let lines: Vec<&str> = run.out.lines().collect();
-        let [merged, layout, "equal", iid, digest, meta, amd, arm, both, m] = lines[..] else {
-            panic!("{run:#?}")
-        };
-        assert_eq!((iid, digest, layout), (merged, merged, merged), "{run:#?}");
-        assert!(meta.contains(merged) && merged.starts_with("sha256:"), "{run:#?}");
-        assert!(amd.contains("image.manifest.") && arm.contains("image.manifest."), "{run:#?}");
-        assert!(both.contains("image.index.") && m.contains("image.index."), "{run:#?}");
-        run.fails(2, "nixoci::image::cannot_merge");
-    }
+each!(one_platform_is_a_manifest_and_two_are_an_index_whoever_puts_them_together: nix_2_26(NIX_2_26.with(&["--arm64"])), nix_2_34(NIX_2_34.with(&["--arm64"])));
+fn one_platform_is_a_manifest_and_two_are_an_index_whoever_puts_them_together(host: Host) {
+    let run = host.sh(
+        "src=$PWD; cd $XDG_CACHE_HOME; cp -r $src/examples/cowsay .; b() { nixoci build -q ./cowsay#container -t mp-merge:1 \"$@\" >/dev/null || exit; }
+         b --platform linux/amd64,linux/arm64 -o archive:both.tar --metadata-file meta --iidfile iid --digestfile digest
+         b --platform linux/amd64 -o archive:amd.tar; b --platform linux/arm64 -o archive:arm.tar
+         nixoci merge -q amd.tar arm.tar archive:m.tar; nixoci merge -q amd.tar arm.tar oci:m --compression none; cmp m.tar both.tar && echo equal
+         cat iid; echo; cat digest; echo; grep -o '\"containerimage.digest\": .*' meta
+         for file in amd.tar arm.tar both.tar m.tar; do tar -xOf $file index.json | grep -o 'application/vnd.oci.image.[a-z]*.v1+json\",\"digest' ; done
+         nixoci merge amd.tar amd.tar again.tar",
+    );
+    let lines: Vec<&str> = run.out.lines().collect();
+    let [merged, layout, "equal", iid, digest, meta, amd, arm, both, m] = lines[..] else {
+        panic!("{run:#?}")
+    };
+    assert_eq!((iid, digest, layout), (merged, merged, merged), "{run:#?}");
+    assert!(meta.contains(merged) && merged.starts_with("sha256:"), "{run:#?}");
+    assert!(amd.contains("image.manifest.") && arm.contains("image.manifest."), "{run:#?}");
+    assert!(both.contains("image.index.") && m.contains("image.index."), "{run:#?}");
+    run.fails(2, "nixoci::image::cannot_merge");
 }
 
-#[test]
-#[ignore = "needs the lab: cargo xtask test"]
-fn the_result_link_holds_both_platforms_and_run_runs_the_host_s() {
-    for host in [OLD.with(&["--arm64"]), NEW.with(&["--arm64"])] {
-        host.sh(
-            "src=$PWD; cd $XDG_CACHE_HOME; cp -r $src/examples/multi-arch .; cd multi-arch; docker rmi -f hello-multi-arch:latest >/dev/null 2>&1
-             nixoci build >/dev/null && nixoci validate result && docker load -i result && docker run --rm hello-multi-arch:latest
-             echo running; nixoci run; nixoci cache show",
-        )
-        .code(0)
-        .out("result: ok, linux/amd64")
-        .out("result: ok, linux/arm64")
-        .out("Loaded image: hello-multi-arch:latest")
-        .out("Hello, world!\n")
-        .out("running\nHello, world!\n");
-    }
+each!(the_result_link_holds_both_platforms_and_run_runs_the_host_s: nix_2_26(NIX_2_26.with(&["--arm64"])), nix_2_34(NIX_2_34.with(&["--arm64"])));
+fn the_result_link_holds_both_platforms_and_run_runs_the_host_s(host: Host) {
+    host.sh(
+        "src=$PWD; cd $XDG_CACHE_HOME; cp -r $src/examples/multi-arch .; cd multi-arch; docker rmi -f hello-multi-arch:latest >/dev/null 2>&1
+         nixoci build >/dev/null && nixoci validate result && docker load -i result && docker run --rm hello-multi-arch:latest
+         echo running; nixoci run; nixoci cache show",
+    )
+    .code(0)
+    .out("result: ok, linux/amd64")
+    .out("result: ok, linux/arm64")
+    .out("Loaded image: hello-multi-arch:latest")
+    .out("Hello, world!\n")
+    .out("running\nHello, world!\n");
 }

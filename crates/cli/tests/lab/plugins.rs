@@ -3,7 +3,6 @@
 use std::path::Path;
 
 use super::*;
-use crate::stopping::GONE;
 
 /// A home and a configuration of its own, and a project; `$plugins` has the libraries.
 fn alone(script: &str) -> String {
@@ -28,7 +27,7 @@ fn libraries_of_every_sort_keep_the_contract() {
     // Other people's compilers, C, and nixoci's own backend, as root and as an ordinary user.
     let script = "for library in libnixoci_backend_echo.so second/libnixoci_backend_echo.so libnixoci_backend_c_example.so libnixoci_backend_as_local.so; do
         nixoci plugin check $plugins/$library 2>&1 | tail -n1 & done; wait";
-    for host in [NEW.with(&["--user", "alice"]), OLD] {
+    for host in [NIX_2_34.with(&["--user", "alice"]), NIX_2_26] {
         let run = host.sh(&alone(script)).code(0);
         assert_eq!(
             run.out.matches("19 rules kept, 0 broken, 0 left out").count(),
@@ -49,7 +48,7 @@ fn the_suite_catches_what_is_broken() {
         for fault in garbage other-type other-status cancelled segv; do
             mkdir $fault; printf "[backend.mutant]\nfault = '$fault'\nat = 'query'\n" > $fault/nixoci.toml
             { nixoci -C $fault plugin check $plugins/libnixoci_backend_mutant.so >/dev/null 2>&1; echo mutant $fault $?; } & done; wait"#;
-    let run = NEW.with(&["--user", "alice"]).sh(&alone(script)).code(0);
+    let run = NIX_2_34.with(&["--user", "alice"]).sh(&alone(script)).code(0);
     let run = run.out("19 rules kept, 0 broken, 0 left out\n");
     for fault in
         ["build-fails", "vanishes", "breaks-after40", "lies-after40", "flips100", "proof-fails", "panics"]
@@ -103,10 +102,10 @@ fn whatever_a_plugin_does_nixoci_says_whose_fault_it_is() {
     ];
     let scripts: Vec<String> = faults.iter().map(|(fault, at, ..)| mutant(fault, at)).collect();
     let script = format!(
-        "{GONE}trust $plugins/libnixoci_backend_mutant.so\n{}\nthere() {{ pgrep -af \"nixoci __plugin-hos[t] $XDG_CACHE_HOME\"; }}; gone there",
+        "trust $plugins/libnixoci_backend_mutant.so\n{}\nthere() {{ pgrep -af \"nixoci __plugin-hos[t] $XDG_CACHE_HOME\"; }}; gone there",
         scripts.join("\n")
     );
-    let run = NEW.with(&["--user", "alice"]).sh(&alone(&script)).code(0);
+    let run = NIX_2_34.with(&["--user", "alice"]).sh(&alone(&script)).code(0);
     let run = run.out("left:\nend\n");
     for (fault, _, code, words) in faults {
         let all = format!("\n{}", run.out);
@@ -133,7 +132,7 @@ fn what_a_plugin_says_moves_no_terminal_and_fills_no_memory() {
         until grep -q 'remark 0*5000$' err; do kill -0 $pid || exit 98; sleep 0.1; done; sleep 3
         grep VmHWM /proc/$pid/status | awk '{ print ($2 < 150000 ? "small" : $0) }'; began=$SECONDS; kill -INT $pid; wait $pid
         echo $? $([ $((SECONDS - began)) -lt 8 ] && echo soon)"#;
-    let run = NEW.with(&["--user", "alice"]).sh(&alone(script));
+    let run = NIX_2_34.with(&["--user", "alice"]).sh(&alone(script));
     assert_eq!(run.out, "0\ntypescript:1\nplan:1\n1\n40\n3\nsmall\n130 soon\n", "{run:#?}");
 }
 
@@ -159,7 +158,7 @@ END
         begin; kill -STOP $(host); kill -INT $pid; wait $pid; echo stopped $?; gone there
         begin; kill -INT $pid; wait $pid; echo int $?; grep -c 'did not stop' err; gone there
         begin; kill -9 $pid; wait $pid 2>/dev/null; echo nine $?; gone there"#;
-    let run = NEW.with(&["--user", "alice"]).sh(&alone(&format!("{GONE}{script}"))).code(0);
+    let run = NIX_2_34.with(&["--user", "alice"]).sh(&alone(&format!("{script}"))).code(0);
     let asked = "did not stop when asked\n";
     let left = "left:\nend\n";
     assert_eq!(
@@ -202,7 +201,7 @@ fn what_is_no_plugin_is_refused_and_nothing_of_it_runs() {
         chmod g+w $p/$c; refused later build; chmod g-w $p/$c
         copy=$(ls $XDG_CACHE_HOME/nixoci/plugins/$(sha256sum $p/$c | cut -d' ' -f1)); chmod u+w $copy; printf x | dd of=$copy bs=1 seek=5000 conv=notrunc 2>/dev/null; refused copy build; rm $copy; refused mended build
         rm $p/$c; refused gone build; nixoci plugin list; nixoci plugin untrust c-example; refused again nixoci plugin untrust c-example; cat $XDG_CONFIG_HOME/nixoci/config.toml"#;
-    let run = NEW.with(&["--user", "alice"]).sh(&alone(script)).code(0);
+    let run = NIX_2_34.with(&["--user", "alice"]).sh(&alone(script)).code(0);
     let wanted = "no_json 70 nixoci::plugin::garbled\nsays_nothing 70 nixoci::plugin::description\nlies 70 nixoci::plugin::description\n\
         open_schema 70 nixoci::plugin::description\nsmall_table 70 nixoci::plugin::abi\nnewer_minor 70 nixoci::plugin::abi\n\
         version_2 70 nixoci::plugin::abi\nno_entry 70 nixoci::plugin::abi\nno_table 70 nixoci::plugin::abi\nno_cancel 70 nixoci::plugin::abi\nunresolved 70 nixoci::plugin::library\n\
@@ -218,11 +217,11 @@ fn what_is_no_plugin_is_refused_and_nothing_of_it_runs() {
     // Root runs nobody's but its own.
     let script = r#"mkdir /home/alice/p 2>/dev/null; p=/home/alice/p/libnixoci_backend_c_example.so; cp $plugins/libnixoci_backend_c_example.so $p; chown -R 1000 /home/alice/p
         nixoci plugin trust $p; code=$?; rm -r /home/alice/p; exit $code"#;
-    NEW.sh(&alone(script)).fails(11, "nixoci::plugin::as_root");
+    NIX_2_34.sh(&alone(script)).fails(11, "nixoci::plugin::as_root");
     // A Mac knows what a browser has fetched; `xattr` is its own program.
     let script = r#"mkdir bin; printf '#!/bin/sh\ntest "$2" = com.apple.quarantine && echo 0081\n' >bin/xattr; chmod +x bin/xattr
         PATH=$PWD/bin:$PATH nixoci plugin trust $plugins/libnixoci_backend_c_example.so"#;
-    let run = NEW.with(&["--as", "mac", "--user", "alice"]).sh(&alone(script));
+    let run = NIX_2_34.with(&["--as", "mac", "--user", "alice"]).sh(&alone(script));
     run.fails(11, "nixoci::plugin::quarantined").err("xattr -d com.apple.quarantine /lab/");
 }
 
@@ -233,7 +232,7 @@ fn a_trusted_plugin_is_trusted_again_by_its_name_and_leaves_no_copies() {
         trust $p/libnixoci_backend_c_example.so; trust $p/libnixoci_backend_echo.so; ls $XDG_CACHE_HOME/nixoci/plugins | wc -l
         cp $p/libnixoci_backend_c_example.so $p/new; echo >>$p/new; mv $p/new $p/libnixoci_backend_c_example.so; trust c-example
         ls $XDG_CACHE_HOME/nixoci/plugins | wc -l; nixoci plugin check c-example --no-build | tail -n2 | head -n1; nixoci plugin untrust echo; ls $XDG_CACHE_HOME/nixoci/plugins | wc -l"#;
-    let run = NEW.with(&["--user", "alice"]).sh(&alone(script)).code(0);
+    let run = NIX_2_34.with(&["--user", "alice"]).sh(&alone(script)).code(0);
     assert_eq!(
         run.out, "4\n4\n7 rules kept, 0 broken, 12 left out\necho is no longer trusted\n2\n",
         "{run:#?}"
@@ -247,7 +246,7 @@ fn a_plugin_in_the_nix_store_is_asked_once_what_it_is() {
     let script = r#"mkdir p; cp $plugins/libnixoci_backend_c_example.so p; file=$(nix-store --add p)/libnixoci_backend_c_example.so
         trust $file; ls $XDG_CACHE_HOME/nixoci/plugins | grep -c -v json; nixoci explain c-example::build | head -n1
         nixoci -v build --backend c-example --no-link -f fine.nix; ls $XDG_CACHE_HOME/nixoci/plugins | sed 's/.*\././'"#;
-    let run = NEW.with(&["--user", "alice"]).sh(&alone(script));
+    let run = NIX_2_34.with(&["--user", "alice"]).sh(&alone(script));
     assert_eq!(run.out, "0\nc-example::build: nix did not build it\n.json\n", "{run:#?}");
 }
 
@@ -270,7 +269,7 @@ fn a_backend_is_written_as_the_documentation_says() {
          nixoci() {{ command nixoci \"$@\" || exit; [ \"$1 $2\" != 'plugin new' ] || cp -a /lab/produced/plugins-second $3/target; }}\n\
          {commands}\ndocker run --rm cowsay-hello-world; cd demo; wc -l <src/lib.rs; cargo test -q --tests 2>&1 | grep 'test result'"
     );
-    let host = NEW.with(&["--user", "alice", "--with", "rust"]);
+    let host = NIX_2_34.with(&["--user", "alice", "--with", "rust"]);
     let run = host.sh(&alone(&script)).code(0).out("19 rules kept, 0 broken, 0 left out");
     run.out("93\n")
         .out("test result: ok. 1 passed")
@@ -303,11 +302,11 @@ fn nixoci_s_own_backends_keep_the_contract_as_libraries() {
         r#"export HOME=/home/alice; config '[backend.as-remote]' 'builders = [{ host = "ant" }]'; check"#;
     std::thread::scope(|scope| {
         for (host, name, script) in [
-            (NEW.with(BUILDER), "as_darwin_builder", "check --system x86_64-linux"),
-            (OLD.with(BOTH), "as_rosetta", "check --system x86_64-linux"),
-            (NEW.with(FLEET), "as_remote", remote),
-            (NEW.with(MAC), "as_cross", "check --system aarch64-linux --file slow.nix"),
-            (NEW.with(VM), "as_multipass", vm),
+            (NIX_2_34.with(BUILDER), "as_darwin_builder", "check --system x86_64-linux"),
+            (NIX_2_26.with(BOTH), "as_rosetta", "check --system x86_64-linux"),
+            (NIX_2_34.with(FLEET), "as_remote", remote),
+            (NIX_2_34.with(MAC), "as_cross", "check --system aarch64-linux --file slow.nix"),
+            (NIX_2_34.with(VM), "as_multipass", vm),
         ] {
             scope.spawn(move || as_library(host, name, script));
         }
@@ -325,7 +324,7 @@ fn a_plugin_builds_unnamed_where_nothing_of_nixoci_s_is_as_near() {
         (&["--user", "alice", "--with", "fleet"][..], "local, natively\n          as-remote could too\n"),
         (&["--as", "mac", "--user", "alice", "--with", "fleet"], "as-remote, natively\n"),
     ] {
-        let run = NEW.with(flags).sh(&alone(script)).code(0);
+        let run = NIX_2_34.with(flags).sh(&alone(script)).code(0);
         // On a Mac others could be made to.
         assert!(run.out.starts_with(&format!("backend   {plan}")), "{run:#?}");
     }
@@ -338,7 +337,7 @@ fn the_first_library_of_version_1_still_works() {
     let script = "mkdir $own/p; gunzip <$here/crates/plugin/tests/v1/libnixoci_backend_echo.so.gz >$own/p/libnixoci_backend_echo.so
         nixoci plugin check $own/p/libnixoci_backend_echo.so | tail -n1; trust $own/p/libnixoci_backend_echo.so
         nixoci -v build --backend echo --no-link -f fine.nix; nixoci explain echo::no_voice";
-    let run = NEW.with(&["--user", "alice"]).sh(&alone(script)).code(0);
+    let run = NIX_2_34.with(&["--user", "alice"]).sh(&alone(script)).code(0);
     run.out("19 rules kept, 0 broken, 0 left out\n")
         .err("echo: a build of File")
         .out("`voice` in [backend.echo]");

@@ -1,50 +1,41 @@
 //! Whether builders build, proven by building; and making them ready.
 
+use super::*;
 use crate::conforms::conforms;
 use crate::mac::{NONE, ROSETTA};
-use crate::{NEW, OLD};
 
 const LINUX_BUILDER: &[&str] = &["--as", "mac", "--user", "alice", "--with", "linux-builder"];
 
-#[test]
-#[ignore = "needs the lab: cargo xtask test"]
-fn doctor_proves_that_a_linux_host_builds() {
-    for host in [OLD, NEW] {
-        for user in ["root", "alice"] {
-            let options: &'static [&'static str] = if user == "root" { &[] } else { &["--user", "alice"] };
-            let run = host.with(options).sh(
-                "nixoci doctor --build && nixoci doctor --build && ls $XDG_CACHE_HOME/nixoci/roots | wc -l",
-            );
-            // Built twice, because it is never there already, and nothing is kept.
-            let run = run.code(0).out("ok    x86_64-linux: built and read back in ");
-            assert!(run.out.ends_with("\n0\n"), "{run:#?}");
-            assert_eq!(run.out.matches("x86_64-linux: built and read back").count(), 2, "{run:#?}");
-            assert!(!run.out.contains("aarch64-linux: built"), "{run:#?}");
-        }
+each!(doctor_proves_that_a_linux_host_builds: nix_2_26(NIX_2_26), nix_2_34(NIX_2_34));
+fn doctor_proves_that_a_linux_host_builds(host: Host) {
+    for user in ["root", "alice"] {
+        let options: &'static [&'static str] = if user == "root" { &[] } else { &["--user", "alice"] };
+        let run = host
+            .with(options)
+            .sh("nixoci doctor --build && nixoci doctor --build && ls $XDG_CACHE_HOME/nixoci/roots | wc -l");
+        // Built twice, because it is never there already, and nothing is kept.
+        let run = run.code(0).out("ok    x86_64-linux: built and read back in ");
+        assert!(run.out.ends_with("\n0\n"), "{run:#?}");
+        assert_eq!(run.out.matches("x86_64-linux: built and read back").count(), 2, "{run:#?}");
+        assert!(!run.out.contains("aarch64-linux: built"), "{run:#?}");
     }
 }
 
-#[test]
-#[ignore = "needs the lab: cargo xtask test"]
-fn an_emulated_cpu_is_proven_too() {
-    for host in [OLD, NEW] {
-        host.with(&["--arm64"])
-            .sh("nixoci doctor --build")
-            .code(0)
-            .out("ok    x86_64-linux: built and read back in ")
-            .out("ok    aarch64-linux: built and read back in ");
-    }
+each!(an_emulated_cpu_is_proven_too: nix_2_26(NIX_2_26), nix_2_34(NIX_2_34));
+fn an_emulated_cpu_is_proven_too(host: Host) {
+    host.with(&["--arm64"])
+        .sh("nixoci doctor --build")
+        .code(0)
+        .out("ok    x86_64-linux: built and read back in ")
+        .out("ok    aarch64-linux: built and read back in ");
 }
 
-#[test]
-#[ignore = "needs the lab: cargo xtask test"]
-fn a_mac_s_builders_are_proven_for_each_of_their_cpus() {
-    for host in [OLD, NEW] {
-        let x86 = "ok    x86_64-linux: built and read back in ";
-        host.with(LINUX_BUILDER).sh("nixoci doctor --build").code(0).out(x86);
-        let both = "ok    aarch64-linux: built and read back in ";
-        host.with(ROSETTA).sh("nixoci doctor --build").code(0).out(x86).out(both);
-    }
+each!(a_mac_s_builders_are_proven_for_each_of_their_cpus: nix_2_26(NIX_2_26), nix_2_34(NIX_2_34));
+fn a_mac_s_builders_are_proven_for_each_of_their_cpus(host: Host) {
+    let x86 = "ok    x86_64-linux: built and read back in ";
+    host.with(LINUX_BUILDER).sh("nixoci doctor --build").code(0).out(x86);
+    let both = "ok    aarch64-linux: built and read back in ";
+    host.with(ROSETTA).sh("nixoci doctor --build").code(0).out(x86).out(both);
 }
 
 #[test]
@@ -61,7 +52,7 @@ fn a_builder_that_answers_and_cannot_be_used_is_found_out() {
         "--env",
         "NIX_CONFIG=builders = ssh-ng://builder@linux-builder aarch64-linux /etc/nix/builder_ed25519",
     ];
-    let run = NEW.with(options).sh("nixoci doctor; nixoci doctor --build");
+    let run = NIX_2_34.with(options).sh("nixoci doctor; nixoci doctor --build");
     let failed = "bad   linux-builder: aarch64-linux: linux-builder: the machine's host key is not known";
     run.code(20)
         .out("nixoci can build here.")
@@ -69,28 +60,25 @@ fn a_builder_that_answers_and_cannot_be_used_is_found_out() {
         .out("ssh -i /etc/nix/builder_ed25519 builder@linux-builder");
 }
 
-#[test]
-#[ignore = "needs the lab: cargo xtask test"]
-fn what_is_the_administrator_s_is_told_whatever_is_agreed_to() {
+each!(what_is_the_administrator_s_is_told_whatever_is_agreed_to: nix_2_26(NIX_2_26), nix_2_34(NIX_2_34));
+fn what_is_the_administrator_s_is_told_whatever_is_agreed_to(host: Host) {
     // The daemon cannot be told of a builder without root.
     let daemon =
         "dir=$(mktemp -d); printf '[backend.darwin-builder]\ntransport = \"daemon\"\n' > $dir/nixoci.toml;";
-    for host in [OLD, NEW] {
-        for flags in ["", "--yes --allow-root", "--platform linux/arm64"] {
-            let script = format!(
-                "{daemon} nixoci --config-file $dir/nixoci.toml provision --backend darwin-builder {flags} && echo it says it did it"
-            );
-            let run = host.with(NONE).sh(&script).fails(75, "nixoci::darwin_builder::none");
-            assert!(run.out.is_empty(), "{run:#?}");
-            run.err("nix run nixpkgs#darwin.linux-builder").err("| sudo tee -a /etc/nix/machines");
-        }
-        let never = "nixoci build --no-provision -y --allow-root ./examples/cowsay#container --no-link";
-        host.with(NONE)
-            .sh(never)
-            .fails(75, "nixoci::backend::pending")
-            .err("--no-provision forbids it")
-            .err("| sudo tee -a /etc/nix/machines");
+    for flags in ["", "--yes --allow-root", "--platform linux/arm64"] {
+        let script = format!(
+            "{daemon} nixoci --config-file $dir/nixoci.toml provision --backend darwin-builder {flags} && echo it says it did it"
+        );
+        let run = host.with(NONE).sh(&script).fails(75, "nixoci::darwin_builder::none");
+        assert!(run.out.is_empty(), "{run:#?}");
+        run.err("nix run nixpkgs#darwin.linux-builder").err("| sudo tee -a /etc/nix/machines");
     }
+    let never = "nixoci build --no-provision -y --allow-root ./examples/cowsay#container --no-link";
+    host.with(NONE)
+        .sh(never)
+        .fails(75, "nixoci::backend::pending")
+        .err("--no-provision forbids it")
+        .err("| sudo tee -a /etc/nix/machines");
 }
 
 /// A state directory of its own, of which nothing is left, and nothing that runs.
@@ -104,9 +92,8 @@ fn own(script: &str) -> String {
     format!("{OWN}{script}")
 }
 
-#[test]
-#[ignore = "needs the lab: cargo xtask test"]
-fn a_mac_without_a_builder_gets_one_of_its_own_without_root() {
+each!(a_mac_without_a_builder_gets_one_of_its_own_without_root: nix_2_26(NIX_2_26), nix_2_34(NIX_2_34));
+fn a_mac_without_a_builder_gets_one_of_its_own_without_root(host: Host) {
     let script = own("build -y || exit 1
         nixoci inspect $XDG_CACHE_HOME/hello.tar
         echo shared: $(ls $own/keys/) mode $(stat -c %a $own $own/builder_ed25519 | tr '\\n' ' ')
@@ -123,31 +110,28 @@ fn a_mac_without_a_builder_gets_one_of_its_own_without_root() {
         nixoci provision --remove --yes; echo removed $?
         find $XDG_STATE_HOME -name linux-builder | wc -l
         nixoci provision --remove; echo nothing $?");
-    for host in [OLD, NEW] {
-        let run = host.with(NONE).sh(&script).code(0);
-        for said in [
-            "linux/arm64",
-            "shared: builder_ed25519.pub mode 700 600",
-            "nixoci's own runs: aarch64-linux, process",
-            "ready, native, on linux-builder",
-            "aarch64-linux: built and read back",
-            "Linux\n",
-            "stopped 0\nnothing runs\nnixoci: stopped because somebody said so\nthe disk is there\n",
-            "not agreed 75\nremoved 0\n0\nnothing 0\n",
-        ] {
-            assert!(run.out.contains(said), "no `{said}` in {run:#?}");
-        }
-        assert!(!run.out.contains("private key is in the store"), "{run:#?}");
-        let (first, again) = run.err.split_once("again\n").unwrap();
-        assert!(first.contains("the builder comes from nixpkgs' binary cache"), "{run:#?}");
-        assert!(!again.split("stopping").next().unwrap().contains("provision start"), "{run:#?}");
-        assert!(again.contains("vm/nixos.qcow2 ("), "{run:#?}");
+    let run = host.with(NONE).sh(&script).code(0);
+    for said in [
+        "linux/arm64",
+        "shared: builder_ed25519.pub mode 700 600",
+        "nixoci's own runs: aarch64-linux, process",
+        "ready, native, on linux-builder",
+        "aarch64-linux: built and read back",
+        "Linux\n",
+        "stopped 0\nnothing runs\nnixoci: stopped because somebody said so\nthe disk is there\n",
+        "not agreed 75\nremoved 0\n0\nnothing 0\n",
+    ] {
+        assert!(run.out.contains(said), "no `{said}` in {run:#?}");
     }
+    assert!(!run.out.contains("private key is in the store"), "{run:#?}");
+    let (first, again) = run.err.split_once("again\n").unwrap();
+    assert!(first.contains("the builder comes from nixpkgs' binary cache"), "{run:#?}");
+    assert!(!again.split("stopping").next().unwrap().contains("provision start"), "{run:#?}");
+    assert!(again.contains("vm/nixos.qcow2 ("), "{run:#?}");
 }
 
-#[test]
-#[ignore = "needs the lab: cargo xtask test"]
-fn a_builder_of_one_s_own_outlives_who_started_it_and_is_kept_from_nobody() {
+each!(a_builder_of_one_s_own_outlives_who_started_it_and_is_kept_from_nobody: nix_2_26(NIX_2_26), nix_2_34(NIX_2_34));
+fn a_builder_of_one_s_own_outlives_who_started_it_and_is_kept_from_nobody(host: Host) {
     // Killed while it builds: the lock that says so is free at once, and the virtual machine runs on.
     let script = own("nixoci provision -y --backend linux-builder || exit 1
         pid=$(keeper pid)
@@ -160,9 +144,7 @@ fn a_builder_of_one_s_own_outlives_who_started_it_and_is_kept_from_nobody() {
         kill -0 $pid && echo it runs
         build || exit 1
         nixoci provision --stop");
-    for host in [OLD, NEW] {
-        host.with(NONE).sh(&script).code(0).out("it is used\nit is free\nit runs\n");
-    }
+    host.with(NONE).sh(&script).code(0).out("it is used\nit is free\nit runs\n");
 }
 
 #[test]
@@ -184,7 +166,8 @@ END
         kill -0 $pid 2>/dev/null || tail -1 $own/log
         nixoci backends | grep 'linux/arm64 .*linux-builder$'
         build -y");
-    NEW.with(NONE)
+    NIX_2_34
+        .with(NONE)
         .sh(&script)
         .code(0)
         .out("qemu-system-aarch64 -smp 3 -m 4096\n")
@@ -199,7 +182,7 @@ fn two_at_once_start_one_builder() {
         own("for i in 1 2 3; do nixoci provision -y --backend linux-builder > $XDG_CACHE_HOME/$i 2>&1 & done
         for job in $(jobs -p); do wait $job || { cat $XDG_CACHE_HOME/?; exit 1; }; done
         pgrep -fc \"__builder keep .*$own\"; grep -c qemu $own/log");
-    NEW.with(NONE).sh(&script).code(0).out("1\n1\n");
+    NIX_2_34.with(NONE).sh(&script).code(0).out("1\n1\n");
 }
 
 #[test]
@@ -211,7 +194,7 @@ fn a_builder_whose_keeper_was_killed_is_found_by_its_key() {
         nixoci provision --stop --backend linux-builder; echo stopped $?
         kill -0 -- -$vm 2>/dev/null || echo nothing runs
         nixoci provision -y --backend linux-builder");
-    let run = NEW.with(NONE).sh(&script).code(0);
+    let run = NIX_2_34.with(NONE).sh(&script).code(0);
     run.out("taken 75\nstopped 0\nnothing runs\n").err("nixoci explain nixoci::darwin_builder::port");
 }
 
@@ -220,17 +203,20 @@ fn a_builder_whose_keeper_was_killed_is_found_by_its_key() {
 fn what_keeps_a_builder_of_one_s_own_from_starting_is_told() {
     // Here the lab's own linux-builder is at the port.
     let taken: &[&str] = &["--as", "mac", "--user", "alice"];
-    NEW.with(taken)
+    NIX_2_34
+        .with(taken)
         .sh(&own("nixoci provision -y --backend linux-builder"))
         .fails(75, "nixoci::darwin_builder::port")
         .err("127.0.0.1:31022 is in use")
         .err("lsof -nP -iTCP:31022");
     let never: &[&str] = &["--as", "mac", "--user", "alice", "--own-network", "--env", "LAB_BOOT=never"];
-    NEW.with(never)
+    NIX_2_34
+        .with(never)
         .sh(&own("nixoci provision -y --backend linux-builder"))
         .fails(30, "nixoci::darwin_builder::start")
         .err("Property 'max-arm-cpu.sme' not found");
-    NEW.with(NONE)
+    NIX_2_34
+        .with(NONE)
         .sh(&own(
             "export NIX_CONFIG='flake-registry = /nowhere'; nixoci provision -y --backend linux-builder",
         ))
@@ -243,35 +229,33 @@ const NO_ROSETTA: [&str; 8] =
 const NO_ROSETTA_ALICE: &[&str] =
     &["--as", "mac", "--with", "rosetta-builder", "--without", "rosetta", "--user", "alice"];
 
-#[test]
-#[ignore = "needs the lab: cargo xtask test"]
-fn rosetta_is_installed_by_root_when_somebody_agrees() {
+each!(rosetta_is_installed_by_root_when_somebody_agrees: nix_2_26(NIX_2_26), nix_2_34(NIX_2_34));
+fn rosetta_is_installed_by_root_when_somebody_agrees(host: Host) {
     let script = "provision='nixoci provision --backend rosetta --platform linux/amd64'
         $provision; echo nobody agreed $?
         $provision --yes; echo that is something else $?
         $provision --allow-root || exit 1
         ls /Library/Apple/usr/libexec/oah
         $provision";
-    for host in [OLD, NEW] {
-        let run = host.with(&NO_ROSETTA).sh(script).code(0);
-        run.out("nobody agreed 75\nthat is something else 75\nrosetta: made ready\n")
-            .out("x86_64-linux: built and read back")
-            .out("libRosettaRuntime\nrosetta: nothing to do, it is ready\n")
-            .err("sudo softwareupdate --install-rosetta --agree-to-license")
-            .err("nixoci provision --backend rosetta --platform linux/amd64 --allow-root");
-    }
+    let run = host.with(&NO_ROSETTA).sh(script).code(0);
+    run.out("nobody agreed 75\nthat is something else 75\nrosetta: made ready\n")
+        .out("x86_64-linux: built and read back")
+        .out("libRosettaRuntime\nrosetta: nothing to do, it is ready\n")
+        .err("sudo softwareupdate --install-rosetta --agree-to-license")
+        .err("nixoci provision --backend rosetta --platform linux/amd64 --allow-root");
 }
 
 #[test]
 #[ignore = "needs the lab: cargo xtask test"]
 fn a_password_that_nobody_can_type_is_not_asked_for() {
-    NEW.with(NO_ROSETTA_ALICE)
+    NIX_2_34
+        .with(NO_ROSETTA_ALICE)
         .sh("nixoci provision --backend rosetta --platform linux/amd64 --allow-root")
         .fails(22, "nixoci::sudo::password")
         .err("a password is required")
         .err("      sudo softwareupdate --install-rosetta --agree-to-license\n");
     // On a terminal sudo itself asks, and nothing is drawn over it.
-    let run = NEW.with(NO_ROSETTA_ALICE).sh(
+    let run = NIX_2_34.with(NO_ROSETTA_ALICE).sh(
         "(sleep 2; echo wrong; sleep 3; echo wrong; sleep 3; echo wrong; sleep 3) | \
          script -qec 'nixoci provision --backend rosetta --platform linux/amd64 --allow-root; echo ended $?' /dev/null",
     );
@@ -295,7 +279,7 @@ fn a_nix_darwin_configuration_gets_the_line_after_somebody_has_seen_it() {
         nix-instantiate --parse hosts/mac.nix > /dev/null || echo it is no Nix any more
         git add hosts; nixoci provision --write hosts/mac.nix --format json
         nixoci provision --write flake.nix --yes; echo a flake $?";
-    for host in [OLD, NEW] {
+    for host in [NIX_2_26, NIX_2_34] {
         let run = host.with(NIX_DARWIN).sh(script).code(0);
         run.out("not agreed 75\n0\n")
             .out("hosts add mac.nix\n")
@@ -307,7 +291,8 @@ fn a_nix_darwin_configuration_gets_the_line_after_somebody_has_seen_it() {
             .err("nixoci explain nixoci::provision::not_placed");
     }
     let determinate = "cd $(mktemp -d); echo '{ }' > x.nix; nixoci provision --write x.nix -y; cat x.nix";
-    NEW.with(DETERMINATE)
+    NIX_2_34
+        .with(DETERMINATE)
         .sh(determinate)
         .code(0)
         .out("{\n  determinateNix.nixosVmBasedLinuxBuilder.enable = true;\n}\n");
@@ -326,7 +311,7 @@ END
         nixoci provision --backend rosetta --write darwin-configuration.nix
         nixoci provision --write /etc/hostname --yes; echo no module $?
         nixoci provision --write nowhere.nix --yes; echo nowhere $?";
-    let run = NEW.with(NIX_DARWIN).sh(script).code(0);
+    let run = NIX_2_34.with(NIX_DARWIN).sh(script).code(0);
     let document = &run.out[..run.out.find("\n}\n").unwrap() + 3];
     conforms("provision-write", &serde_json::from_str(document).unwrap());
     run.out("{\n    nix.linux-builder.enable = true;\n    nix.settings.trusted-users = [\"@admin\"];\n}\n")
@@ -339,7 +324,7 @@ END
 #[ignore = "needs the lab: cargo xtask test"]
 fn where_a_backend_is_ready_there_is_nothing_to_do() {
     let ready = "nixoci provision; nixoci provision --stop; nixoci provision --remove; nixoci provision --format json";
-    for host in [OLD, NEW] {
+    for host in [NIX_2_26, NIX_2_34] {
         let run =
             host.sh(ready).code(0).out("local: nothing to do, it is ready\n").err("this machine itself");
         let document = run.out.lines().skip(1).collect::<Vec<_>>().join("\n");
@@ -351,6 +336,6 @@ fn where_a_backend_is_ready_there_is_nothing_to_do() {
             .out("darwin-builder: nothing to do, it is ready\n")
             .err("the builder is the machine's own");
     }
-    NEW.sh("nixoci provision --platform linux/arm64").fails(20, "nixoci::backend::none");
-    NEW.with(&["--without", "nix"]).sh("nixoci provision").fails(20, "nixoci::backend::none");
+    NIX_2_34.sh("nixoci provision --platform linux/arm64").fails(20, "nixoci::backend::none");
+    NIX_2_34.with(&["--without", "nix"]).sh("nixoci provision").fails(20, "nixoci::backend::none");
 }

@@ -17,22 +17,19 @@ fn sleeper() -> MutexGuard<'static, ()> {
     SLEEPER.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-#[test]
-#[ignore = "needs the lab: cargo xtask test"]
-fn both_cpus_are_built_and_each_runs() {
-    for host in [OLD, NEW] {
-        let tag = format!("rosetta-cow{}", host.nix.replace('.', ""));
-        let script = format!(
-            "nixoci build --backend rosetta --platform linux/amd64,linux/arm64 ./examples/cowsay#container --no-link \
-             -t {tag}:1 -o archive:$XDG_CACHE_HOME/both.tar && nixoci validate $XDG_CACHE_HOME/both.tar &&
-             for cpu in amd64 arm64; do
-               nixoci build --backend rosetta --platform linux/$cpu ./examples/cowsay#container --no-link -t {tag}-$cpu:1 --load &&
-               docker run --rm --platform linux/$cpu {tag}-$cpu:1 && nixoci inspect docker-archive:<(docker save {tag}-$cpu:1) | grep -o linux/$cpu | head -1
-             done"
-        );
-        let run = host.with(ROSETTA).sh(&script).code(0).err("is built by the backend rosetta");
-        assert_eq!(run.out.matches("< hello world >").count(), 2, "{run:#?}");
-    }
+each!(both_cpus_are_built_and_each_runs: nix_2_26(NIX_2_26), nix_2_34(NIX_2_34));
+fn both_cpus_are_built_and_each_runs(host: Host) {
+    let tag = format!("rosetta-cow{}", host.nix.replace('.', ""));
+    let script = format!(
+        "nixoci build --backend rosetta --platform linux/amd64,linux/arm64 ./examples/cowsay#container --no-link \
+         -t {tag}:1 -o archive:$XDG_CACHE_HOME/both.tar && nixoci validate $XDG_CACHE_HOME/both.tar &&
+         for cpu in amd64 arm64; do
+           nixoci build --backend rosetta --platform linux/$cpu ./examples/cowsay#container --no-link -t {tag}-$cpu:1 --load &&
+           docker run --rm --platform linux/$cpu {tag}-$cpu:1 && nixoci inspect docker-archive:<(docker save {tag}-$cpu:1) | grep -o linux/$cpu | head -1
+         done"
+    );
+    let run = host.with(ROSETTA).sh(&script).code(0).err("is built by the backend rosetta");
+    assert_eq!(run.out.matches("< hello world >").count(), 2, "{run:#?}");
 }
 
 #[test]
@@ -40,7 +37,7 @@ fn both_cpus_are_built_and_each_runs() {
 fn only_a_build_wakes_it_up() {
     let _alone = sleeper();
     let boots = "boots() { echo boots: $(cat /lab/mac/rosetta-on-demand/log 2>/dev/null | wc -l); }";
-    let host = NEW.with(ON_DEMAND);
+    let host = NIX_2_34.with(ON_DEMAND);
     // It falls asleep five seconds after whoever was here before.
     let asleep = "for n in $(seq 100); do test -e /lab/mac/rosetta-on-demand/awake || break; sleep 0.2; done";
     let script = format!(
@@ -63,7 +60,7 @@ fn only_a_build_wakes_it_up() {
 #[test]
 #[ignore = "needs the lab: cargo xtask test"]
 fn without_rosetta_only_the_own_cpu_is_built() {
-    let host = NEW.with(NO_ROSETTA);
+    let host = NIX_2_34.with(NO_ROSETTA);
     let build = |cpu: &str| {
         format!(
             "nixoci build --backend rosetta --platform linux/{cpu} ./examples/hello#container -o archive:$XDG_CACHE_HOME/a.tar"
@@ -77,7 +74,7 @@ fn without_rosetta_only_the_own_cpu_is_built() {
 #[test]
 #[ignore = "needs the lab: cargo xtask test"]
 fn an_intel_mac_is_told_what_to_use() {
-    let host = NEW.with(INTEL);
+    let host = NIX_2_34.with(INTEL);
     host.sh("nixoci build --backend rosetta --platform linux/arm64 ./examples/hello#container --no-link")
         .fails(20, "nixoci::rosetta::intel")
         .err("nixoci build --backend darwin-builder --platform linux/amd64");
@@ -89,7 +86,8 @@ fn an_intel_mac_is_told_what_to_use() {
 #[test]
 #[ignore = "needs the lab: cargo xtask test"]
 fn a_mac_without_such_a_builder_is_told_the_steps() {
-    NEW.with(NOBODY)
+    NIX_2_34
+        .with(NOBODY)
         .sh("nixoci build --backend rosetta --platform linux/amd64 ./examples/hello#container --no-link")
         .fails(75, "nixoci::rosetta::none")
         .err("nixpkgs#darwin.linux-builder-vz");

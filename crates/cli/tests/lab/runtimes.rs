@@ -1,26 +1,23 @@
 //! Runtimes other than Docker: real Podman, real containerd, real kind, and doubles of what cannot be here.
 
-use crate::{NEW, OLD};
+use super::*;
 
-#[test]
-#[ignore = "needs the lab: cargo xtask test"]
-fn podman_gets_the_image_under_all_its_names_and_runs_it() {
-    for host in [OLD, NEW] {
-        host.sh("image=$(nixoci build ./examples/cowsay#container --load=podman -t rt-podman:1 -t ghcr.io/me/rt-podman:2) || exit
-             echo $image; podman run --rm --pull=never $image; podman run --rm --pull=never rt-podman:1
-             podman run --rm --pull=never ghcr.io/me/rt-podman:2 cowsay moo")
-            .code(0)
-            .out("docker.io/library/rt-podman:1\n")
-            .out("< hello world >")
-            .out("< moo >")
-            .err("loading into podman");
-    }
+each!(podman_gets_the_image_under_all_its_names_and_runs_it: nix_2_26(NIX_2_26), nix_2_34(NIX_2_34));
+fn podman_gets_the_image_under_all_its_names_and_runs_it(host: Host) {
+    host.sh("image=$(nixoci build ./examples/cowsay#container --load=podman -t rt-podman:1 -t ghcr.io/me/rt-podman:2) || exit
+         echo $image; podman run --rm --pull=never $image; podman run --rm --pull=never rt-podman:1
+         podman run --rm --pull=never ghcr.io/me/rt-podman:2 cowsay moo")
+        .code(0)
+        .out("docker.io/library/rt-podman:1\n")
+        .out("< hello world >")
+        .out("< moo >")
+        .err("loading into podman");
 }
 
 #[test]
 #[ignore = "needs the lab: cargo xtask test"]
 fn an_ordinary_user_s_podman_takes_images() {
-    NEW.with(&["--user", "alice"])
+    NIX_2_34.with(&["--user", "alice"])
         .sh("cd /tmp; nixoci build path:$OLDPWD/examples/cowsay#container --load=podman --no-link -t rt-alice:1 || exit
              podman image exists docker.io/library/rt-alice:1 && echo there")
         .code(0)
@@ -30,7 +27,7 @@ fn an_ordinary_user_s_podman_takes_images() {
 #[test]
 #[ignore = "needs the lab: cargo xtask test"]
 fn run_runs_where_it_is_told_to() {
-    for host in [OLD, NEW] {
+    for host in [NIX_2_26, NIX_2_34] {
         host.sh("env=$(mktemp); echo B=from-a-file > $env
              echo from-stdin | nixoci run -f examples/layered/default.nix --runtime podman -v /usr:/data:ro \\
                  -e A=from-a-flag --env-file $env -i --entrypoint bash -- -c 'echo $A $B; ls -d /data/bin; cat -; exit 7'")
@@ -40,7 +37,8 @@ fn run_runs_where_it_is_told_to() {
             .out("from-stdin");
     }
     // As the configuration says, too.
-    NEW.sh("NIXOCI_LOAD=podman nixoci run ./examples/cowsay#container -- cowsay moo")
+    NIX_2_34
+        .sh("NIXOCI_LOAD=podman nixoci run ./examples/cowsay#container -- cowsay moo")
         .code(0)
         .out("< moo >")
         .err("loading into podman");
@@ -50,9 +48,9 @@ fn run_runs_where_it_is_told_to() {
 #[ignore = "needs the lab: cargo xtask test"]
 fn containerd_gets_the_image_under_all_its_names_and_runs_it() {
     for host in [
-        NEW.with(&["--containerd", "1.6", "--env", "CONTAINERD_NAMESPACE=rt-old"]),
-        NEW.with(&["--containerd", "2", "--env", "CONTAINERD_NAMESPACE=rt-new"]),
-        OLD,
+        NIX_2_34.with(&["--containerd", "1.6", "--env", "CONTAINERD_NAMESPACE=rt-old"]),
+        NIX_2_34.with(&["--containerd", "2", "--env", "CONTAINERD_NAMESPACE=rt-new"]),
+        NIX_2_26,
     ] {
         host.sh("image=$(nixoci build ./examples/cowsay#container --load=containerd -t rt-ctr:1 -t ghcr.io/me/rt-ctr:2) || exit
              echo $image; ctr run --rm $image rt-ctr-$$; ctr run --rm ghcr.io/me/rt-ctr:2 rt-ctr2-$$ cowsay moo")
@@ -66,7 +64,7 @@ fn containerd_gets_the_image_under_all_its_names_and_runs_it() {
 #[test]
 #[ignore = "needs the lab: cargo xtask test"]
 fn containerd_takes_another_platform_s_image_and_runs_it_by_emulation() {
-    NEW.with(&["--arm64"])
+    NIX_2_34.with(&["--arm64"])
         .sh("image=$(nixoci build ./examples/cowsay#container --platform linux/arm64 --load=containerd -t rt-arm:1) || exit
              ctr run --rm --platform linux/arm64 $image rt-arm-$$")
         .code(0)
@@ -83,18 +81,21 @@ fn containerd_out_of_reach_says_how_to_reach_it() {
             "2" => &["--containerd", "2", "--without", "containerd-daemon"],
             _ => &["--containerd", "1.6", "--without", "containerd-daemon"],
         };
-        NEW.with(daemon)
+        NIX_2_34
+            .with(daemon)
             .sh(build)
             .fails(60, "nixoci::runtime::down")
             .err("containerd does not answer")
             .err("sudo systemctl start containerd");
     }
-    NEW.with(&["--user", "alice"])
+    NIX_2_34
+        .with(&["--user", "alice"])
         .sh(build)
         .fails(22, "nixoci::runtime::permission")
         .err("sudo ctr images import")
         .err("containerd-rootless-setuptool.sh nsenter");
-    NEW.with(&["--without", "containerd"])
+    NIX_2_34
+        .with(&["--without", "containerd"])
         .sh(build)
         .fails(21, "nixoci::runtime::missing")
         .err("the ctr command was not found");
@@ -103,13 +104,14 @@ fn containerd_out_of_reach_says_how_to_reach_it() {
 #[test]
 #[ignore = "needs the lab: cargo xtask test"]
 fn what_cannot_be_run_is_refused_before_it_is_built() {
-    let kind = NEW
+    let kind = NIX_2_34
         .sh("nixoci run ./examples/hello#container --runtime kind")
         .fails(2, "nixoci::runtime::cannot_run");
     assert!(!kind.err.contains("building hello"), "{kind:#?}");
     kind.err("kubectl run");
     // nerdctl is not in Debian.
-    NEW.sh("nixoci run ./examples/hello#container --runtime containerd")
+    NIX_2_34
+        .sh("nixoci run ./examples/hello#container --runtime containerd")
         .fails(2, "nixoci::runtime::cannot_run")
         .err("ctr --namespace default run");
 }
@@ -117,7 +119,7 @@ fn what_cannot_be_run_is_refused_before_it_is_built() {
 #[test]
 #[ignore = "needs the lab: cargo xtask test"]
 fn apple_s_container_takes_the_archive() {
-    let apple = NEW.with(&["--with", "apple"]);
+    let apple = NIX_2_34.with(&["--with", "apple"]);
     apple
         .sh("export LAB_APPLE_STORE=$(mktemp -d)
              image=$(nixoci build ./examples/cowsay#container --load=apple -t rt-apple:1 -t ghcr.io/me/rt-apple:2) || exit
@@ -137,7 +139,8 @@ fn apple_s_container_takes_the_archive() {
 #[test]
 #[ignore = "needs the lab: cargo xtask test"]
 fn kind_s_nodes_get_the_image() {
-    let run = NEW.with(&["--with", "kind"]).sh("trap 'kind-node delete rt-a; kind-node delete rt-b' EXIT
+    let run =
+        NIX_2_34.with(&["--with", "kind"]).sh("trap 'kind-node delete rt-a; kind-node delete rt-b' EXIT
          kind-node create rt-a && kind-node create rt-b || exit
          KIND_CLUSTER_NAME=rt-b nixoci build ./examples/cowsay#container --load=kind -t rt-kind:1 || exit
          docker exec rt-b-control-plane ctr -n k8s.io images ls -q
@@ -149,7 +152,8 @@ fn kind_s_nodes_get_the_image() {
     let run = run.out("several 10").err("kind has several clusters").err("export KIND_CLUSTER_NAME=");
     let run = run.out("stopped 60").err("is not running");
     run.out("unknown 10").err("kind has no cluster `rt-x`");
-    NEW.with(&["--with", "kind", "--without", "docker-daemon"])
+    NIX_2_34
+        .with(&["--with", "kind", "--without", "docker-daemon"])
         .sh("nixoci build ./examples/cowsay#container --load=kind")
         .fails(60, "nixoci::runtime::down")
         .err("systemctl start docker");
@@ -158,7 +162,7 @@ fn kind_s_nodes_get_the_image() {
 #[test]
 #[ignore = "needs the lab: cargo xtask test"]
 fn k3d_s_nodes_get_the_image() {
-    let k3d = NEW.with(&["--with", "k3d"]);
+    let k3d = NIX_2_34.with(&["--with", "k3d"]);
     k3d.sh("nixoci build ./examples/cowsay#container --load=k3d -t rt-k3d:1 || exit
             ctr -n k8s.io images ls -q | grep rt-k3d")
         .code(0)
@@ -175,7 +179,7 @@ fn k3d_s_nodes_get_the_image() {
 #[test]
 #[ignore = "needs the lab: cargo xtask test"]
 fn minikube_s_node_gets_the_image_whatever_runs_in_it() {
-    let minikube = NEW.with(&["--with", "minikube"]);
+    let minikube = NIX_2_34.with(&["--with", "minikube"]);
     for runtime in ["docker", "containerd"] {
         minikube
             .sh(&format!(
@@ -202,32 +206,36 @@ fn minikube_s_node_gets_the_image_whatever_runs_in_it() {
 #[ignore = "needs the lab: cargo xtask test"]
 fn auto_takes_what_runs_and_says_what_it_passed_over() {
     let build = "nixoci build ./examples/cowsay#container --load -t rt-auto:1";
-    NEW.sh(build).code(0).out("rt-auto:1\n").err("loading into docker");
-    NEW.with(&["--without", "docker"])
+    NIX_2_34.sh(build).code(0).out("rt-auto:1\n").err("loading into docker");
+    NIX_2_34
+        .with(&["--without", "docker"])
         .sh(build)
         .code(0)
         .err("podman takes the image: docker is not installed")
         .err("loading into podman");
-    NEW.with(&["--without", "docker-daemon", "--without", "podman"])
+    NIX_2_34
+        .with(&["--without", "docker-daemon", "--without", "podman"])
         .sh(build)
         .code(0)
         .err("containerd takes the image: the Docker engine does not answer, Podman is not installed")
         .err("loading into containerd");
-    NEW.with(&[
-        "--without",
-        "docker",
-        "--without",
-        "podman",
-        "--without",
-        "containerd-daemon",
-        "--with",
-        "apple",
-    ])
-    .sh(&format!("export LAB_APPLE_STORE=$(mktemp -d); {build}"))
-    .code(0)
-    .err("loading into apple");
+    NIX_2_34
+        .with(&[
+            "--without",
+            "docker",
+            "--without",
+            "podman",
+            "--without",
+            "containerd-daemon",
+            "--with",
+            "apple",
+        ])
+        .sh(&format!("export LAB_APPLE_STORE=$(mktemp -d); {build}"))
+        .code(0)
+        .err("loading into apple");
     // To run, containerd would need nerdctl.
-    NEW.with(&["--without", "docker", "--without", "podman"])
+    NIX_2_34
+        .with(&["--without", "docker", "--without", "podman"])
         .sh("nixoci run ./examples/cowsay#container")
         .fails(60, "nixoci::runtime::none")
         .err("containerd takes the image, but nixoci cannot run it there");
@@ -238,7 +246,7 @@ fn auto_takes_what_runs_and_says_what_it_passed_over() {
 fn where_nothing_runs_every_runtime_says_why() {
     let stopped = ["--without", "docker-daemon", "--without", "podman", "--without", "containerd-daemon"];
     let stopped: &'static [&'static str] = Box::leak(Box::new(stopped));
-    let run = NEW.with(stopped).sh("nixoci build ./examples/hello#container --load");
+    let run = NIX_2_34.with(stopped).sh("nixoci build ./examples/hello#container --load");
     assert!(!run.err.contains("building hello"), "{run:#?}");
     let run = run.fails(60, "nixoci::runtime::none");
     let run = run.err("because: docker: the Docker engine does not answer");
@@ -249,7 +257,8 @@ fn where_nothing_runs_every_runtime_says_why() {
     assert!(place("sudo systemctl start docker") < place("sudo systemctl start containerd"));
     assert!(!run.err.contains("apt-get install"), "{run:#?}");
 
-    NEW.with(&["--without", "docker", "--without", "podman", "--without", "containerd"])
+    NIX_2_34
+        .with(&["--without", "docker", "--without", "podman", "--without", "containerd"])
         .sh("nixoci build ./examples/hello#container --load")
         .fails(21, "nixoci::runtime::missing")
         .err("no container runtime is installed")
@@ -259,16 +268,18 @@ fn where_nothing_runs_every_runtime_says_why() {
 #[test]
 #[ignore = "needs the lab: cargo xtask test"]
 fn load_and_doctor_know_them_too() {
-    NEW.sh("nixoci build ./examples/cowsay#container -o archive:$XDG_CACHE_HOME/x.tar -t rt-load:1 || exit
+    NIX_2_34
+        .sh("nixoci build ./examples/cowsay#container -o archive:$XDG_CACHE_HOME/x.tar -t rt-load:1 || exit
             nixoci load $XDG_CACHE_HOME/x.tar --runtime podman --format json
             nixoci load $XDG_CACHE_HOME/x.tar --runtime containerd")
         .code(0)
         .out("\"runtime\": \"podman\"")
         .out("docker.io/library/rt-load:1\n");
-    let doctor = NEW.with(&["--with", "minikube", "--without", "docker-daemon"]).sh("nixoci doctor");
+    let doctor = NIX_2_34.with(&["--with", "minikube", "--without", "docker-daemon"]).sh("nixoci doctor");
     let doctor = doctor.code(0).out("ok    podman: ").out("ok    containerd: ").out("ok    minikube: ");
     assert!(doctor.out("warn  docker: ").out.contains("runtime minikube (for --load)"));
-    NEW.with(&["--without", "docker"])
+    NIX_2_34
+        .with(&["--without", "docker"])
         .sh("nixoci build ./examples/cowsay#container --load=podman --docker-host unix:///x.sock")
         .fails(2, "nixoci::usage");
 }
@@ -277,7 +288,7 @@ fn load_and_doctor_know_them_too() {
 #[ignore = "needs the lab: cargo xtask test"]
 fn an_image_that_a_runtime_refuses_is_kept_and_the_way_to_try_again_is_said() {
     // k3d exits well though its node refused.
-    let run = NEW.with(&["--with", "k3d"]).sh("real=$(command -v k3d); mkdir $XDG_CACHE_HOME/bin; PATH=$XDG_CACHE_HOME/bin:$PATH
+    let run = NIX_2_34.with(&["--with", "k3d"]).sh("real=$(command -v k3d); mkdir $XDG_CACHE_HOME/bin; PATH=$XDG_CACHE_HOME/bin:$PATH
          printf '#!/bin/sh\nLAB_K3D=dev=stopped; [ \"$1\" != cluster ] || LAB_K3D=dev=running; export LAB_K3D; exec %s \"$@\"' $real >$XDG_CACHE_HOME/bin/k3d
          chmod +x $XDG_CACHE_HOME/bin/k3d
          nixoci build ./examples/cowsay#container --load=k3d -t rt-kept:1 2>$XDG_CACHE_HOME/err; echo code $?; cat $XDG_CACHE_HOME/err >&2

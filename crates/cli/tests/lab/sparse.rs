@@ -4,7 +4,7 @@ use std::path::Path;
 
 use sha2::{Digest, Sha256};
 
-use crate::{NEW, OLD};
+use super::*;
 
 fn tar(files: &[(String, Vec<u8>)]) -> Vec<u8> {
     let mut builder = tar::Builder::new(Vec::new());
@@ -46,7 +46,7 @@ fn archive(path: &Path, name: &str, text: &str) {
 fn only_what_docker_lacks_is_sent() {
     let dir = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
     let (one, two) = (dir.path().join("one.tar"), dir.path().join("two.tar"));
-    for (number, host) in [OLD, NEW].into_iter().enumerate() {
+    for (number, host) in [NIX_2_26, NIX_2_34].into_iter().enumerate() {
         let name = format!("sparse-{number}:latest");
         archive(&one, &name, "one");
         archive(&two, &name, "two");

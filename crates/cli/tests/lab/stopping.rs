@@ -1,14 +1,7 @@
 //! Nothing keeps running and nothing half written stays, however nixoci ends.
 
+use super::*;
 use crate::mac::ROSETTA;
-use crate::{NEW, OLD};
-
-/// `gone COMMAND…` waits until the command says nothing more, and prints what it says then: how soon something ends is the
-/// affair of a busy machine, that it ends is ours.
-pub(crate) const GONE: &str = r#"gone() {
-  for n in $(seq 150); do [ -z "$("$@" 2>/dev/null)" ] && break; sleep 0.2; done; echo left:; "$@"; echo end
-}
-"#;
 
 /// A build that says when it has begun, and then takes longer than any test. `$mark` names it among processes.
 /// `left` says what is still there; what has ended and only waits to be reaped by the lab's init has ended.
@@ -25,9 +18,10 @@ left() { ps -eo pid,args | grep -E \"slow-$mark|sleep 0.$mark|$PWD/out.tar|^ *$d
 #[ignore = "needs the lab: cargo xtask test"]
 fn kill_9_in_the_middle_of_a_build_leaves_nothing() {
     // On the Mac it is the builder's processes that must not stay.
-    let local = [OLD, NEW, OLD.with(&["--user", "alice"]), NEW.with(&["--user", "alice"])];
-    for host in local.into_iter().chain([OLD.with(ROSETTA), NEW.with(ROSETTA)]) {
-        let run = host.sh(&format!("{SLOW}{GONE} kill -9 $pid; gone left"));
+    let local =
+        [NIX_2_26, NIX_2_34, NIX_2_26.with(&["--user", "alice"]), NIX_2_34.with(&["--user", "alice"])];
+    for host in local.into_iter().chain([NIX_2_26.with(ROSETTA), NIX_2_34.with(ROSETTA)]) {
+        let run = host.sh(&format!("{SLOW} kill -9 $pid; gone left"));
         run.code(0).out("left:\nend\n");
     }
 }
@@ -60,7 +54,7 @@ left() { compgen -G "$PWD/.*part"; compgen -G "$XDG_CACHE_HOME/nixoci/images/*pa
 #[test]
 #[ignore = "needs the lab: cargo xtask test"]
 fn kill_9_in_the_middle_of_writing_leaves_nothing_half() {
-    for host in [OLD, NEW.with(&["--user", "alice"])] {
+    for host in [NIX_2_26, NIX_2_34.with(&["--user", "alice"])] {
         // A copy may be quicker than we are: there are several attempts, and one has to come in its middle.
         let script = r#"
             for place in '$XDG_CACHE_HOME/nixoci/images/*.part' '$PWD/.out.tar.*.nixoci-part'; do
@@ -70,7 +64,7 @@ fn kill_9_in_the_middle_of_writing_leaves_nothing_half() {
             done
             # What was killed is done by the next one.
             { nixoci build -q -f default.nix -o archive:$PWD/out.tar && nixoci validate -q out.tar; } >/dev/null && echo whole"#;
-        host.sh(&format!("{BIG}{HIT}{GONE}{script}")).code(0).out("left:\nend\nleft:\nend\nwhole\n");
+        host.sh(&format!("{BIG}{HIT}{script}")).code(0).out("left:\nend\nleft:\nend\nwhole\n");
     }
 }
 
@@ -88,7 +82,7 @@ fn who_waited_for_one_that_was_killed_makes_the_image() {
         sleep 3; kill -0 $second && ! test -e b.tar && echo waits
         kill -9 $first; wait $second; echo code $?
         nixoci validate -q b.tar >/dev/null && echo whole; compgen -G "$XDG_CACHE_HOME/nixoci/images/*part"; echo end"#;
-    for host in [OLD, NEW.with(&["--user", "alice"])] {
+    for host in [NIX_2_26, NIX_2_34.with(&["--user", "alice"])] {
         host.sh(&format!("{BIG}{script}")).code(0).out("waits\ncode 0\nwhole\nend\n");
     }
 }
@@ -97,7 +91,7 @@ fn who_waited_for_one_that_was_killed_makes_the_image() {
 #[ignore = "needs the lab: cargo xtask test"]
 fn signals_stop_gracefully_with_their_exit_codes() {
     for (signal, code) in [("INT", 130), ("TERM", 143), ("HUP", 143)] {
-        for host in [OLD, NEW] {
+        for host in [NIX_2_26, NIX_2_34] {
             // A background job of a script ignores SIGINT from its birth; `kill` from outside is what a terminal does.
             let slow = SLOW
                 .replace("\nnixoci build", "\nsetsid -w env --default-signal=INT nixoci build")
@@ -114,7 +108,8 @@ fn signals_stop_gracefully_with_their_exit_codes() {
 #[ignore = "needs the lab: cargo xtask test"]
 fn a_time_limit_stops_the_build() {
     let slow = SLOW.replace("-L -f", "--timeout 3s -L -f");
-    NEW.sh(&format!("{slow} wait $pid; echo code $?; echo left:; left; echo end"))
+    NIX_2_34
+        .sh(&format!("{slow} wait $pid; echo code $?; echo left:; left; echo end"))
         .code(0)
         .out("code 124\n")
         .out("left:\nend\n");
@@ -123,5 +118,5 @@ fn a_time_limit_stops_the_build() {
 #[test]
 #[ignore = "needs the lab: cargo xtask test"]
 fn a_reader_that_goes_away_is_no_error() {
-    NEW.sh("nixoci explain | head -1; echo ${PIPESTATUS[0]}").code(0).out("0\n");
+    NIX_2_34.sh("nixoci explain | head -1; echo ${PIPESTATUS[0]}").code(0).out("0\n");
 }

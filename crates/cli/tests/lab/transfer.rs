@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::{Host, NEW, OLD, Run};
+use super::*;
 
 /// A Mac on which nobody but `bee`, a machine elsewhere, builds for Linux.
 const FLEET: &[&str] = &["--as", "mac", "--user", "alice", "--with", "fleet"];
@@ -65,47 +65,41 @@ fn bytes(report: &Value, what: &str) -> u64 {
     report["transfer"][what].as_u64().unwrap()
 }
 
-#[test]
-#[ignore = "needs the lab: cargo xtask test"]
-fn a_build_takes_one_connection_and_an_unchanged_image_none() {
-    for host in [OLD, NEW] {
-        let script = "build $text; connections; build $text; connections; rm -r $XDG_CACHE_HOME/nixoci/built; build $text; connections
-             rm -r $XDG_CACHE_HOME/nixoci/images; build $text; connections; build $text-changed; connections";
-        let (run, builds) = builds(host.with(FLEET), script);
-        let [first, unchanged, asked, lost, changed] = builds.as_slice() else { panic!("{run:#?}") };
-        let size = bytes(&first.0, "fetchedBytes");
-        assert!(size > 0, "{run:#?}");
-        // Whether the machine answers is asked before the first build, without an ssh.
-        assert_eq!((bytes(&unchanged.0, "fetchedBytes"), unchanged.1), (0, 0), "{run:#?}");
-        assert_eq!(bytes(&unchanged.0, "reusedBytes"), size, "{run:#?}");
-        assert_eq!((bytes(&asked.0, "fetchedBytes"), asked.1), (0, 1), "{run:#?}");
-        assert_eq!((bytes(&lost.0, "fetchedBytes"), lost.1), (size, 1), "{run:#?}");
-        assert_eq!(changed.1, 1, "{run:#?}");
-        assert!(bytes(&changed.0, "fetchedBytes") > 0, "{run:#?}");
-        assert_eq!(first.1, 2, "a look whether it answers, and the connection: {run:#?}");
-    }
+each!(a_build_takes_one_connection_and_an_unchanged_image_none: nix_2_26(NIX_2_26), nix_2_34(NIX_2_34));
+fn a_build_takes_one_connection_and_an_unchanged_image_none(host: Host) {
+    let script = "build $text; connections; build $text; connections; rm -r $XDG_CACHE_HOME/nixoci/built; build $text; connections
+         rm -r $XDG_CACHE_HOME/nixoci/images; build $text; connections; build $text-changed; connections";
+    let (run, builds) = builds(host.with(FLEET), script);
+    let [first, unchanged, asked, lost, changed] = builds.as_slice() else { panic!("{run:#?}") };
+    let size = bytes(&first.0, "fetchedBytes");
+    assert!(size > 0, "{run:#?}");
+    // Whether the machine answers is asked before the first build, without an ssh.
+    assert_eq!((bytes(&unchanged.0, "fetchedBytes"), unchanged.1), (0, 0), "{run:#?}");
+    assert_eq!(bytes(&unchanged.0, "reusedBytes"), size, "{run:#?}");
+    assert_eq!((bytes(&asked.0, "fetchedBytes"), asked.1), (0, 1), "{run:#?}");
+    assert_eq!((bytes(&lost.0, "fetchedBytes"), lost.1), (size, 1), "{run:#?}");
+    assert_eq!(changed.1, 1, "{run:#?}");
+    assert!(bytes(&changed.0, "fetchedBytes") > 0, "{run:#?}");
+    assert_eq!(first.1, 2, "a look whether it answers, and the connection: {run:#?}");
 }
 
-#[test]
-#[ignore = "needs the lab: cargo xtask test"]
-fn only_the_image_leaves_the_machine_and_nothing_of_it_enters_the_host_s_store() {
-    for host in [OLD, NEW] {
-        // The first build brings the look whether the machine answers, and what the image is made of.
-        let script = "build $text-before > /dev/null; came > /dev/null; ls /nix/store > before
-             report=$(build $text); echo \"$report\"; came
-             drv=$(grep -o '/nix/store/[^\"]*\\.drv' <<< \"$report\" | head -1)
-             image=$(nix-store -q --outputs $drv); ssh bee nix-store -q --size $image
-             for drv in $(nix-store -qR $drv | grep '\\.drv$'); do
-               grep -qxF ${drv##*/} before || nix-store -q --outputs $drv
-             done > made
-             wc -l < made; while read -r path; do [ ! -e $path ] || echo \"$path is here\"; done < made";
-        let run = host.with(FLEET).sh(&format!("{PROJECT}\n{script}")).code(0);
-        let lines: Vec<&str> = run.out.lines().collect();
-        let [report, came, size, made] = lines[..] else { panic!("{run:#?}") };
-        let report: Value = serde_json::from_str(report).unwrap();
-        let number = |text: &str| text.trim().parse::<u64>().unwrap();
-        assert!(number(made) >= 3, "{run:#?}");
-        assert_eq!(bytes(&report, "fetchedBytes"), number(size), "{run:#?}");
-        assert!(number(came) <= number(size) + (64 << 10), "{run:#?}");
-    }
+each!(only_the_image_leaves_the_machine_and_nothing_of_it_enters_the_host_s_store: nix_2_26(NIX_2_26), nix_2_34(NIX_2_34));
+fn only_the_image_leaves_the_machine_and_nothing_of_it_enters_the_host_s_store(host: Host) {
+    // The first build brings the look whether the machine answers, and what the image is made of.
+    let script = "build $text-before > /dev/null; came > /dev/null; ls /nix/store > before
+         report=$(build $text); echo \"$report\"; came
+         drv=$(grep -o '/nix/store/[^\"]*\\.drv' <<< \"$report\" | head -1)
+         image=$(nix-store -q --outputs $drv); ssh bee nix-store -q --size $image
+         for drv in $(nix-store -qR $drv | grep '\\.drv$'); do
+           grep -qxF ${drv##*/} before || nix-store -q --outputs $drv
+         done > made
+         wc -l < made; while read -r path; do [ ! -e $path ] || echo \"$path is here\"; done < made";
+    let run = host.with(FLEET).sh(&format!("{PROJECT}\n{script}")).code(0);
+    let lines: Vec<&str> = run.out.lines().collect();
+    let [report, came, size, made] = lines[..] else { panic!("{run:#?}") };
+    let report: Value = serde_json::from_str(report).unwrap();
+    let number = |text: &str| text.trim().parse::<u64>().unwrap();
+    assert!(number(made) >= 3, "{run:#?}");
+    assert_eq!(bytes(&report, "fetchedBytes"), number(size), "{run:#?}");
+    assert!(number(came) <= number(size) + (64 << 10), "{run:#?}");
 }

@@ -67,7 +67,7 @@ pub(crate) fn run(state: &State) -> Result<()> {
 fn put_together(state: &State) -> Result<Root> {
     let spec = state.spec()?;
     let cache = state.dir().ancestors().nth(2).context("a lab outside the cache")?;
-    let root = Root::over(&spec.parts.guest, &dir(state, "root-fs"))?;
+    let root = Root::over(&spec.parts.more()?.guest, &dir(state, "root-fs"))?;
     root.kernel()?;
     root.control_groups(state)?;
     root.bind(cache, cache)?;

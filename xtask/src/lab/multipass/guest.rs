@@ -15,6 +15,7 @@ use anyhow::{Context, Result, bail};
 use rustix::process::{Pid, Signal, WaitOptions, kill_process, wait};
 use serde::{Deserialize, Serialize};
 
+use super::super::events;
 use super::super::mounts::Root;
 use super::super::nixconf::REGISTRY;
 use super::super::state::State;
@@ -48,6 +49,8 @@ const PROGRAMS: [&str; 3] = ["systemctl", "journalctl", "cloud-init"];
 const MADE: &str = "/var/lib/lab-guest";
 /// Where Nix in a guest learns that there is no network.
 const NIX_CONF: &str = "/etc/lab/nix.conf";
+/// The same for the daemon alone: what only it may set.
+const NIX_DAEMON_CONF: &str = "/etc/lab/nix-daemon.conf";
 const ENVIRONMENT: &str = "PATH=\"/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:/usr/games:/usr/local/games:/snap/bin\"\n\
      NIX_USER_CONF_FILES=\"/etc/lab/nix.conf\"\n";
 const APT_SOURCES: &str = "/etc/apt/sources.list";
@@ -83,17 +86,19 @@ pub(crate) fn run(state: &State, name: &str) -> Result<()> {
 fn put_together(state: &State, plan: &Plan) -> Result<Root> {
     let parts = state.spec()?.parts;
     let disk = disk(state, &plan.name);
-    let root = Root::over(&parts.guest, &disk.join("root"))?;
+    let more = parts.more()?;
+    let root = Root::over(&more.guest, &disk.join("root"))?;
     root.kernel()?;
     // What the binary cache is to everyone else: the stand-in's packages, and no Nix.
-    root.overlay(&parts.seed_trixie, &disk.join("nix"), "/nix")?;
+    root.overlay(&parts.seed, &disk.join("nix"), "/nix")?;
     root.bind_read_only(&parts.nixpkgs, "/lab/nixpkgs")?;
     root.bind_read_only(&parts.sources, "/lab/sources")?;
-    root.bind_read_only(&parts.repository, "/lab/apt")?;
+    root.bind_read_only(&more.repository, "/lab/apt")?;
     if !root.outside(MADE).exists() {
         make(&root, plan)?;
     }
     packages(&root, plan)?;
+    events::bind(&root, state)?;
     let memory = root.outside("/run/lab-meminfo");
     fs::write(&memory, meminfo(plan.memory))?;
     root.bind(&memory, "/proc/meminfo")?;
@@ -121,6 +126,7 @@ fn make(root: &Root, plan: &Plan) -> Result<()> {
         &format!("{NIX_SETTINGS}{}", if plan.arm { "system = aarch64-linux\n" } else { "" }),
         0o644,
     )?;
+    root.write(NIX_DAEMON_CONF, events::SANDBOX, 0o644)?;
     if plan.arm {
         root.write("/usr/local/bin/uname", UNAME, 0o755)?;
     }

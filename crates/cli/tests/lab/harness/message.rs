@@ -1,0 +1,61 @@
+//! nixoci's words, held by snapshots: one a message, whichever host it was said on.
+
+use super::host::Run;
+
+/// What differs from run to run, from host to host, and from lab to lab.
+const FILTERS: [(&str, &str); 13] = [
+    (r"/nix/store/[a-z0-9]{32}-", "/nix/store/[HASH]-"),
+    (r"/tmp/tmp\.[A-Za-z0-9]+", "[TMP]"),
+    (r"/home/alice/tmp\.[A-Za-z0-9]+", "[TMP]"),
+    (r"/root/tmp\.[A-Za-z0-9]+", "[TMP]"),
+    (r"\b[a-z]+\d+-\d+\b", "[NAME]"),
+    (r"\bt-\d{2,}\b", "t-[N]"),
+    (r"ssh-ed25519 AAAA[A-Za-z0-9+/]+", "ssh-ed25519 [KEY]"),
+    (r"sha256:[0-9a-f]{64}", "sha256:[DIGEST]"),
+    (r"SHA256:[A-Za-z0-9+/]{43}", "SHA256:[KEY]"),
+    (r"\b(2\.26|2\.34)(\.\d+)?", "[NIX]"),
+    (r"\b\d+ CPUs?\b", "[N] CPUs"),
+    (r"\b\d+(\.\d+)? (ms|s|min)\b", "[TIME]"),
+    (r"\b10\.23[0-9]\.\d+\.\d+\b", "[ADDRESS]"),
+];
+
+impl Run {
+    /// The error on standard error, from `error:` on, is the one of this name in `snapshots/`.
+    #[track_caller]
+    pub(crate) fn says(self, name: &str) -> Run {
+        let start = self.err.find("error: ").unwrap_or_else(|| panic!("no error in {self:#?}"));
+        shows(name, &self.err[start..]);
+        self
+    }
+
+    /// The warnings on standard error, each with what belongs to it, are those of this name in `snapshots/`.
+    #[track_caller]
+    pub(crate) fn warns(self, name: &str) -> Run {
+        let mut within = false;
+        let warnings: Vec<&str> = self
+            .err
+            .lines()
+            .filter(|line| {
+                within = line.starts_with("warning:") || (within && line.starts_with(' '));
+                within
+            })
+            .collect();
+        shows(name, &warnings.join("\n"));
+        self
+    }
+}
+
+/// A text is the one of this name in `snapshots/`, but for what differs from run to run. `INSTA_UPDATE=always` writes it anew: look at the difference
+/// before it is committed.
+#[track_caller]
+pub(crate) fn shows(name: &str, text: &str) {
+    let checkout = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").canonicalize();
+    let checkout = checkout.expect("the checkout").display().to_string();
+    let text = text.replace(&checkout, "[CHECKOUT]");
+    let mut settings = insta::Settings::clone_current();
+    settings.set_snapshot_path("../snapshots");
+    settings.set_prepend_module_to_snapshot(false);
+    settings.set_omit_expression(true);
+    settings.set_filters(FILTERS.to_vec());
+    settings.bind(|| insta::assert_snapshot!(name, text));
+}

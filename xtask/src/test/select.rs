@@ -1,0 +1,270 @@
+//! From what a developer types to what cargo builds and nextest runs.
+//!
+//! `cargo xtask test WORD…` takes names of tests (or a part of one), files and crates. Only the test programs that may hold such a test are
+//! built: the sources are searched for the word beforehand, which takes milliseconds, where building everything takes minutes.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, bail};
+use serde::Deserialize;
+
+use crate::lab::parts::files_below;
+use crate::{cargo, sh, workspace};
+
+/// A program that cargo makes of tests.
+#[derive(Debug, Clone)]
+struct Target {
+    package: String,
+    kind: Kind,
+    /// Its sources, relative to `root`.
+    root: PathBuf,
+    files: Vec<PathBuf>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+enum Kind {
+    Lib,
+    Bin(String),
+    Test(String),
+}
+
+/// What to build and what to run.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Selection {
+    /// Flags that choose packages and targets, for cargo and nextest alike.
+    pub(super) targets: Vec<String>,
+    /// nextest's filterset; none for everything.
+    pub(super) filterset: Option<String>,
+}
+
+/// The selection for these words; none of them means every test.
+///
+/// # Errors
+/// A file that holds no tests.
+pub(super) fn select(words: &[String]) -> Result<Selection> {
+    Ok(select_among(&targets()?, words, &workspace())?)
+}
+
+fn select_among(all: &[Target], words: &[String], checkout: &Path) -> Result<Selection> {
+    let mut chosen: BTreeSet<(&str, &Kind)> = BTreeSet::new();
+    let mut filters = Vec::new();
+    for word in words {
+        let (filter, targets) = choose(all, word, checkout)?;
+        filters.push(filter);
+        if targets.is_empty() {
+            // The name may be one that a macro makes. nextest says if there is none.
+            return Ok(Selection { targets: everything(), filterset: Some(filters.join(" | ")) });
+        }
+        chosen.extend(targets.iter().map(|target| (target.package.as_str(), &target.kind)));
+    }
+    let filterset = (!filters.is_empty()).then(|| filters.join(" | "));
+    let targets = if words.is_empty() { everything() } else { flags(&chosen) };
+    Ok(Selection { targets, filterset })
+}
+
+/// Every test program. Examples of programs are built, too: a test may want one.
+fn everything() -> Vec<String> {
+    ["--workspace", "--lib", "--bins", "--tests", "--examples"].map(str::to_owned).to_vec()
+}
+
+/// Flags for some targets. Crates are compiled with the features that the whole workspace wants where that is possible: what was built for one
+/// test then serves the next.
+fn flags(chosen: &BTreeSet<(&str, &Kind)>) -> Vec<String> {
+    let mut flags: BTreeSet<Vec<String>> = BTreeSet::new();
+    let whole = chosen.iter().any(|(_, kind)| matches!(kind, Kind::Test(_)));
+    for (package, kind) in chosen {
+        if !whole {
+            flags.insert(vec!["--package".to_owned(), (*package).to_owned()]);
+        }
+        flags.insert(match kind {
+            Kind::Lib => vec!["--lib".to_owned()],
+            Kind::Bin(name) => vec!["--bin".to_owned(), name.clone()],
+            Kind::Test(name) => vec!["--test".to_owned(), name.clone()],
+        });
+    }
+    let workspace = whole.then(|| "--workspace".to_owned());
+    workspace.into_iter().chain(flags.into_iter().flatten()).collect()
+}
+
+/// The filter for one word, and the targets that may have such a test.
+fn choose<'a>(all: &'a [Target], word: &str, checkout: &Path) -> Result<(String, Vec<&'a Target>)> {
+    let package = |target: &&Target| target.package == word || target.package == format!("nixoci-{word}");
+    if let Some(first) = all.iter().find(package) {
+        let targets = all.iter().filter(|target| target.package == first.package).collect();
+        return Ok((format!("package(={})", first.package), targets));
+    }
+    if word.ends_with(".rs") {
+        return choose_file(all, word, checkout);
+    }
+    let may_hold = |target: &&Target| target.files.iter().any(|file| mentions(&target.root.join(file), word));
+    Ok((format!("test(~{word})"), all.iter().filter(may_hold).collect()))
+}
+
+/// Whether a file may hold a test of this name: the name of a module that is the file, or of a function in it.
+fn mentions(file: &Path, word: &str) -> bool {
+    let segments: Vec<&str> = word.split("::").filter(|segment| !segment.is_empty()).collect();
+    let stem = file.file_stem().unwrap_or_default().to_string_lossy();
+    let text = fs::read_to_string(file).unwrap_or_default();
+    let names: Vec<&str> = text
+        .lines()
+        .filter_map(|line| Some(line.split_once("fn ").or_else(|| line.split_once("mod "))?.1))
+        .map(|rest| rest.split(|c: char| !c.is_alphanumeric() && c != '_').next().unwrap_or_default())
+        .collect();
+    segments.iter().any(|segment| stem.contains(segment) || names.iter().any(|name| name.contains(segment)))
+}
+
+fn choose_file<'a>(all: &'a [Target], word: &str, checkout: &Path) -> Result<(String, Vec<&'a Target>)> {
+    let path = fs::canonicalize(word).or_else(|_| fs::canonicalize(checkout.join(word)));
+    let path = path.with_context(|| format!("there is no file {word}"))?;
+    for target in all {
+        let Ok(below) = path.strip_prefix(&target.root) else { continue };
+        if target.files.iter().any(|file| file == below) {
+            let modules = modules(below, &target.root.join(below));
+            let within = if modules.is_empty() { String::new() } else { format!(" & test(/^{modules}::/)") };
+            return Ok((format!("(binary_id(={}){within})", target.binary_id()), vec![target]));
+        }
+    }
+    bail!("{word} is part of no test program: `cargo xtask test --list` lists every test")
+}
+
+/// The modules that a file is, as names of tests have them: empty for the file that is the root of its program.
+fn modules(below: &Path, file: &Path) -> String {
+    let is_root = below.components().count() == 1 && is_root(file);
+    let mut names: Vec<String> = below
+        .with_extension("")
+        .components()
+        .map(|part| part.as_os_str().to_string_lossy().into_owned())
+        .filter(|name| name != "mod")
+        .collect();
+    if is_root {
+        return String::new();
+    }
+    // `log_tests.rs` is the module `tests` of `log.rs`.
+    if let Some(module) = names.last().and_then(|name| name.strip_suffix("_tests")) {
+        let module = module.to_owned();
+        names.pop();
+        names.extend([module, "tests".to_owned()]);
+    }
+    names.join("::")
+}
+
+fn is_root(file: &Path) -> bool {
+    let stem = file.file_stem().unwrap_or_default();
+    stem == "main"
+        || stem == "lib"
+        || file.parent().and_then(Path::file_name).is_some_and(|dir| dir == "tests")
+}
+
+impl Target {
+    /// As nextest names a test program.
+    fn binary_id(&self) -> String {
+        match &self.kind {
+            Kind::Lib => self.package.clone(),
+            Kind::Bin(name) => format!("{}::bin/{name}", self.package),
+            Kind::Test(name) => format!("{}::{name}", self.package),
+        }
+    }
+}
+
+/// What `cargo metadata` says, as far as it matters.
+#[derive(Deserialize)]
+struct Metadata {
+    packages: Vec<Package>,
+}
+
+#[derive(Deserialize)]
+struct Package {
+    name: String,
+    targets: Vec<PackageTarget>,
+}
+
+#[derive(Deserialize)]
+struct PackageTarget {
+    name: String,
+    kind: Vec<String>,
+    src_path: PathBuf,
+}
+
+fn targets() -> Result<Vec<Target>> {
+    let mut metadata = Command::new(cargo());
+    metadata.args(["metadata", "--no-deps", "--offline", "--format-version", "1"]);
+    let metadata: Metadata = serde_json::from_str(&sh::quiet(metadata.current_dir(workspace()))?)?;
+    let mut targets = Vec::new();
+    for package in metadata.packages {
+        for target in package.targets {
+            let kind = match target.kind.first().map(String::as_str) {
+                Some("lib") => Kind::Lib,
+                Some("bin") => Kind::Bin(target.name),
+                Some("test") => Kind::Test(target.name),
+                _ => continue,
+            };
+            let (root, files) = sources(&target.src_path)?;
+            targets.push(Target { package: package.name.clone(), kind, root, files });
+        }
+    }
+    Ok(targets)
+}
+
+/// The files of a program by its first one: all that lie beside it, or it alone where it is one of several programs in a directory.
+fn sources(first: &Path) -> Result<(PathBuf, Vec<PathBuf>)> {
+    let root = first.parent().context("a source in no directory")?.to_owned();
+    if root.file_name().is_some_and(|name| name == "tests") {
+        let file = first.file_name().map(PathBuf::from).context("a source without a name")?;
+        return Ok((root, vec![file]));
+    }
+    let mut files = files_below(&root)?;
+    files.retain(|file| file.extension().is_some_and(|extension| extension == "rs"));
+    Ok((root, files))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn chosen(words: &[&str]) -> Selection {
+        let words: Vec<String> = words.iter().map(|word| (*word).to_owned()).collect();
+        select(&words).unwrap()
+    }
+
+    #[test]
+    fn a_crate_a_file_and_a_name() {
+        for word in ["nixoci-core", "core"] {
+            let core = chosen(&[word]);
+            assert_eq!(core.targets, ["--lib", "--package", "nixoci-core"]);
+            assert_eq!(core.filterset.unwrap(), "package(=nixoci-core)");
+        }
+        let file = chosen(&["crates/cli/tests/lab/images.rs"]);
+        assert_eq!(file.targets, ["--workspace", "--test", "lab"]);
+        assert_eq!(file.filterset.unwrap(), "(binary_id(=nixoci::lab) & test(/^images::/))");
+        let file = chosen(&["crates/nix/src/nar/tests.rs"]);
+        assert_eq!(file.filterset.unwrap(), "(binary_id(=nixoci-nix) & test(/^nar::tests::/))");
+        let name = chosen(&["images::the_cow_says_hello"]);
+        assert!(name.targets.contains(&"lab".to_owned()), "{name:?}");
+        assert_eq!(name.filterset.unwrap(), "test(~images::the_cow_says_hello)");
+        // This very test.
+        let name = chosen(&["a_crate_a_file_and_a_name"]);
+        assert_eq!(name.targets, ["--bin", "xtask", "--package", "xtask"]);
+    }
+
+    #[test]
+    fn nothing_means_everything_and_so_does_a_name_that_no_source_has() {
+        assert_eq!(chosen(&[]), Selection { targets: everything(), filterset: None });
+        // Written in halves, so that this file does not have it.
+        let unknown = chosen(&[concat!("no_such", "_test_anywhere")]);
+        assert_eq!(unknown.targets, everything());
+        assert!(select(&["no/such/file.rs".to_owned()]).is_err());
+    }
+
+    #[test]
+    fn several_words_are_any_of_them() {
+        let both = chosen(&["core", "crates/image/tests/it/damage.rs"]);
+        assert_eq!(both.targets, ["--workspace", "--lib", "--test", "it"]);
+        assert_eq!(
+            both.filterset.unwrap(),
+            "package(=nixoci-core) | (binary_id(=nixoci-image::it) & test(/^damage::/))"
+        );
+    }
+}
