@@ -5,10 +5,13 @@
 //! are in the lab's cache, nothing is in the checkout.
 
 use std::fs;
+use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 
 use crate::lab::cache::Cache;
 use crate::lab::host;
@@ -56,17 +59,35 @@ pub(crate) fn run(args: &Fuzz) -> Result<i32> {
     // libFuzzer is C++.
     host::ensure_programs(&[("c++", "g++")], &cache.path("logs/apt.log"))?;
     let programs = sh::step("building the fuzz targets", build)?;
-    let mut failed = Vec::new();
-    for name in wanted {
-        if !fuzz(&cache, &programs, name, args.seconds)? {
-            failed.push(name.as_str());
-        }
-    }
+    let failed = fuzz_all(&cache, &programs, &wanted, args.seconds)?;
     if failed.is_empty() {
         return Ok(0);
     }
     sh::say(format!("found something: {}", failed.join(", ")));
     Ok(1)
+}
+
+/// Runs the targets, as many at a time as there are processors (each uses one); those that found something.
+fn fuzz_all<'a>(cache: &Cache, programs: &Path, names: &[&'a String], seconds: u32) -> Result<Vec<&'a str>> {
+    let next = AtomicUsize::new(0);
+    let work = || -> Result<Vec<&'a str>> {
+        let mut failed = Vec::new();
+        while let Some(name) = names.get(next.fetch_add(1, Ordering::Relaxed)) {
+            if !fuzz(cache, programs, name, seconds)? {
+                failed.push(name.as_str());
+            }
+        }
+        Ok(failed)
+    };
+    thread::scope(|scope| {
+        let count = thread::available_parallelism().map_or(1, NonZeroUsize::get);
+        let workers: Vec<_> = (0..count).map(|_| scope.spawn(work)).collect();
+        let mut failed = Vec::new();
+        for worker in workers {
+            failed.extend(worker.join().map_err(|_| anyhow!("a worker thread failed"))??);
+        }
+        Ok(failed)
+    })
 }
 
 /// The targets, by the names of their files.
@@ -85,7 +106,8 @@ fn targets() -> Result<Vec<String>> {
 fn build() -> Result<PathBuf> {
     let version = sh::quiet(Command::new("rustc").arg("-vV").current_dir(workspace()))?;
     let host = version.lines().find_map(|line| line.strip_prefix("host: ")).context("rustc names no host")?;
-    let target_dir = workspace().join("target/fuzz");
+    // Beside what cargo builds of the workspace, wherever that is: CI keeps it from one checkout to the next.
+    let target_dir = crate::lab::target_dir()?.join("fuzz");
     let status = Command::new(cargo())
         .args(["build", "--quiet", "--release", "--locked", "--manifest-path", "fuzz/Cargo.toml"])
         // A named target: build scripts and macros run without instrumentation then.

@@ -398,9 +398,8 @@ fn a_text_made_to_take_long_does_not() {
     record.error(format!("error: builder for 'failed Cannot build {realising}"));
     let features = "a 'x' with features ".repeat(100_000);
     record.error(format!("error: is required to build but I am {features}"));
-    let start = std::time::Instant::now();
+    // The time limit of every test is the assertion: what backtracks here takes hours.
     diagnose(&record, &Subject::command(&host(), "x"));
-    assert!(start.elapsed() < std::time::Duration::from_secs(10), "{:?}", start.elapsed());
 }
 
 #[test]

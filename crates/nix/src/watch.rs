@@ -28,8 +28,8 @@ use nixoci_core::temporary::TemporaryFiles;
 use crate::group::{group_is_alive, signal_group};
 
 /// How long a file may stay locked before its lock is taken for another process's: a killed process gives its own
-/// back a moment after its pipe has closed.
-const LOCKED: Duration = Duration::from_millis(300);
+/// back after its pipe has closed, on a busy machine much later.
+const LOCKED: Duration = Duration::from_secs(5);
 
 /// Ends what nixoci started after nixoci was killed. Cheap to clone; its process starts with the first thing
 /// there is to watch.
@@ -239,31 +239,35 @@ impl Watched {
             self.groups.into_iter().filter(|&id| id > 1).filter_map(Pid::from_raw).collect();
         end_groups(&groups);
         let until = Instant::now() + LOCKED;
+        let mut wait = |_: &Path| {
+            std::thread::sleep(Duration::from_millis(10));
+            Instant::now() < until
+        };
         for file in self.files.into_iter().filter(|file| file.is_absolute()) {
-            remove(&file, until);
+            remove(&file, &mut wait);
         }
     }
 }
 
-/// Removes a file or directory, unless somebody else is using it.
-fn remove(path: &Path, until: Instant) {
+/// Removes a file or directory, unless another process uses it. `wait` is called while the file is locked, and says whether to
+/// try again.
+fn remove(path: &Path, wait: &mut dyn FnMut(&Path) -> bool) {
     // Asks about the link itself, never what it points to.
     match std::fs::symlink_metadata(path) {
         Ok(meta) if meta.is_dir() => drop(std::fs::remove_dir_all(path)),
-        Ok(meta) if meta.is_file() => remove_unlocked(path, &meta, until),
+        Ok(meta) if meta.is_file() => remove_unlocked(path, &meta, wait),
         Ok(_) => drop(std::fs::remove_file(path)),
         Err(_) => {}
     }
 }
 
 /// Another nixoci that waited for the lock of a killed one goes on in the same file, and must keep it.
-fn remove_unlocked(path: &Path, found: &Metadata, until: Instant) {
+fn remove_unlocked(path: &Path, found: &Metadata, wait: &mut dyn FnMut(&Path) -> bool) {
     let Ok(file) = File::open(path) else { return drop(std::fs::remove_file(path)) };
     while let Err(TryLockError::WouldBlock) = file.try_lock() {
-        if Instant::now() >= until {
+        if !wait(path) {
             return;
         }
-        std::thread::sleep(Duration::from_millis(10));
     }
     // While we waited, the file may have become something else, and another one may have come to its path.
     let same = |there: &Metadata| (there.dev(), there.ino()) == (found.dev(), found.ino());
@@ -275,8 +279,9 @@ fn remove_unlocked(path: &Path, found: &Metadata, until: Instant) {
 /// SIGINT first: Nix then ends its builders, which as root live in other sessions and under other users, and
 /// which nobody could find once Nix is killed.
 fn end_groups(groups: &[Pid]) {
+    // On a busy machine Nix needs seconds for that. What ends sooner is not waited for.
     const WAITS: [(Signal, Duration); 2] =
-        [(Signal::INT, Duration::from_millis(600)), (Signal::TERM, Duration::from_millis(300))];
+        [(Signal::INT, Duration::from_secs(5)), (Signal::TERM, Duration::from_secs(2))];
     let alive = || groups.iter().copied().filter(|&group| group_is_alive(group));
     for (signal, wait) in WAITS {
         alive().for_each(|group| signal_group(group, signal));
@@ -312,6 +317,20 @@ pub fn watchdog_main(input: impl Read) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn a_watchdog_that_cannot_start_says_so_and_harms_nothing() {
+        let watchdog = Watchdog::new("/no/such/program".into(), Vec::new());
+        // On this thread, so that the outcome is there when it returns.
+        *watchdog.0.lock() = State::Starting(Vec::new());
+        watchdog.0.start();
+        assert!(watchdog.failure().is_some());
+        let runner = crate::HostRunner::new(Some(watchdog));
+        let command = nixoci_core::runner::Command::new("echo").arg("x");
+        let never = tokio_util::sync::CancellationToken::new();
+        let answer = nixoci_core::runner::output(&runner, &command, &never).await.unwrap();
+        assert_eq!(answer.stdout, b"x\n");
+    }
 
     #[test]
     fn a_path_survives_the_wire_whatever_is_in_it() {
@@ -356,22 +375,23 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_somebody_else_has_locked_meanwhile_stays() {
+    fn a_file_that_another_process_has_locked_meanwhile_stays() {
         let dir = tempfile::tempdir().unwrap();
         let [theirs, late] = ["theirs", "late"].map(|name| dir.path().join(name));
         let [lock, late_lock] = [&theirs, &late].map(|path| File::create(path).unwrap());
         lock.lock().unwrap();
         late_lock.lock().unwrap();
-        // A dying process gives its lock back a moment after its pipe.
-        let dying = std::thread::spawn(move || {
-            std::thread::sleep(Duration::from_millis(30));
-            drop(late_lock);
-        });
-        // Sorted by name: the one that is given back is waited for first.
-        let script: Vec<u8> =
-            [&theirs, &late].iter().flat_map(|path| file_line(b'f', path.as_os_str())).collect();
-        watchdog_main(script.as_slice());
-        dying.join().unwrap();
+        // A dying process gives its lock back after its pipe.
+        let mut late_lock = Some(late_lock);
+        let mut waits = 0;
+        let mut wait = |path: &Path| {
+            waits += 1;
+            if path == late { late_lock.take().is_some() } else { waits < 3 }
+        };
+        for path in [&late, &theirs] {
+            remove(path, &mut wait);
+        }
         assert!(theirs.exists() && !late.exists());
+        assert_eq!(waits, 3, "once for the one that was given back, twice for the other");
     }
 }

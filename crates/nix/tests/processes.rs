@@ -6,16 +6,16 @@
 #![expect(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
 
 use std::ffi::OsString;
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use nixoci_core::codes;
 use nixoci_core::runner::{Command, Exit, GRACE, Process, Runner, output};
 use nixoci_nix::{HostRunner, Watchdog, watchdog_main};
 use rustix::process::{Pid, Signal, kill_process};
-use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWriteExt, Lines};
 use tokio_util::sync::CancellationToken;
 
 const ROLE: &str = "NIXOCI_TEST_ROLE";
@@ -32,67 +32,75 @@ fn runs(pid: i32) -> bool {
     !state.is_empty() && !state.starts_with('Z')
 }
 
-fn gone_within(pids: &[i32], limit: Duration) -> bool {
-    let start = Instant::now();
-    while pids.iter().any(|&pid| runs(pid)) {
-        if start.elapsed() > limit {
-            return false;
+/// Some processes that have begun, and the end of a pipe that all of them hold open.
+struct Family {
+    process: Box<dyn Process>,
+    pids: Vec<i32>,
+    pipe: Lines<tokio::io::BufReader<Box<dyn AsyncRead + Send + Unpin>>>,
+}
+
+impl Family {
+    /// Starts a script that prints process ids, one a line, and reads `count` of them. All that it starts inherits its standard output.
+    async fn start(runner: &HostRunner, script: &str, count: usize) -> Family {
+        let mut process = runner.spawn(&sh(script)).await.unwrap();
+        let mut pipe = tokio::io::BufReader::new(process.take_stdout().unwrap()).lines();
+        let mut pids = Vec::new();
+        for _ in 0..count {
+            pids.push(pipe.next_line().await.unwrap().unwrap().trim().parse().unwrap());
         }
-        std::thread::sleep(Duration::from_millis(20));
+        assert!(pids.iter().all(|&pid| runs(pid)));
+        Family { process, pids, pipe }
     }
-    true
+
+    /// Nothing of it runs now.
+    fn is_gone(&self) -> bool {
+        !self.pids.iter().any(|&pid| runs(pid))
+    }
 }
 
-/// Starts a script that prints process ids, one a line, and reads `count` of them.
-async fn start(runner: &HostRunner, script: &str, count: usize) -> (Box<dyn Process>, Vec<i32>) {
-    let mut process = runner.spawn(&sh(script)).await.unwrap();
-    let mut lines = tokio::io::BufReader::new(process.take_stdout().unwrap()).lines();
-    let mut pids = Vec::new();
-    for _ in 0..count {
-        pids.push(lines.next_line().await.unwrap().unwrap().trim().parse().unwrap());
-    }
-    (process, pids)
+/// Returns when the last process that holds the pipe has ended.
+async fn all_have_ended(mut pipe: Lines<tokio::io::BufReader<Box<dyn AsyncRead + Send + Unpin>>>) {
+    let ended = async { while pipe.next_line().await.unwrap().is_some() {} };
+    assert!(tokio::time::timeout(HANGS, ended).await.is_ok(), "something is left");
 }
 
-/// A machine at work may take its time to deliver a signal.
-const PATIENT: Duration = Duration::from_secs(30);
+/// A process that is asked to stop and left in peace for so long hangs.
+const HANGS: Duration = Duration::from_secs(60);
 const FAMILY: &str = "sleep 1000 & echo $!; echo $$; sleep 1000";
+/// What is ignored stays ignored in what is started.
+const STUBBORN: &str = "trap '' INT TERM; echo $$; exec sleep 1000";
 
 #[tokio::test]
 async fn stopping_ends_the_whole_group() {
-    let (mut process, pids) = start(&HostRunner::default(), FAMILY, 2).await;
-    assert!(pids.iter().all(|&pid| runs(pid)));
-    process.stop(PATIENT).await.unwrap();
-    assert!(gone_within(&pids, Duration::ZERO), "something is left");
-    process.stop(PATIENT).await.unwrap();
+    let mut family = Family::start(&HostRunner::default(), FAMILY, 2).await;
+    family.process.stop(HANGS).await.unwrap();
+    assert!(family.is_gone());
+    family.process.stop(HANGS).await.unwrap();
 }
 
 #[tokio::test]
 async fn what_ignores_polite_signals_is_killed() {
-    let script = "trap '' INT TERM; echo $$; while :; do sleep 0.1; done";
-    let (mut process, pids) = start(&HostRunner::default(), script, 1).await;
-    let exit = process.stop(Duration::from_millis(300)).await.unwrap();
+    let mut family = Family::start(&HostRunner::default(), STUBBORN, 1).await;
+    let exit = family.process.stop(Duration::from_millis(300)).await.unwrap();
     assert_eq!(exit, Exit::Signal(9));
-    assert!(gone_within(&pids, Duration::from_secs(1)));
+    assert!(family.is_gone());
 }
 
 #[tokio::test]
 async fn the_first_signal_is_polite() {
     // As Nix does: its builders are in other groups, and only Nix can find them.
     let script = "trap 'exit 7' INT; sleep 1000 & echo $!; wait";
-    let (mut process, pids) = start(&HostRunner::default(), script, 1).await;
-    assert_eq!(process.stop(PATIENT).await.unwrap(), Exit::Code(7));
-    assert!(gone_within(&pids, Duration::from_secs(1)));
+    let mut family = Family::start(&HostRunner::default(), script, 1).await;
+    assert_eq!(family.process.stop(HANGS).await.unwrap(), Exit::Code(7));
+    assert!(family.is_gone());
 }
 
 #[tokio::test]
 async fn dropping_ends_the_group_too() {
-    let (process, pids) = start(&HostRunner::default(), FAMILY, 2).await;
-    drop(process);
-    let start = Instant::now();
-    while pids.iter().any(|&pid| runs(pid)) {
-        assert!(start.elapsed() < GRACE + Duration::from_secs(1), "something is left");
-        tokio::time::sleep(Duration::from_millis(20)).await;
+    for script in [FAMILY, STUBBORN] {
+        let Family { process, pipe, .. } = Family::start(&HostRunner::default(), script, 1).await;
+        drop(process);
+        all_have_ended(pipe).await;
     }
 }
 
@@ -100,29 +108,29 @@ async fn dropping_ends_the_group_too() {
 fn a_runtime_that_ends_leaves_nothing() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let pids = runtime.block_on(async {
-        let (process, pids) = start(&HostRunner::default(), FAMILY, 2).await;
+        let Family { process, pids, .. } = Family::start(&HostRunner::default(), FAMILY, 2).await;
         drop(process);
         pids
     });
     drop(runtime);
-    assert!(gone_within(&pids, Duration::from_secs(1)));
+    assert!(!pids.iter().any(|&pid| runs(pid)));
 }
 
 #[test]
 fn a_process_dropped_outside_a_runtime_ends() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    let (process, pids) = runtime.block_on(start(&HostRunner::default(), FAMILY, 2));
+    let Family { process, pipe, .. } = runtime.block_on(Family::start(&HostRunner::default(), FAMILY, 2));
     drop(process);
-    assert!(gone_within(&pids, GRACE + Duration::from_secs(1)));
+    runtime.block_on(all_have_ended(pipe));
 }
 
 #[tokio::test]
 async fn a_process_left_behind_by_its_leader_ends_with_it() {
-    let (mut process, pids) = start(&HostRunner::default(), "sleep 1000 >/dev/null 2>&1 & echo $!", 1).await;
-    assert_eq!(process.wait().await.unwrap(), Exit::Code(0));
-    assert!(runs(pids[0]));
-    process.stop(GRACE).await.unwrap();
-    assert!(gone_within(&pids, Duration::ZERO));
+    let mut family = Family::start(&HostRunner::default(), "sleep 1000 & echo $!", 1).await;
+    assert_eq!(family.process.wait().await.unwrap(), Exit::Code(0));
+    assert!(runs(family.pids[0]));
+    family.process.stop(GRACE).await.unwrap();
+    assert!(family.is_gone());
 }
 
 #[tokio::test]
@@ -156,13 +164,18 @@ async fn streams_and_ends_are_as_they_should_be() {
 #[tokio::test]
 async fn cancelling_ends_what_was_asked() {
     let (runner, cancel) = (HostRunner::default(), CancellationToken::new());
+    let dir = tempfile::tempdir().unwrap();
+    let begun = fifo(dir.path(), "begun");
     let stop = cancel.clone();
-    tokio::spawn(async move {
-        tokio::time::sleep(Duration::from_millis(100)).await;
+    let reader = begun.clone();
+    let stopping = tokio::task::spawn_blocking(move || {
+        std::fs::read(reader).unwrap();
         stop.cancel();
     });
-    let error = output(&runner, &sh("sleep 1000"), &cancel).await.unwrap_err();
+    let script = format!("echo > {}; sleep 1000", begun.display());
+    let error = output(&runner, &sh(&script), &cancel).await.unwrap_err();
     assert!(error.is(&codes::CANCELLED));
+    stopping.await.unwrap();
 }
 
 #[tokio::test]
@@ -178,6 +191,16 @@ async fn what_cannot_start_says_why() {
     assert_eq!(runner.find("nixoci-no-such-program").await, None);
     assert_eq!(runner.find("/etc/passwd").await, None);
 }
+
+/// Makes a named pipe: opening it waits for the other end, and reading it ends with the last writer.
+fn fifo(dir: &Path, name: &str) -> PathBuf {
+    let path = dir.join(name);
+    assert!(std::process::Command::new("mkfifo").arg(&path).status().unwrap().success());
+    path
+}
+
+/// Where the watchdog says that it is up, and holds open as long as it lives.
+const WATCHES: &str = "watches";
 
 /// This program again, in another role.
 fn role(name: &str) -> (PathBuf, Vec<OsString>) {
@@ -211,30 +234,46 @@ fn role_nixoci() {
         assert!(done.exit.success());
         // As Nix does: at the polite signal it ends what only it can find.
         let script = format!("trap 'echo > {}/polite; exit' INT; {FAMILY} & wait", dir.display());
-        let (process, pids) = start(&runner, &script, 2).await;
-        let stubborn = "trap '' INT TERM; echo $$; while :; do sleep 0.1; done";
-        let (other, more) = start(&runner, stubborn, 1).await;
-        // Long enough for the watchdog to be up, which starts beside the first child.
-        tokio::time::sleep(Duration::from_millis(300)).await;
+        let polite = Family::start(&runner, &script, 2).await;
+        let stubborn = Family::start(&runner, STUBBORN, 1).await;
         assert_eq!(watchdog.failure(), None);
-        println!("pids {:?}", [pids, more].concat());
+        println!("pids {:?}", [&*polite.pids, &stubborn.pids].concat());
         std::future::pending::<()>().await;
-        drop((process, other, half));
+        drop((polite, stubborn, half));
     });
+}
+
+/// The watchdog's input. The first time that it is read, the watchdog is ready for whatever comes, and a pipe says so.
+struct Announced {
+    input: std::io::Stdin,
+    pipe: std::fs::File,
+    said: bool,
+}
+
+impl Read for Announced {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        if !std::mem::replace(&mut self.said, true) {
+            writeln!(self.pipe, "up")?;
+        }
+        self.input.read(buffer)
+    }
 }
 
 /// Not a test: the hidden subcommand.
 #[test]
 fn role_watchdog() {
-    if std::env::var_os(ROLE).is_some() {
-        watchdog_main(std::io::stdin());
-    }
+    let Some(dir) = std::env::var_os(ROLE).map(PathBuf::from) else { return };
+    let pipe = std::fs::File::options().write(true).open(dir.join(WATCHES)).unwrap();
+    watchdog_main(Announced { input: std::io::stdin(), pipe, said: false });
 }
 
 #[test]
 fn nothing_is_left_after_kill_9() {
     let dir = tempfile::tempdir().unwrap();
+    let watches = fifo(dir.path(), WATCHES);
     let mut nixoci = start_role("role_nixoci", dir.path());
+    let mut watchdog = BufReader::new(std::fs::File::open(watches).unwrap());
+    watchdog.read_line(&mut String::new()).unwrap();
     let lines = BufReader::new(nixoci.stdout.take().unwrap()).lines();
     let line = lines.map(Result::unwrap).find(|line| line.contains("pids ")).expect("nixoci failed");
     let numbers = line.split(['[', ']', ',', ' ']).filter_map(|word| word.parse().ok());
@@ -243,8 +282,9 @@ fn nothing_is_left_after_kill_9() {
     assert!(pids.iter().all(|&pid| runs(pid)));
     nixoci.kill().unwrap();
     nixoci.wait().unwrap();
-    assert!(gone_within(&pids, Duration::from_secs(2)), "something is left");
-    std::thread::sleep(Duration::from_millis(100));
+    // Ends with the watchdog.
+    watchdog.read_to_string(&mut String::new()).unwrap();
+    assert!(!pids.iter().any(|&pid| runs(pid)), "something is left");
     assert!(!dir.path().join("half").exists(), "a half output is left");
     assert!(dir.path().join("whole").exists(), "a finished output is gone");
     assert!(dir.path().join("polite").exists(), "killed without a word");
@@ -253,33 +293,19 @@ fn nothing_is_left_after_kill_9() {
 #[test]
 fn the_watchdog_outlives_the_signals_that_end_nixoci() {
     let dir = tempfile::tempdir().unwrap();
+    let watches = fifo(dir.path(), WATCHES);
     let file = dir.path().join("half");
     std::fs::write(&file, "x").unwrap();
     let mut watchdog = start_role("role_watchdog", dir.path());
+    BufReader::new(std::fs::File::open(watches).unwrap()).read_line(&mut String::new()).unwrap();
     let mut pipe = watchdog.stdin.take().unwrap();
     writeln!(pipe, "f {}", file.display()).unwrap();
-    std::thread::sleep(Duration::from_millis(300));
     let pid = Pid::from_raw(i32::try_from(watchdog.id()).unwrap()).unwrap();
     for signal in [Signal::INT, Signal::TERM, Signal::HUP] {
         kill_process(pid, signal).unwrap();
-        std::thread::sleep(Duration::from_millis(50));
     }
-    assert!(watchdog.try_wait().unwrap().is_none(), "a signal ended the watchdog");
-    assert!(file.exists());
+    // A signal that kills does so before the end of the pipe is read.
     drop(pipe);
-    assert!(watchdog.wait().unwrap().success());
+    assert!(watchdog.wait().unwrap().success(), "a signal ended the watchdog");
     assert!(!file.exists());
-}
-
-#[tokio::test]
-async fn a_watchdog_that_cannot_start_says_so_and_harms_nothing() {
-    let watchdog = Watchdog::new("/no/such/program".into(), Vec::new());
-    let runner = HostRunner::new(Some(watchdog.clone()));
-    let answer = output(&runner, &sh("echo x"), &CancellationToken::new()).await.unwrap();
-    assert_eq!(answer.stdout, b"x\n");
-    let start = Instant::now();
-    while watchdog.failure().is_none() {
-        assert!(start.elapsed() < Duration::from_secs(5));
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
 }

@@ -20,6 +20,7 @@ use nixoci_core::runner::Command;
 use nixoci_core::{Error, Remedy, Result};
 use nixoci_nix::nar::{HashingReader, Writer};
 use tokio::io::{AsyncWrite, AsyncWriteExt};
+use tokio::sync::Notify;
 
 use crate::codes::{BY_HAND, FAULT, TRANSFER_FAULT};
 
@@ -72,6 +73,7 @@ pub struct FakeBackend {
     fetches: AtomicU32,
     provisions: AtomicU32,
     put_away: Mutex<Vec<Release>>,
+    stuck: Notify,
 }
 
 /// A store path that nobody else has.
@@ -145,6 +147,7 @@ impl FakeBackend {
             fetches: AtomicU32::new(0),
             provisions: AtomicU32::new(0),
             put_away: Mutex::new(Vec::new()),
+            stuck: Notify::new(),
         }
     }
 
@@ -181,6 +184,11 @@ impl FakeBackend {
     pub fn by_hand(mut self) -> Self {
         self.by_hand = true;
         self
+    }
+
+    /// Waits until [`Fault::Hangs`] or [`Fault::StallsAfter`] has brought a build or a transfer to a stop. Each stop ends one wait.
+    pub async fn stuck(&self) {
+        self.stuck.notified().await;
     }
 
     /// How often its steps were carried out.
@@ -314,6 +322,7 @@ impl Backend for FakeBackend {
             #[expect(clippy::panic, reason = "that is what it is for")]
             Fault::Panics => panic!("the fake panics"),
             Fault::Hangs => {
+                self.stuck.notify_one();
                 cx.cancel.cancelled().await;
                 return Err(Error::new(&CANCELLED, "stopped"));
             }
@@ -364,6 +373,7 @@ impl Backend for FakeBackend {
         match self.fault {
             Fault::BreaksAfter(_) => Err(Error::new(&TRANSFER_FAULT, "the transfer broke off")),
             Fault::StallsAfter(_) => {
+                self.stuck.notify_one();
                 cx.cancel.cancelled().await;
                 Err(Error::new(&CANCELLED, "stopped"))
             }

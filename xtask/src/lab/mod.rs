@@ -316,7 +316,7 @@ fn git_dir(checkout: &Path) -> Option<PathBuf> {
 }
 
 /// Where cargo puts what it builds.
-fn target_dir() -> Result<PathBuf> {
+pub(crate) fn target_dir() -> Result<PathBuf> {
     let exe = std::env::current_exe()?;
     let dir =
         exe.parent().and_then(|profile| profile.parent()).context("cannot tell cargo's target directory")?;

@@ -45,7 +45,7 @@ pub(super) struct Selection {
 /// # Errors
 /// A file that holds no tests.
 pub(super) fn select(words: &[String]) -> Result<Selection> {
-    Ok(select_among(&targets()?, words, &workspace())?)
+    select_among(&targets()?, words, &workspace())
 }
 
 fn select_among(all: &[Target], words: &[String], checkout: &Path) -> Result<Selection> {

@@ -6,6 +6,7 @@ fn imported() -> Imported {
     Imported { images: vec![image], out: Vec::new() }
 }
 
+use std::sync::Barrier;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 fn key(number: u8) -> CacheKey {
@@ -99,13 +100,14 @@ fn of_many_at_once_one_makes_it() {
     let dir = tempfile::tempdir().unwrap();
     let cache = Cache::open(dir.path().to_owned()).unwrap();
     let made = AtomicUsize::new(0);
+    let together = Barrier::new(8);
     std::thread::scope(|scope| {
         for _ in 0..8 {
             scope.spawn(|| {
+                together.wait();
                 let image = cache
                     .fill(&key(1), |file| {
                         made.fetch_add(1, Ordering::SeqCst);
-                        std::thread::sleep(std::time::Duration::from_millis(30));
                         make(b"archive")(file)
                     })
                     .unwrap();

@@ -1,7 +1,7 @@
-use std::process::Stdio;
-use std::time::{Duration, Instant};
+use std::io::{BufRead, Read};
+use std::time::Duration;
 
-use nixoci_core::runner::{Exit, output, output_with_input};
+use nixoci_core::runner::{Exit, Process, output, output_with_input};
 use tokio_util::sync::CancellationToken;
 
 use super::*;
@@ -104,35 +104,34 @@ async fn what_nobody_reads_does_not_stop_a_command() {
     assert_eq!(exit, Exit::Code(3));
 }
 
-/// Whether a process with this word among its arguments runs.
-fn runs(word: &str) -> bool {
-    let found = std::process::Command::new("pgrep").args(["-f", word]).stdout(Stdio::null()).status();
-    found.unwrap().success()
-}
-
-fn wait_until(what: impl Fn() -> bool) {
-    let begin = Instant::now();
-    while !what() {
-        assert!(begin.elapsed() < Duration::from_secs(10));
-        std::thread::sleep(Duration::from_millis(20));
-    }
+/// A command that runs until it is ended, and the pipe that says when it has begun, and ends with it.
+async fn endless(guest: &GuestRunner<'_>, dir: &std::path::Path) -> (Box<dyn Process>, impl Read + use<>) {
+    let path = dir.join("runs");
+    let _ = std::fs::remove_file(&path);
+    assert!(std::process::Command::new("mkfifo").arg(&path).status().unwrap().success());
+    let script = format!("exec 3>{}; echo begun >&3; sleep 1000; true", path.display());
+    let process = guest.spawn(&sh(&script)).await.unwrap();
+    let begun = tokio::task::spawn_blocking(move || {
+        let mut pipe = std::io::BufReader::new(std::fs::File::open(path).unwrap());
+        pipe.read_line(&mut String::new()).unwrap();
+        pipe
+    });
+    (process, begun.await.unwrap())
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_command_ends_with_whoever_started_it() {
+async fn a_command_ends_with_its_caller() {
     let host = HostRunner::default();
     let guest = GuestRunner::new(&host, Arc::new(Here));
+    let dir = tempfile::tempdir().unwrap();
     for stopped in [true, false] {
-        let word = format!("3{}.{}", u8::from(stopped), std::process::id());
-        let mut process = guest.spawn(&sh(&format!("sleep {word}; true"))).await.unwrap();
-        let pattern = format!("^sleep {word}");
-        wait_until(|| runs(&pattern));
+        let (mut process, mut pipe) = endless(&guest, dir.path()).await;
         if stopped {
-            process.stop(Duration::from_secs(5)).await.unwrap();
+            process.stop(Duration::from_secs(60)).await.unwrap();
         }
         // Dropped, as a killed nixoci drops it: the guest notices by the end of its input.
         drop(process);
-        wait_until(|| !runs(&pattern));
+        tokio::task::spawn_blocking(move || pipe.read_to_end(&mut Vec::new())).await.unwrap().unwrap();
     }
 }
 
