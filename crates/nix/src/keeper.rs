@@ -33,11 +33,27 @@ pub const KEEPER: &str = "__builder";
 const PAUSE: Duration = Duration::from_millis(200);
 /// How often it looks whether somebody builds, in rounds of that.
 const LOOK: u64 = 5;
-/// How long somebody may take to be asked, and then to do it.
-const ASKING: Duration = Duration::from_secs(10);
-const ENDING: Duration = Duration::from_secs(30);
-const TERMINATE: Duration = Duration::from_secs(10);
-const KILL: Duration = Duration::from_secs(5);
+
+/// How long the program gets to end.
+#[derive(Clone, Copy, Debug)]
+struct Limits {
+    /// For the command that asks it to.
+    asking: Duration,
+    /// After it was asked.
+    ending: Duration,
+    /// After SIGTERM.
+    terminate: Duration,
+    /// After SIGKILL.
+    kill: Duration,
+}
+
+const LIMITS: Limits = Limits {
+    asking: Duration::from_secs(10),
+    ending: Duration::from_secs(30),
+    terminate: Duration::from_secs(10),
+    kill: Duration::from_secs(5),
+};
+
 /// What the keeper says once the program runs, or if another keeper is there.
 const RUNS: &str = "runs";
 
@@ -198,7 +214,7 @@ fn keep(orders: &Orders) -> io::Result<()> {
     let log = OpenOptions::new().append(true).open(&orders.log)?;
     rustix::stdio::dup2_stderr(&log)?;
     rustix::stdio::dup2_stdout(&log)?;
-    let why = watch(orders, &mut kept, &asked)?;
+    let why = watch(orders, &mut kept, &asked, &LIMITS)?;
     let _ = writeln!(&log, "nixoci: {why}");
     Ok(())
 }
@@ -210,9 +226,8 @@ fn says_that_it_runs() -> io::Result<()> {
 }
 
 /// Until the program is gone; why it is.
-fn watch(orders: &Orders, kept: &mut Kept, asked: &AtomicUsize) -> io::Result<String> {
-    let idle = Duration::from_secs(orders.idle);
-    let mut used = Instant::now();
+fn watch(orders: &Orders, kept: &mut Kept, asked: &AtomicUsize, limits: &Limits) -> io::Result<String> {
+    let mut idle = Idle { limit: Duration::from_secs(orders.idle), since: Instant::now() };
     for round in 0u64.. {
         std::thread::sleep(PAUSE);
         if let Some(status) = kept.child.try_wait()? {
@@ -220,24 +235,36 @@ fn watch(orders: &Orders, kept: &mut Kept, asked: &AtomicUsize) -> io::Result<St
             return Ok(format!("the program has ended: {status}"));
         }
         if asked.load(Ordering::SeqCst) > 0 {
-            kept.stop(orders, asked)?;
+            kept.stop(orders, asked, limits)?;
             return Ok("stopped because somebody said so".to_owned());
         }
         if round % LOOK != 0 {
             continue;
         }
-        match unused(&orders.used) {
-            None => used = Instant::now(),
-            Some(nobody) if used.elapsed() >= idle => {
-                // Whoever wants to build now waits, and then finds it stopped.
-                kept.stop(orders, asked)?;
-                drop(nobody);
-                return Ok(format!("stopped because nobody used it for {} s", orders.idle));
-            }
-            Some(_) => {}
+        // While this is held, a build that begins waits, and then finds the program stopped.
+        let unused = unused(&orders.used);
+        if idle.is_over(unused.is_none(), Instant::now()) {
+            kept.stop(orders, asked, limits)?;
+            return Ok(format!("stopped because nobody used it for {} s", orders.idle));
         }
     }
     Ok(String::new())
+}
+
+/// How long the program has not been used.
+struct Idle {
+    limit: Duration,
+    since: Instant,
+}
+
+impl Idle {
+    /// Whether that is too long, after a look at whether it is used now.
+    fn is_over(&mut self, used: bool, now: Instant) -> bool {
+        if used {
+            self.since = now;
+        }
+        now.duration_since(self.since) >= self.limit && !used
+    }
 }
 
 /// The program, with everything that it starts in a group of its own.
@@ -272,16 +299,16 @@ impl Kept {
 
     /// Asks it to end; then whoever is left in the group is ended, at last without being asked. Somebody who
     /// says so again does not want to wait.
-    fn stop(&mut self, orders: &Orders, asked: &AtomicUsize) -> io::Result<()> {
+    fn stop(&mut self, orders: &Orders, asked: &AtomicUsize, limits: &Limits) -> io::Result<()> {
         let before = asked.load(Ordering::SeqCst);
         let impatient = || asked.load(Ordering::SeqCst) > before;
-        if self.ends(ask(orders, &impatient), &impatient)? {
+        if self.ends(ask(orders, limits, &impatient), &impatient)? {
             return Ok(());
         }
         let _ = kill_process_group(self.group, Signal::TERM);
-        if !self.ends(TERMINATE, &impatient)? {
+        if !self.ends(limits.terminate, &impatient)? {
             self.kill();
-            self.ends(KILL, &|| false)?;
+            self.ends(limits.kill, &|| false)?;
         }
         Ok(())
     }
@@ -306,17 +333,17 @@ impl Kept {
 }
 
 /// Asks the program to end. How long it may then take.
-fn ask(orders: &Orders, impatient: &dyn Fn() -> bool) -> Duration {
+fn ask(orders: &Orders, limits: &Limits, impatient: &dyn Fn() -> bool) -> Duration {
     let Some((program, words)) = orders.ask.split_first() else { return Duration::ZERO };
     let started =
         Command::new(program).args(words).stdin(Stdio::null()).stdout(Stdio::null()).process_group(0).spawn();
     let Ok(mut ssh) = started else { return Duration::ZERO };
     let start = Instant::now();
-    while start.elapsed() < ASKING && !impatient() {
+    while start.elapsed() < limits.asking && !impatient() {
         match ssh.try_wait() {
-            Ok(Some(status)) if status.success() => return ENDING,
+            Ok(Some(status)) if status.success() => return limits.ending,
             // ssh's: either there was no connection, or the guest went before it had answered.
-            Ok(Some(status)) if status.code() == Some(255) => return ENDING / 6,
+            Ok(Some(status)) if status.code() == Some(255) => return limits.ending / 6,
             Ok(Some(_)) => return Duration::ZERO,
             Ok(None) => std::thread::sleep(PAUSE / 4),
             Err(_) => break,
@@ -342,12 +369,10 @@ mod tests {
         file.write_all(serde_json::to_string(&keeper).unwrap().as_bytes()).unwrap();
         assert_eq!(Keeper::of(&lock), Some(Some(keeper)));
         drop(file);
-        // What a killed one has written counts no more. (A process that another test is just starting has the file for a moment.)
-        let begin = Instant::now();
-        while Keeper::of(&lock).is_some() {
-            assert!(begin.elapsed() < Duration::from_secs(5));
-            std::thread::sleep(Duration::from_millis(5));
-        }
+        // A process that another test of this program is just starting has the file for a moment: waits until the lock is free.
+        lock_file(&lock).unwrap().lock().unwrap();
+        // What a killed one has written counts no more.
+        assert_eq!(Keeper::of(&lock), None);
     }
 
     fn orders(dir: &Path, script: &str) -> Orders {
@@ -367,43 +392,57 @@ mod tests {
         }
     }
 
+    /// Limits that are never reached: what needs one to end does not end.
+    const ENDLESS: Limits = {
+        let year = Duration::from_secs(365 * 24 * 3600);
+        Limits { asking: year, ending: year, terminate: year, kill: year }
+    };
+
     #[test]
-    fn what_nobody_uses_is_stopped_with_all_that_it_started() {
-        let dir = tempfile::tempdir().unwrap();
-        let orders = orders(dir.path(), "echo $GIVEN; sleep 100 & sleep 100");
-        let mut kept = Kept::start(&orders).unwrap();
-        let used = lock_file(&orders.used).unwrap();
-        used.lock_shared().unwrap();
-        let start = Instant::now();
-        let user = std::thread::spawn(move || {
-            std::thread::sleep(Duration::from_secs(2));
-            drop(used);
-        });
-        let why = watch(&orders, &mut kept, &AtomicUsize::new(0)).unwrap();
-        assert!(why.contains("nobody used it for 1 s") && start.elapsed() > Duration::from_secs(3), "{why}");
-        assert!(test_kill_process_group(kept.group).is_err());
-        assert_eq!(std::fs::read_to_string(&orders.log).unwrap(), "a word\n");
-        user.join().unwrap();
+    fn idle_is_counted_from_the_last_use() {
+        let begin = Instant::now();
+        let at = |seconds| begin + Duration::from_secs(seconds);
+        let mut idle = Idle { limit: Duration::from_secs(10), since: begin };
+        assert!(!idle.is_over(false, at(9)));
+        assert!(!idle.is_over(true, at(30)), "used, however long ago the last look was");
+        assert!(!idle.is_over(false, at(39)));
+        assert!(idle.is_over(false, at(40)));
+        assert!(Idle { limit: Duration::ZERO, since: begin }.is_over(false, begin));
     }
 
     #[test]
-    fn what_does_not_end_when_it_is_asked_is_killed_by_whoever_is_impatient() {
+    fn what_is_not_used_is_stopped_with_all_that_it_started() {
         let dir = tempfile::tempdir().unwrap();
+        let orders = orders(dir.path(), "echo $GIVEN; sleep 1000 & sleep 1000");
+        let mut kept = Kept::start(&orders).unwrap();
+        let why = watch(&orders, &mut kept, &AtomicUsize::new(0), &ENDLESS).unwrap();
+        assert!(why.contains("nobody used it for 1 s"), "{why}");
+        assert!(test_kill_process_group(kept.group).is_err());
+        assert_eq!(std::fs::read_to_string(&orders.log).unwrap(), "a word\n");
+    }
+
+    #[test]
+    fn what_does_not_end_when_it_is_asked_is_killed_when_it_is_asked_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let [ready, question] = ["ready", "question"].map(|name| dir.path().join(name));
+        for pipe in [&ready, &question] {
+            assert!(Command::new("mkfifo").arg(pipe).status().unwrap().success());
+        }
         let orders = Orders {
-            ask: vec!["true".to_owned()],
-            ..orders(dir.path(), "trap '' TERM; while :; do sleep 1; done")
+            ask: ["sh", "-c", &format!("echo > {}", question.display())].map(str::to_owned).to_vec(),
+            ..orders(dir.path(), &format!("trap '' TERM; echo > {}; exec sleep 1000", ready.display()))
         };
         let mut kept = Kept::start(&orders).unwrap();
-        std::thread::sleep(PAUSE);
-        let asked = std::sync::Arc::new(AtomicUsize::new(1));
+        std::fs::read(ready).unwrap();
+        let asked = Arc::new(AtomicUsize::new(1));
         let again = Arc::clone(&asked);
         let impatient = std::thread::spawn(move || {
-            std::thread::sleep(PAUSE * 3);
+            // It has been asked once: now once more.
+            std::fs::read(question).unwrap();
             again.fetch_add(1, Ordering::SeqCst);
         });
-        let start = Instant::now();
-        let why = watch(&orders, &mut kept, &asked).unwrap();
-        assert!(why.contains("somebody said so") && start.elapsed() < ENDING / 2, "{why}");
+        let why = watch(&orders, &mut kept, &asked, &ENDLESS).unwrap();
+        assert!(why.contains("somebody said so"), "{why}");
         assert!(test_kill_process_group(kept.group).is_err());
         impatient.join().unwrap();
     }
@@ -413,7 +452,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let orders = orders(dir.path(), "exit 3");
         let mut kept = Kept::start(&orders).unwrap();
-        let why = watch(&orders, &mut kept, &AtomicUsize::new(0)).unwrap();
+        let why = watch(&orders, &mut kept, &AtomicUsize::new(0), &ENDLESS).unwrap();
         assert!(why.contains("has ended: exit status: 3"), "{why}");
     }
 }

@@ -227,11 +227,8 @@ mod tests {
         stopping.try_lock().unwrap();
         let cx = world.cx();
         let waiting = dir.in_use(&cx);
-        let freed = async {
-            tokio::time::sleep(PAUSE * 2).await;
-            drop(stopping);
-        };
-        let (used, ()) = tokio::join!(waiting, freed);
+        // In this order: it has tried, and waits, when the lock is freed.
+        let (used, ()) = tokio::join!(biased; waiting, async { drop(stopping) });
         assert!(used.is_ok() && dir.is_used());
     }
 
@@ -241,12 +238,11 @@ mod tests {
         let lock = dir.lock(&world.cx()).await.unwrap();
         let cx = world.cx();
         let remove = async {
-            tokio::time::sleep(PAUSE / 2).await;
             dir.remove().unwrap();
             assert!(!dir.exists());
             drop(lock);
         };
-        let (second, ()) = tokio::join!(dir.lock(&cx), remove);
+        let (second, ()) = tokio::join!(biased; dir.lock(&cx), remove);
         assert!(second.is_ok() && dir.exists());
         use std::os::unix::fs::PermissionsExt;
         assert_eq!(std::fs::metadata(dir.path()).unwrap().permissions().mode() & 0o777, 0o700);
