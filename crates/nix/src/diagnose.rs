@@ -5,12 +5,12 @@
 
 use nixoci_core::error::Excerpt;
 use nixoci_core::host::Host;
+use nixoci_core::pattern::{self, Captures, find};
 use nixoci_core::platform::NixSystem;
 use nixoci_core::request::{BuildRequest, Installable};
 use nixoci_core::{Error, Remedy};
 
 use crate::cli::Target;
-use crate::pattern::{Captures, fill, find};
 use crate::place::Place;
 use crate::record::{Record, Unplaced};
 use crate::reference::as_typed;
@@ -230,6 +230,11 @@ fn context(values: &mut Captures, subject: &Subject<'_>) {
         let attribute = target.attribute().unwrap_or_default().to_owned();
         values.entry("attribute").or_insert(attribute);
     }
+}
+
+/// Fills a template of the table: `{name|store}` is the name of a store path.
+fn fill(template: &str, values: &Captures) -> String {
+    pattern::fill(template, values, |_, path| crate::log::store_name(path))
 }
 
 fn said(rule: &Rule, values: &Captures, subject: &Subject<'_>) -> Error {

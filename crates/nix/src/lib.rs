@@ -42,7 +42,6 @@ mod lookup;
 mod machines;
 mod memory;
 pub mod patience;
-mod pattern;
 mod place;
 mod plan;
 mod record;

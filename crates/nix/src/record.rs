@@ -7,8 +7,8 @@ use nixoci_core::error::LOG_TAIL_LINES;
 
 use crate::log::store_name;
 use crate::log_file::LogFile;
-use crate::pattern::find;
 use crate::plan::Plan;
+use nixoci_core::pattern::find;
 
 const MOST_BUILDERS: usize = 8;
 const ERRORS_KEPT: usize = 50;

@@ -11,7 +11,7 @@ use crate::guest::remedies as guest;
 /// How to understand one kind of failure.
 pub(crate) struct Rule {
     pub(crate) code: &'static Code,
-    /// Any of these; see [`pattern`](crate::pattern).
+    /// Any of these; see [`pattern`](nixoci_core::pattern).
     pub(crate) patterns: &'static [&'static str],
     /// Filled with what the pattern found, and with `reference`, `attribute`, `system`, `user`.
     pub(crate) message: &'static str,

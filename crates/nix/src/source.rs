@@ -8,8 +8,8 @@ use nixoci_core::{Error, Remedy};
 use crate::cli::Target;
 use crate::codes;
 use crate::diagnose::Subject;
-use crate::pattern::Captures;
 use crate::reference::local_dir;
+use nixoci_core::pattern::Captures;
 
 /// The directory that Nix copied to the store as the flake's source: the repository, or the flake's own
 /// directory.

@@ -5,20 +5,20 @@
 //! `src/client/cli/cmd/*.cpp`.
 
 use nixoci_core::error::Code;
-use nixoci_core::{Error, Remedy};
+use nixoci_core::{Error, Remedy, pattern};
 
 use crate::error as c;
 
-struct Text {
+struct Rule {
     code: &'static Code,
-    /// Any of these.
+    /// Any of these; see [`pattern`](nixoci_core::pattern).
     says: &'static [&'static str],
     /// Sentence and command; `{name}` is the virtual machine.
     remedies: &'static [(&'static str, &'static str)],
 }
 
-const TEXTS: &[Text] = &[
-    Text {
+const RULES: &[Rule] = &[
+    Rule {
         code: &c::DAEMON_DOWN,
         says: &["cannot connect to the multipass socket"],
         remedies: &[
@@ -26,17 +26,17 @@ const TEXTS: &[Text] = &[
             ("see why it ended", "sudo tail -50 /Library/Logs/Multipass/multipassd.log"),
         ],
     },
-    Text {
+    Rule {
         code: &c::SOCKET_DENIED,
         says: &["multipass socket access denied"],
         remedies: &[("authenticate once, as an administrator", "sudo multipass authenticate")],
     },
-    Text {
+    Rule {
         code: &c::UNAUTHENTICATED,
         says: &["is not authenticated with the Multipass service"],
         remedies: &[("authenticate", "multipass authenticate")],
     },
-    Text {
+    Rule {
         code: &c::NO_ROUTE,
         says: &["ssh connection failed", "No route to host", "Timeout connecting to"],
         remedies: &[
@@ -54,7 +54,7 @@ const TEXTS: &[Text] = &[
             ),
         ],
     },
-    Text {
+    Rule {
         code: &c::DELETED,
         says: &["is deleted. Use 'recover'"],
         remedies: &[
@@ -62,7 +62,7 @@ const TEXTS: &[Text] = &[
             ("or let go of its name for good", "multipass delete -p {name}"),
         ],
     },
-    Text {
+    Rule {
         code: &c::UNKNOWN_STATE,
         says: &["in an unknown state", "credentials in unknown state"],
         remedies: &[(
@@ -70,7 +70,7 @@ const TEXTS: &[Text] = &[
             "multipass stop --force {name} && multipass start {name}",
         )],
     },
-    Text {
+    Rule {
         code: &c::PREPARING,
         says: &["is being prepared"],
         remedies: &[
@@ -78,7 +78,7 @@ const TEXTS: &[Text] = &[
             ("or take another name, in nixoci.toml", "[backend.multipass]\ninstance = \"nixoci-builder\""),
         ],
     },
-    Text {
+    Rule {
         code: &c::SLOW,
         says: &[
             "timed out waiting for response",
@@ -97,8 +97,8 @@ const TEXTS: &[Text] = &[
             ("see how it stands", "multipass info {name}"),
         ],
     },
-    Text { code: &c::BAD_NAME, says: &["Invalid instance name supplied"], remedies: &[] },
-    Text {
+    Rule { code: &c::BAD_NAME, says: &["Invalid instance name supplied"], remedies: &[] },
+    Rule {
         code: &c::BAD_SIZE,
         says: &[
             "Invalid memory size value supplied",
@@ -109,12 +109,12 @@ const TEXTS: &[Text] = &[
         ],
         remedies: &[],
     },
-    Text {
+    Rule {
         code: &c::NO_IMAGE,
         says: &["Unable to find an image matching", "failed to download from"],
         remedies: &[("see which there are", "multipass find")],
     },
-    Text {
+    Rule {
         code: &c::MOUNT,
         says: &["Error enabling mount support"],
         remedies: &[
@@ -128,7 +128,7 @@ const TEXTS: &[Text] = &[
             ),
         ],
     },
-    Text {
+    Rule {
         code: &c::NO_MOUNTS,
         says: &["Mounts are disabled on this installation"],
         remedies: &[
@@ -136,7 +136,7 @@ const TEXTS: &[Text] = &[
             ("or let nixoci send the files", "sources = \"stream\" in [backend.multipass]"),
         ],
     },
-    Text {
+    Rule {
         code: &c::ABSENT,
         says: &["does not exist", "instance(s) missing"],
         remedies: &[("make one", "nixoci provision --backend multipass")],
@@ -145,13 +145,13 @@ const TEXTS: &[Text] = &[
 
 /// The error for a command of Multipass's about the virtual machine `name` that failed with these words.
 pub(crate) fn diagnose(name: &str, said: &str) -> Error {
-    let found = TEXTS.iter().find(|text| text.says.iter().any(|words| said.contains(words)));
-    let code = found.map_or(&c::FAILED, |text| text.code);
+    let found = pattern::first(RULES, |rule| rule.says, said).map(|(rule, _)| rule);
+    let code = found.map_or(&c::FAILED, |rule| rule.code);
     let words = words(said);
     let message = if name.is_empty() { code.title.to_owned() } else { format!("{name}: {}", code.title) };
     let error = Error::new(code, message);
     let error = if words.is_empty() { error } else { error.because(words) };
-    found.into_iter().flat_map(|text| text.remedies).fold(error, |error, (text, command)| {
+    found.into_iter().flat_map(|rule| rule.remedies).fold(error, |error, (text, command)| {
         error.remedy(Remedy::command(*text, command.replace("{name}", name)))
     })
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use nixoci_core::config::Runtime;
 use nixoci_core::host::Host;
-use nixoci_core::{Code, Error, Remedy};
+use nixoci_core::{Code, Error, Remedy, pattern};
 
 use crate::codes;
 use crate::text::show_up_to;
@@ -116,29 +116,34 @@ pub(super) fn odd_answer(runtime: Runtime, error: &serde_json::Error, said: &str
         .log(said.lines().take(1).map(|line| show_up_to(line.as_bytes(), LINE)))
 }
 
-/// Words of the commands, and what they mean; the first that fits counts.
-const WORDS: &[(&str, &Code)] = &[
-    ("permission denied", &codes::RUNTIME_PERMISSION),
-    ("no space left on device", &codes::DISK_FULL),
-    ("cannot connect to podman", &codes::RUNTIME_DOWN),
-    ("unable to connect to podman", &codes::RUNTIME_DOWN),
-    ("cannot access socket", &codes::RUNTIME_DOWN),
-    ("failed to dial", &codes::RUNTIME_DOWN),
-    ("xpc connection error", &codes::RUNTIME_DOWN),
-    ("container system start", &codes::RUNTIME_DOWN),
-    ("apiserver is not running", &codes::RUNTIME_DOWN),
-    ("cannot connect to the docker daemon", &codes::RUNTIME_DOWN),
-    ("failed to connect to the docker api", &codes::RUNTIME_DOWN),
-    ("connection refused", &codes::RUNTIME_DOWN),
-    ("is not running", &codes::RUNTIME_DOWN),
-    ("no such host", &codes::RUNTIME_DOWN),
+/// What the commands say, in small letters, and what it means; the first that fits counts. See [`pattern`].
+const RULES: &[(&Code, &[&str])] = &[
+    (&codes::RUNTIME_PERMISSION, &["permission denied"]),
+    (&codes::DISK_FULL, &["no space left on device"]),
+    (
+        &codes::RUNTIME_DOWN,
+        &[
+            "cannot connect to podman",
+            "unable to connect to podman",
+            "cannot access socket",
+            "failed to dial",
+            "xpc connection error",
+            "container system start",
+            "apiserver is not running",
+            "cannot connect to the docker daemon",
+            "failed to connect to the docker api",
+            "connection refused",
+            "is not running",
+            "no such host",
+        ],
+    ),
 ];
 
 /// The command failed, and said this.
 pub(super) fn failed(runtime: Runtime, host: &Host, said: &str) -> Error {
     let text = said.to_lowercase();
-    let code =
-        WORDS.iter().find(|(words, _)| text.contains(words)).map_or(&codes::RUNTIME_FAILED, |(_, code)| code);
+    let code = pattern::first(RULES, |(_, words)| words, &text)
+        .map_or(&codes::RUNTIME_FAILED, |((code, _), _)| *code);
     let lines = said.lines().map(str::trim).filter(|line| !line.is_empty());
     let error =
         Error::new(code, sentence(runtime, code)).log(lines.map(|line| show_up_to(line.as_bytes(), LINE)));

@@ -2,10 +2,9 @@
 //! `kex.c`, `readconf.c`).
 
 use nixoci_core::error::Code;
-use nixoci_core::{Error, Remedy};
+use nixoci_core::{Error, Remedy, pattern};
 
 use super::{SshHost, codes as c};
-use crate::pattern::find;
 
 struct Rule {
     code: &'static Code,
@@ -74,8 +73,7 @@ const RULES: &[Rule] = &[
 
 /// The error for an ssh that ended without a connection.
 pub(crate) fn diagnose(host: &SshHost, said: &str) -> Error {
-    let hit = |rule: &&Rule| rule.patterns.iter().any(|pattern| find(pattern, said).is_some());
-    let code = RULES.iter().find(hit).map_or(&c::FAILED, |rule| rule.code);
+    let code = pattern::first(RULES, |rule| rule.patterns, said).map_or(&c::FAILED, |(rule, _)| rule.code);
     failure(host, code, &last_words(said))
 }
 

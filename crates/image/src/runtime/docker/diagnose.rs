@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use nixoci_core::host::Host;
-use nixoci_core::{Code, Error, Remedy};
+use nixoci_core::{Code, Error, Remedy, pattern};
 
 use crate::codes;
 
@@ -52,27 +52,37 @@ pub(super) fn odd_answer(error: &Error) -> Error {
 /// How much of a line of Docker's is repeated.
 const LINE: usize = 1000;
 
-/// Words of the docker command, and what they mean; the first that fits counts.
-const WORDS: &[(&str, &Code)] = &[
-    ("permission denied", &codes::DOCKER_PERMISSION),
-    ("no space left on device", &codes::DISK_FULL),
-    ("context not found", &codes::DOCKER_ENDPOINT),
-    ("unable to resolve docker endpoint", &codes::DOCKER_ENDPOINT),
-    ("unable to parse docker host", &codes::DOCKER_ENDPOINT),
-    ("invalid bind address", &codes::DOCKER_ENDPOINT),
-    ("cannot connect to the docker daemon", &codes::DOCKER_DOWN),
-    ("failed to connect to the docker api", &codes::DOCKER_DOWN),
-    ("error during connect", &codes::DOCKER_DOWN),
-    ("is the docker daemon running", &codes::DOCKER_DOWN),
-    ("connection refused", &codes::DOCKER_DOWN),
-    ("no such host", &codes::DOCKER_DOWN),
+/// What the docker command says, in small letters, and what it means; the first that fits counts. See [`pattern`].
+const RULES: &[(&Code, &[&str])] = &[
+    (&codes::DOCKER_PERMISSION, &["permission denied"]),
+    (&codes::DISK_FULL, &["no space left on device"]),
+    (
+        &codes::DOCKER_ENDPOINT,
+        &[
+            "context not found",
+            "unable to resolve docker endpoint",
+            "unable to parse docker host",
+            "invalid bind address",
+        ],
+    ),
+    (
+        &codes::DOCKER_DOWN,
+        &[
+            "cannot connect to the docker daemon",
+            "failed to connect to the docker api",
+            "error during connect",
+            "is the docker daemon running",
+            "connection refused",
+            "no such host",
+        ],
+    ),
 ];
 
 /// The docker command failed, and said this.
 pub(super) fn failed(host: &Host, stderr: &str) -> Error {
     let text = stderr.to_lowercase();
-    let code =
-        WORDS.iter().find(|(words, _)| text.contains(words)).map_or(&codes::DOCKER_FAILED, |(_, code)| code);
+    let code = pattern::first(RULES, |(_, words)| words, &text)
+        .map_or(&codes::DOCKER_FAILED, |((code, _), _)| *code);
     let lines = stderr.lines().map(str::trim).filter(|line| !line.is_empty());
     let error =
         Error::new(code, code.title).log(lines.map(|line| crate::text::show_up_to(line.as_bytes(), LINE)));
