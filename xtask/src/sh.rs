@@ -81,3 +81,8 @@ pub(crate) fn contained(program: impl AsRef<std::ffi::OsStr>) -> Command {
 fn program(command: &Command) -> String {
     command.get_program().to_string_lossy().into_owned()
 }
+
+/// Two hexadecimal digits a byte.
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}

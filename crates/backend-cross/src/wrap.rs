@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use nixoci_core::backend::Cx;
 use nixoci_core::platform::NixSystem;
 use nixoci_core::request::{Attribute, BuildRequest, Installable, split_attribute};
+use nixoci_core::text::hex;
 use nixoci_core::{Result, ResultExt, codes as core_codes};
 use nixoci_nix::canonical_reference;
 use sha2::{Digest, Sha256};
@@ -104,8 +105,7 @@ pub(crate) fn directory(cx: &Cx<'_>) -> PathBuf {
 /// Writes a file and what it imports into a directory of their own.
 fn write(cx: &Cx<'_>, name: &str, text: &str) -> Result<PathBuf> {
     let hash = Sha256::new().chain_update(CROSS).chain_update(text).finalize();
-    let hash: String = hash.iter().take(10).map(|byte| format!("{byte:02x}")).collect();
-    let dir = directory(cx).join(hash);
+    let dir = directory(cx).join(hex(&hash[..10]));
     let put = |file: &Path, text: &str| {
         if std::fs::read_to_string(file).is_ok_and(|there| there == text) {
             return Ok(());

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 
 use nixoci_core::backend::Cx;
 use nixoci_core::runner::{Command, output};
+use nixoci_core::text::hex;
 use nixoci_core::{Error, Remedy, Result, ResultExt};
 use nixoci_nix::guest::codes::SOURCES;
 use nixoci_nix::guest::sources::Tree;
@@ -32,10 +33,7 @@ pub(crate) async fn mount(cx: &Cx<'_>, machine: &Machine<'_>, trees: &[Tree]) ->
     let mounted = machine.multipass.info(cx, name).await?.mounts;
     for tree in trees {
         let hash = Sha256::digest(tree.root.as_os_str().as_encoded_bytes());
-        let at = format!(
-            "{HOME}/mounts/{}",
-            hash[..8].iter().map(|byte| format!("{byte:02x}")).collect::<String>()
-        );
+        let at = format!("{HOME}/mounts/{}", hex(&hash[..8]));
         let is_there = mounted.get(&at).is_some_and(|from| Path::new(from) == tree.root);
         if !is_there {
             machine.multipass.mount(cx, name, &tree.root, &at, &owners(&tree.root)).await?;

@@ -36,7 +36,7 @@ impl Digest {
 
     /// 64 lower-case hex digits, as in blob file names.
     pub fn hex(&self) -> String {
-        self.0.iter().map(|byte| format!("{byte:02x}")).collect()
+        crate::text::hex(&self.0)
     }
 
     /// Parses 64 hex digits.

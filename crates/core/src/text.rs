@@ -1,4 +1,4 @@
-//! Numbers as people read them.
+//! Numbers and bytes as people read them.
 
 use std::time::Duration;
 
@@ -12,6 +12,13 @@ pub fn bytes(count: u64) -> String {
         unit += 1;
     }
     if unit == 0 { format!("{count} B") } else { format!("{value:.1} {}", UNITS[unit]) }
+}
+
+/// Two lower-case hexadecimal digits a byte.
+pub fn hex(bytes: &[u8]) -> String {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let digits = bytes.iter().flat_map(|byte| [byte >> 4, byte & 15]);
+    digits.map(|digit| char::from(DIGITS[usize::from(digit)])).collect()
 }
 
 /// How long ago something was: `3 minutes ago`.
@@ -35,6 +42,12 @@ pub fn count(number: usize, thing: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn hexadecimal_digits() {
+        assert_eq!(hex(&[0, 9, 0xa0, 0xff]), "0009a0ff");
+        assert_eq!(hex(&[]), "");
+    }
 
     #[test]
     fn bytes_read_as_docker_writes_them() {

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use nixoci_core::artifact::{PathInfo, StorePath};
+use nixoci_core::text::hex;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
@@ -38,8 +39,7 @@ impl Key {
 
     fn file(&self, cache: &Path) -> PathBuf {
         let text = serde_json::to_string(self).unwrap_or_default();
-        let name: String = Sha256::digest(text).iter().take(16).map(|byte| format!("{byte:02x}")).collect();
-        dir(cache).join(format!("{name}.json"))
+        dir(cache).join(format!("{}.json", hex(&Sha256::digest(text)[..16])))
     }
 }
 

@@ -15,6 +15,7 @@ use nixoci_core::artifact::{ArtifactId, PathInfo, StorePath};
 use nixoci_core::backend::{Backend, Check, CheckVerdict, Cx, Depth, Forecast, Release};
 use nixoci_core::platform::NixSystem;
 use nixoci_core::request::{BuildRequest, Installable, NixArg, NixFlags};
+use nixoci_core::text::hex;
 use nixoci_core::{Error, Result, ResultExt, codes as core_codes};
 use sha2::{Digest, Sha256};
 
@@ -247,8 +248,7 @@ fn write(place: &Path, system: &NixSystem) -> std::io::Result<PathBuf> {
 /// Written anew each time, and whole at any time: what somebody damaged mends.
 fn put(place: &Path, suffix: &str, bytes: &[u8], mode: u32) -> std::io::Result<String> {
     let hash = Sha256::digest(bytes);
-    let hash: String = hash.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
-    let name = format!("{hash}{suffix}");
+    let name = format!("{}{suffix}", hex(&hash[..8]));
     let mut file = tempfile::NamedTempFile::new_in(place)?;
     file.write_all(bytes)?;
     file.as_file().set_permissions(std::fs::Permissions::from_mode(mode))?;

@@ -7,6 +7,7 @@ use std::io::Read;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
+use nixoci_core::text::hex;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
@@ -64,8 +65,7 @@ fn key(program: &Path) -> Option<Key> {
 
 fn file(cache: &Path, key: &Key) -> PathBuf {
     let hash = Sha256::digest(key.path.as_os_str().as_encoded_bytes());
-    let name: String = hash.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
-    cache.join(format!("nix-version-{name}.json"))
+    cache.join(format!("nix-version-{}.json", hex(&hash[..8])))
 }
 
 #[cfg(test)]

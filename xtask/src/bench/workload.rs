@@ -128,7 +128,7 @@ fn write_archive(path: &Path, tag: &str, layers: &[Vec<u8>]) -> Result<()> {
     };
     let (mut names, mut diff_ids) = (Vec::new(), Vec::new());
     for layer in layers {
-        let hex: String = Sha256::digest(layer).iter().map(|byte| format!("{byte:02x}")).collect();
+        let hex = crate::sh::hex(&Sha256::digest(layer));
         member(&format!("{hex}/layer.tar"), layer)?;
         names.push(format!("{hex}/layer.tar"));
         diff_ids.push(format!("sha256:{hex}"));

@@ -108,7 +108,7 @@ pub(crate) fn recipe(parts: &[&[u8]]) -> String {
         hash.update((part.len() as u64).to_le_bytes());
         hash.update(part);
     }
-    hash.finalize().iter().take(6).map(|byte| format!("{byte:02x}")).collect()
+    sh::hex(&hash.finalize()[..6])
 }
 
 pub(crate) fn remove_all(path: &Path) -> Result<()> {

@@ -63,7 +63,7 @@ impl Outside {
                 .host
                 .read(path.as_ref(), LIMIT)
                 .or_error(&SET_UP, || format!("NIX_SSL_CERT_FILE names {path}, which cannot be read"))?;
-            let hash = super::sources::hex(&Sha256::digest(&bytes)[..8]);
+            let hash = nixoci_core::text::hex(&Sha256::digest(&bytes)[..8]);
             outside.environment.push_str(&format!(
                 "NIX_SSL_CERT_FILE={CERTIFICATES}\nCURL_CA_BUNDLE={CERTIFICATES}\nGIT_SSL_CAINFO={CERTIFICATES}\nNIXOCI_CERTIFICATES={hash}\n"
             ));

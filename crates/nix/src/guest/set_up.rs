@@ -64,7 +64,7 @@ impl SetUp {
         hasher.update(self.conf());
         hasher.update(self.idle.as_secs().to_be_bytes());
         hasher.update([u8::from(self.emulate)]);
-        format!("v1 {}", super::sources::hex(&hasher.finalize()[..8]))
+        format!("v1 {}", nixoci_core::text::hex(&hasher.finalize()[..8]))
     }
 
     /// Sets a guest up, telling what is done. What is done already is not done again.

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use nixoci_core::Error;
 use nixoci_core::backend::Cx;
+use nixoci_core::text::hex;
 use sha2::{Digest, Sha256};
 
 use super::SshHost;
@@ -43,8 +44,7 @@ impl SshHost {
 
     fn file(&self, cache: &Path) -> PathBuf {
         let hash = Sha256::digest(format!("{self:?}"));
-        let name: String = hash.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
-        cache.join("answered").join(name)
+        cache.join("answered").join(hex(&hash[..8]))
     }
 }
 

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use nixoci_core::host::{Dirs, Host};
 use nixoci_core::runner::quote;
+use nixoci_core::text::hex;
 use nixoci_core::{Error, Remedy, Result, ResultExt};
 use rustix::fs::OFlags;
 use sha2::{Digest, Sha256};
@@ -196,10 +197,6 @@ fn read(file: &mut File) -> std::io::Result<Vec<u8>> {
 /// SHA-256 of a file, in hexadecimal.
 pub(super) fn hash_of(path: &Path) -> std::io::Result<String> {
     Ok(hex(&Sha256::digest(read(&mut File::open(path)?)?)))
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// Where the copies are, and what was found out about them.

@@ -26,7 +26,6 @@ pub use tree::Tree;
 
 use crate::reference::{Local, canonical_reference};
 use git::{Repository, Revision};
-pub(super) use tree::hex;
 use tree::{Entry, From};
 
 /// What of a project is sent.
@@ -103,7 +102,7 @@ impl Sources {
         if !others.iter().any(overlaps) {
             return;
         }
-        let hash = hex(&Sha256::digest(tree.root.as_os_str().as_encoded_bytes())[..8]);
+        let hash = nixoci_core::text::hex(&Sha256::digest(tree.root.as_os_str().as_encoded_bytes())[..8]);
         tree.at = Path::new(crate::guest::HOME).join("inputs").join(hash);
         let reference = self.references.get(named).map_or(canonical, String::as_str);
         let moved = Local::of(reference).and_then(|local| {

@@ -12,9 +12,10 @@ use nixoci_core::{Error, Remedy, Result};
 use sha2::{Digest, Sha256};
 
 use super::archive::Archive;
-use super::tree::{Entry, History, Name, Tree, hex};
+use super::tree::{Entry, History, Name, Tree};
 use crate::guest::codes::SOURCES;
 use crate::guest::{GuestRunner, HOME, Seen};
+use nixoci_core::text::hex;
 
 const RECEIVE: &str = include_str!("receive.sh");
 /// Prints which of some trees are there, and which have the repository of a commit; they were used now.

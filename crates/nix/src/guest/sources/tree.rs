@@ -1,11 +1,11 @@
 //! A directory as a guest is to have it: names, kinds and contents, by which it is known.
 
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
 use std::io::Read;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
+use nixoci_core::text::hex;
 use nixoci_core::{Result, ResultExt};
 use serde::{Deserialize, Serialize};
 use sha1::Sha1;
@@ -119,13 +119,6 @@ fn hash<D: Digest>(size: u64, content: &mut dyn Read) -> std::io::Result<Content
 
 fn changed() -> std::io::Error {
     std::io::Error::other("it was changed while it was read")
-}
-
-pub(in crate::guest) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::new(), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
 }
 
 pub(super) fn path_of(name: &[u8]) -> PathBuf {
