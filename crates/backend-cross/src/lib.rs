@@ -17,8 +17,7 @@ use std::ffi::OsString;
 use async_trait::async_trait;
 use nixoci_core::artifact::{Artifact, PathInfo, StorePath};
 use nixoci_core::backend::{
-    Backend, BuilderId, Check, CheckVerdict, Cx, Depth, Descriptor, Forecast, How, Offer, Readiness, Release,
-    Verdict,
+    Backend, BuilderId, Check, Cx, Depth, Descriptor, Forecast, How, Offer, Readiness, Release, Verdict,
 };
 use nixoci_core::factory::TypedFactory;
 use nixoci_core::plan::{ProvisionPlan, Step, StepState};
@@ -121,21 +120,17 @@ impl Backend for Cross {
     }
 
     async fn plan(&self, cx: &Cx<'_>, want: &[NixSystem]) -> Result<ProvisionPlan> {
-        let step = |system: &NixSystem| Step {
-            id: format!("cross-{system}"),
-            title: format!(
+        let step = |system: &NixSystem| {
+            let title = format!(
                 "Nix on this machine compiles for {system}: the project gets a nixpkgs with localSystem = {}, crossSystem = {}",
                 cx.host.system,
                 self.settings.config(system)
-            ),
-            why: "the image is built here".to_owned(),
-            state: match Cross::refusal(cx, system) {
+            );
+            let state = match Cross::refusal(cx, system) {
                 Some(error) => StepState::Blocked { error },
                 None => StepState::Satisfied,
-            },
-            effects: Vec::new(),
-            needs_root: false,
-            commands: Vec::new(),
+            };
+            Step::new(format!("cross-{system}"), title, "the image is built here", state)
         };
         Ok(ProvisionPlan { steps: want.iter().map(step).collect(), instead: Vec::new() })
     }
@@ -162,15 +157,13 @@ impl Backend for Cross {
             }
             // Something tiny that is crossed would need a whole compiler: what is proven is that this machine's Nix builds.
             checks.push(match proof::prove(cx, nix, &cx.host.system).await {
-                Ok(proof) => Check {
-                    title: system.to_string(),
-                    detail: format!(
+                Ok(proof) => Check::good(
+                    system.as_str(),
+                    format!(
                         "Nix builds on this machine, in {:.1} s; what a project's compiler costs, `nixoci plan` says",
                         proof.seconds.as_secs_f64()
                     ),
-                    verdict: CheckVerdict::Good,
-                    remedies: Vec::new(),
-                },
+                ),
                 Err(error) if error.is(&core_codes::CANCELLED) => return Err(error),
                 Err(error) => Check::failed(system.as_str(), &error),
             });

@@ -37,27 +37,17 @@ pub(crate) async fn plan(
 
 /// Nix has the program build.
 fn satisfied(system: &NixSystem, program: &str) -> Step {
-    Step {
-        id: format!("builder-{system}"),
-        title: format!("{program} builds for {system} (external-builders)"),
-        why: "a Mac cannot build Linux derivations itself".to_owned(),
-        state: StepState::Satisfied,
-        effects: Vec::new(),
-        needs_root: false,
-        commands: Vec::new(),
-    }
+    let title = format!("{program} builds for {system} (external-builders)");
+    builds(system, title)
+}
+
+fn builds(system: &NixSystem, title: String) -> Step {
+    let why = "a Mac cannot build Linux derivations itself";
+    Step::new(format!("builder-{system}"), title, why, StepState::Satisfied)
 }
 
 async fn step(cx: &Cx<'_>, machines: &[Machine], system: &NixSystem, vm: &Vm) -> Step {
-    let mut step = Step {
-        id: format!("builder-{system}"),
-        title: format!("a Linux builder builds for {system}"),
-        why: "a Mac cannot build Linux derivations itself".to_owned(),
-        state: StepState::Satisfied,
-        effects: Vec::new(),
-        needs_root: false,
-        commands: Vec::new(),
-    };
+    let mut step = builds(system, format!("a Linux builder builds for {system}"));
     let able: Vec<&Machine> = machines.iter().filter(|machine| machine.systems.contains(system)).collect();
     let mut refused = None;
     for machine in &able {

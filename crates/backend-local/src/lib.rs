@@ -89,15 +89,8 @@ impl Backend for Local {
                 Ok(None) => StepState::Satisfied,
                 Ok(Some(error)) | Err(error) => StepState::Blocked { error },
             };
-            steps.push(Step {
-                id: format!("nix-{system}"),
-                title: format!("Nix on this machine builds for {system}"),
-                why: "the image is built here".to_owned(),
-                state,
-                effects: Vec::new(),
-                needs_root: false,
-                commands: Vec::new(),
-            });
+            let title = format!("Nix on this machine builds for {system}");
+            steps.push(Step::new(format!("nix-{system}"), title, "the image is built here", state));
         }
         Ok(ProvisionPlan { steps, instead: Vec::new() })
     }

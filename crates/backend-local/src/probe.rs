@@ -1,6 +1,6 @@
 //! What `doctor` looks at on a host that builds for itself.
 
-use nixoci_core::backend::{Check, CheckVerdict, Cx};
+use nixoci_core::backend::{Check, Cx};
 use nixoci_core::{Remedy, Result};
 use nixoci_nix::{Nix, NixSettings};
 
@@ -8,7 +8,7 @@ use crate::offers;
 use crate::settings::Settings;
 
 pub(crate) async fn checks(cx: &Cx<'_>, nix: &Nix, settings: &Settings) -> Result<Vec<Check>> {
-    let mut checks = vec![good("version", nix.version().to_string())];
+    let mut checks = vec![Check::good("version", nix.version().to_string())];
     checks.push(nix.store_check(cx).await);
     let found = nix.settings(cx).await?;
     let ready: Vec<String> = offers::offers(&found, settings, cx.host)
@@ -16,13 +16,9 @@ pub(crate) async fn checks(cx: &Cx<'_>, nix: &Nix, settings: &Settings) -> Resul
         .filter(|offer| offer.readiness.rank().is_some())
         .map(|offer| offer.system.to_string())
         .collect();
-    checks.push(good("platforms", ready.join(", ")));
+    checks.push(Check::good("platforms", ready.join(", ")));
     checks.push(sandbox(&found));
     Ok(checks)
-}
-
-fn good(title: &str, detail: String) -> Check {
-    Check { title: title.to_owned(), detail, verdict: CheckVerdict::Good, remedies: Vec::new() }
 }
 
 fn sandbox(nix: &NixSettings) -> Check {
@@ -30,13 +26,9 @@ fn sandbox(nix: &NixSettings) -> Check {
         ("false", _) => "off: builds may use what happens to be on this machine, and differ elsewhere",
         ("relaxed", _) => "relaxed: derivations may opt out",
         // Nix's default: where the kernel refuses a sandbox, builds go on without one and without a word.
-        (_, true) => return good("sandbox", "on, where the kernel allows it".to_owned()),
-        (_, false) => return good("sandbox", "on".to_owned()),
+        (_, true) => return Check::good("sandbox", "on, where the kernel allows it"),
+        (_, false) => return Check::good("sandbox", "on"),
     };
-    Check {
-        title: "sandbox".to_owned(),
-        detail: detail.to_owned(),
-        verdict: CheckVerdict::Warning,
-        remedies: vec![Remedy::command("switch it on in /etc/nix/nix.conf", "sandbox = true")],
-    }
+    Check::warning("sandbox", detail)
+        .remedy(Remedy::command("switch it on in /etc/nix/nix.conf", "sandbox = true"))
 }

@@ -86,14 +86,11 @@ impl Growth {
     pub(crate) fn step(self, settings: &Settings) -> Step {
         let (key, size) = self.setting();
         let what = if key == "memory" { "of memory" } else { "of disk" };
+        let title = format!("give the virtual machine {} {size} {what}", settings.instance);
         Step {
-            id: GROW.to_owned(),
-            title: format!("give the virtual machine {} {size} {what}", settings.instance),
-            why: "a build did not fit, or the settings say so".to_owned(),
-            state: StepState::Pending,
             effects: vec!["it is stopped and started; what was built so far is kept".to_owned()],
-            needs_root: false,
             commands: self.commands(settings),
+            ..Step::new(GROW, title, "a build did not fit, or the settings say so", StepState::Pending)
         }
     }
 

@@ -266,26 +266,18 @@ impl Backend for MultipassBackend {
             }
             Err(error) => return Ok(vec![Check::failed("Multipass", &error)]),
         };
-        let good = |title: &str, detail: String| Check {
-            title: title.to_owned(),
-            detail,
-            verdict: CheckVerdict::Good,
-            remedies: Vec::new(),
-        };
-        let mut checks = vec![good("Multipass", version)];
+        let mut checks = vec![Check::good("Multipass", version)];
         let machine = self.machine(cx).await?;
         let plan = plan::plan(cx, &self.settings, plan::standing(cx, &machine).await?, None).await;
         for step in plan.steps {
             let (title, detail) = ("virtual machine", step.title.clone());
             checks.push(match step.state {
                 StepState::Blocked { error } => Check::failed(title, &error),
-                StepState::Pending => {
-                    Check { verdict: CheckVerdict::Warning, ..good(title, format!("to do: {detail}")) }
-                }
+                StepState::Pending => Check::warning(title, format!("to do: {detail}")),
                 StepState::Unknown { would_need } => {
-                    good(title, format!("{detail}, as far as can be seen without {would_need}"))
+                    Check::good(title, format!("{detail}, as far as can be seen without {would_need}"))
                 }
-                _ => good(title, detail),
+                _ => Check::good(title, detail),
             });
         }
         // Once, behind all that it does.

@@ -114,15 +114,7 @@ fn described(settings: &Settings, facts: &Facts) -> String {
 }
 
 fn machine(title: String, state: StepState) -> Step {
-    Step {
-        id: MACHINE.to_owned(),
-        title,
-        why: "the image is built there: a Mac cannot build Linux derivations itself".to_owned(),
-        state,
-        effects: Vec::new(),
-        needs_root: false,
-        commands: Vec::new(),
-    }
+    Step::new(MACHINE, title, "the image is built there: a Mac cannot build Linux derivations itself", state)
 }
 
 async fn launch(cx: &Cx<'_>, settings: &Settings) -> Step {
@@ -184,17 +176,9 @@ fn nix(settings: &Settings, state: StepState) -> Step {
     } else {
         format!("Nix is installed there, and set up{qemu}")
     };
-    Step {
-        id: NIX.to_owned(),
-        title,
-        why: match settings.transport {
-            Transport::Exec => "it evaluates and builds in the virtual machine: this machine needs no Nix",
-            Transport::Ssh => "this machine's Nix evaluates, and builds in its store by ssh",
-        }
-        .to_owned(),
-        state,
-        effects: Vec::new(),
-        needs_root: false,
-        commands: Vec::new(),
-    }
+    let why = match settings.transport {
+        Transport::Exec => "it evaluates and builds in the virtual machine: this machine needs no Nix",
+        Transport::Ssh => "this machine's Nix evaluates, and builds in its store by ssh",
+    };
+    Step::new(NIX, title, why, state)
 }

@@ -115,15 +115,7 @@ impl Remote {
             }
             (able, _) => (self.described(cx, able, system).await?, StepState::Satisfied),
         };
-        Ok(Step {
-            id: format!("remote-{system}"),
-            title,
-            why: "the image is built there".to_owned(),
-            state,
-            effects: Vec::new(),
-            needs_root: false,
-            commands: Vec::new(),
-        })
+        Ok(Step::new(format!("remote-{system}"), title, "the image is built there", state))
     }
 
     async fn described(&self, cx: &Cx<'_>, able: &[&str], system: &NixSystem) -> Result<String> {

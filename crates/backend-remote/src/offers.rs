@@ -1,7 +1,7 @@
 //! What the machines could build.
 
 use futures_util::future::join_all;
-use nixoci_core::backend::{BuilderId, Check, CheckVerdict, Cx, How, Offer, Readiness};
+use nixoci_core::backend::{BuilderId, Check, Cx, How, Offer, Readiness};
 use nixoci_core::platform::NixSystem;
 use nixoci_core::{Error, Remedy, Result};
 use nixoci_nix::ssh::SshHost;
@@ -90,8 +90,7 @@ async fn check(cx: &Cx<'_>, remote: &Remote, machines: &Machines, machine: &Mach
     match version(cx, remote, machines, machine).await {
         Ok(version) => {
             let version = version.map(|version| format!("Nix {version}, ")).unwrap_or_default();
-            let detail = format!("{version}{}, {jobs}", systems(machine));
-            Check { title, detail, verdict: CheckVerdict::Good, remedies: Vec::new() }
+            Check::good(title, format!("{version}{}, {jobs}", systems(machine)))
         }
         Err(error) => {
             let mut check = Check::failed(&title, &error);

@@ -66,27 +66,21 @@ pub(crate) async fn plan(cx: &Cx<'_>, rosetta: &Rosetta, want: &[NixSystem]) -> 
 
 fn install_rosetta() -> Step {
     Step {
-        id: ROSETTA.to_owned(),
-        title: "install Rosetta".to_owned(),
-        why: "x86_64 programs are translated by it".to_owned(),
-        state: StepState::Pending,
         effects: vec!["Apple's software update installs it on this Mac".to_owned()],
         needs_root: true,
         commands: vec![INSTALL.to_owned()],
+        ..Step::new(ROSETTA, "install Rosetta", "x86_64 programs are translated by it", StepState::Pending)
     }
 }
 
 async fn builder(cx: &Cx<'_>, rosetta: &Rosetta, system: &NixSystem) -> Result<Step> {
     let machines = rosetta.builders.machines(cx).await?;
-    let mut step = Step {
-        id: format!("builder-{system}"),
-        title: format!("a builder for both CPUs builds for {system}"),
-        why: "a Mac cannot build Linux derivations itself".to_owned(),
-        state: StepState::Satisfied,
-        effects: Vec::new(),
-        needs_root: false,
-        commands: Vec::new(),
-    };
+    let mut step = Step::new(
+        format!("builder-{system}"),
+        format!("a builder for both CPUs builds for {system}"),
+        "a Mac cannot build Linux derivations itself",
+        StepState::Satisfied,
+    );
     let mut refused = None;
     for machine in machines.iter().filter(|machine| machine.systems.contains(system)) {
         match refusal(cx, machine).await {

@@ -1,6 +1,6 @@
 //! What `doctor` looks at.
 
-use nixoci_core::backend::{Check, CheckVerdict, Cx};
+use nixoci_core::backend::{Check, Cx};
 use nixoci_core::{Remedy, Result};
 use nixoci_nix::mac;
 
@@ -18,7 +18,7 @@ pub(crate) async fn checks(cx: &Cx<'_>, rosetta: &Rosetta) -> Result<Vec<Check>>
     if machines.is_empty() {
         let remedies = vec![Remedy::command("see how to set one up", "nixoci plan --backend rosetta")];
         // Whoever wants one CPU only has no use for it.
-        checks.push(check("builder", NONE.title.to_owned(), CheckVerdict::Warning, remedies));
+        checks.push(Check { remedies, ..Check::warning("builder", NONE.title) });
     }
     checks.extend(mac::checks(cx, machines).await);
     Ok(checks)
@@ -26,12 +26,7 @@ pub(crate) async fn checks(cx: &Cx<'_>, rosetta: &Rosetta) -> Result<Vec<Check>>
 
 fn installed(cx: &Cx<'_>) -> Check {
     if is_installed(cx.host) {
-        return check("Rosetta", "installed".to_owned(), CheckVerdict::Good, Vec::new());
+        return Check::good("Rosetta", "installed");
     }
-    let remedies = vec![Remedy::command("install it, for linux/amd64", INSTALL)];
-    check("Rosetta", "not installed".to_owned(), CheckVerdict::Warning, remedies)
-}
-
-fn check(title: &str, detail: String, verdict: CheckVerdict, remedies: Vec<Remedy>) -> Check {
-    Check { title: title.to_owned(), detail, verdict, remedies }
+    Check::warning("Rosetta", "not installed").remedy(Remedy::command("install it, for linux/amd64", INSTALL))
 }

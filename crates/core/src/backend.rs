@@ -251,6 +251,28 @@ pub struct Check {
 }
 
 impl Check {
+    /// A finding without remedies.
+    pub fn new(title: impl Into<String>, verdict: CheckVerdict, detail: impl Into<String>) -> Self {
+        Check { title: title.into(), detail: detail.into(), verdict, remedies: Vec::new() }
+    }
+
+    /// A finding that is as it should be.
+    pub fn good(title: impl Into<String>, detail: impl Into<String>) -> Self {
+        Self::new(title, CheckVerdict::Good, detail)
+    }
+
+    /// A finding that makes something impossible, but not building.
+    pub fn warning(title: impl Into<String>, detail: impl Into<String>) -> Self {
+        Self::new(title, CheckVerdict::Warning, detail)
+    }
+
+    /// The same with one more thing to do about it.
+    #[must_use]
+    pub fn remedy(mut self, remedy: Remedy) -> Self {
+        self.remedies.push(remedy);
+        self
+    }
+
     /// What stands in the way, as its error says it.
     pub fn failed(title: impl Into<String>, error: &Error) -> Self {
         let mut causes = error.report().causes.clone();
@@ -260,10 +282,8 @@ impl Check {
         }
         let why = if causes.is_empty() { String::new() } else { format!(": {}", causes.join(": ")) };
         Check {
-            title: title.into(),
-            detail: format!("{error}{why}"),
-            verdict: CheckVerdict::Bad,
             remedies: error.report().remedies.clone(),
+            ..Self::new(title, CheckVerdict::Bad, format!("{error}{why}"))
         }
     }
 

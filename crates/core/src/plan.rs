@@ -57,6 +57,26 @@ pub struct Step {
     pub commands: Vec<String>,
 }
 
+impl Step {
+    /// A step without effects and commands, which does not need root.
+    pub fn new(
+        id: impl Into<String>,
+        title: impl Into<String>,
+        why: impl Into<String>,
+        state: StepState,
+    ) -> Self {
+        Step {
+            id: id.into(),
+            title: title.into(),
+            why: why.into(),
+            state,
+            effects: Vec::new(),
+            needs_root: false,
+            commands: Vec::new(),
+        }
+    }
+}
+
 /// How things stand with a step.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "state", rename_all = "kebab-case")]

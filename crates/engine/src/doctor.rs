@@ -75,12 +75,7 @@ pub async fn doctor(
     Ok(Doctor {
         version: 1,
         ready,
-        host: vec![Check {
-            title: "host".to_owned(),
-            detail: format!("{}, {} CPUs", cx.host.system, cx.host.cpus),
-            verdict: CheckVerdict::Good,
-            remedies: Vec::new(),
-        }],
+        host: vec![Check::good("host", format!("{}, {} CPUs", cx.host.system, cx.host.cpus))],
         backends,
         runtimes,
     })
@@ -156,12 +151,7 @@ async fn runtimes(cx: &Cx<'_>, docker_host: Option<&str>) -> BTreeMap<String, Ve
 
 fn check_runtime(name: &str, answer: Result<Ready>) -> Check {
     match answer {
-        Ok(ready) => Check {
-            title: name.to_owned(),
-            detail: describe(&ready),
-            verdict: CheckVerdict::Good,
-            remedies: Vec::new(),
-        },
+        Ok(ready) => Check::good(name, describe(&ready)),
         // Images can go to files: a missing runtime stands in the way of --load and run only.
         Err(error) => Check { verdict: CheckVerdict::Warning, ..Check::failed(name, &error) },
     }

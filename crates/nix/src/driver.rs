@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use nixoci_core::artifact::{ParseStorePathError, StorePath};
-use nixoci_core::backend::{Check, CheckVerdict, Cx};
+use nixoci_core::backend::{Check, Cx};
 use nixoci_core::runner::{Command, Output, output};
 use nixoci_core::{Error, Remedy, Result, codes as core_codes};
 
@@ -118,8 +118,7 @@ impl Nix {
             Ok(info) => {
                 let how = if info.is_daemon() { "through the daemon" } else { "directly" };
                 let version = info.version.map(|version| format!(" {version}")).unwrap_or_default();
-                let detail = format!("{how}{version}");
-                Check { title: TITLE.to_owned(), detail, verdict: CheckVerdict::Good, remedies: Vec::new() }
+                Check::good(TITLE, format!("{how}{version}"))
             }
             Err(error) => Check::failed(TITLE, &error),
         }

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use nixoci_core::artifact::{ArtifactId, PathInfo, StorePath};
-use nixoci_core::backend::{Backend, Check, CheckVerdict, Cx, Depth, Forecast, Release};
+use nixoci_core::backend::{Backend, Check, Cx, Depth, Forecast, Release};
 use nixoci_core::platform::NixSystem;
 use nixoci_core::request::{BuildRequest, Installable, NixArg, NixFlags};
 use nixoci_core::text::hex;
@@ -102,12 +102,8 @@ fn check(system: &NixSystem, proof: Result<Proof>) -> Result<Check> {
 
 fn good(system: &NixSystem, proof: &Proof) -> Check {
     let by = if proof.own_program { "" } else { " by the builder's shell" };
-    Check {
-        title: system.to_string(),
-        detail: format!("built{by} and read back in {:.1} s", proof.seconds.as_secs_f64()),
-        verdict: CheckVerdict::Good,
-        remedies: Vec::new(),
-    }
+    let detail = format!("built{by} and read back in {:.1} s", proof.seconds.as_secs_f64());
+    Check::good(system.as_str(), detail)
 }
 
 async fn build_and_read(cx: &Cx<'_>, nix: &Nix, system: &NixSystem) -> Result<StorePath> {

@@ -7,8 +7,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use async_trait::async_trait;
 use nixoci_core::artifact::{Artifact, ArtifactId, PathInfo, Role, StorePath};
 use nixoci_core::backend::{
-    Backend, BuilderId, Check, CheckVerdict, Cx, Depth, Descriptor, Forecast, How, Offer, Readiness, Release,
-    Verdict,
+    Backend, BuilderId, Check, Cx, Depth, Descriptor, Forecast, How, Offer, Readiness, Release, Verdict,
 };
 use nixoci_core::codes::CANCELLED;
 use nixoci_core::digest::Digest;
@@ -106,26 +105,10 @@ pub fn hash_of(nar: &[u8]) -> Digest {
     reader.finish().0
 }
 
-fn good(title: &str, detail: &str) -> Check {
-    Check {
-        title: title.to_owned(),
-        detail: detail.to_owned(),
-        verdict: CheckVerdict::Good,
-        remedies: Vec::new(),
-    }
-}
-
 /// A step that has to be done.
 fn step(id: &str, title: &str, needs_root: bool, command: &str) -> Step {
-    Step {
-        id: id.to_owned(),
-        title: title.to_owned(),
-        why: "tests".to_owned(),
-        state: StepState::Pending,
-        effects: Vec::new(),
-        needs_root,
-        commands: vec![command.to_owned()],
-    }
+    let step = Step::new(id, title, "tests", StepState::Pending);
+    Step { needs_root, commands: vec![command.to_owned()], ..step }
 }
 
 impl FakeBackend {
@@ -261,7 +244,7 @@ impl Backend for FakeBackend {
     }
 
     async fn probe(&self, _: &Cx<'_>) -> Result<Vec<Check>> {
-        Ok(vec![good("fake", "always there")])
+        Ok(vec![Check::good("fake", "always there")])
     }
 
     async fn plan(&self, _: &Cx<'_>, _: &[NixSystem]) -> Result<ProvisionPlan> {
@@ -299,7 +282,7 @@ impl Backend for FakeBackend {
                     &error.remedy(Remedy::command("mend it", "mend fake")),
                 );
             }
-            good(system.as_str(), "built and read back in 0.0 s")
+            Check::good(system.as_str(), "built and read back in 0.0 s")
         };
         Ok(want.iter().map(prove).collect())
     }

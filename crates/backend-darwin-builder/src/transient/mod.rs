@@ -179,7 +179,7 @@ impl Transient {
                 (detail, CheckVerdict::Bad, Some(remedy))
             }
         };
-        Check { title: "Linux builder".to_owned(), detail, verdict, remedies: remedy.into_iter().collect() }
+        remedy.into_iter().fold(Check::new("Linux builder", verdict, detail), Check::remedy)
     }
 
     fn held(&self) -> MutexGuard<'_, Option<File>> {

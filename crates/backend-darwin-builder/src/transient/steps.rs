@@ -147,15 +147,7 @@ fn program(dir: &Dir) -> Step {
 }
 
 fn step(id: &str, title: &str, why: &str) -> Step {
-    Step {
-        id: id.to_owned(),
-        title: title.to_owned(),
-        why: why.to_owned(),
-        state: StepState::Pending,
-        effects: Vec::new(),
-        needs_root: false,
-        commands: Vec::new(),
-    }
+    Step::new(id, title, why, StepState::Pending)
 }
 
 fn mebibytes(size: u32) -> String {

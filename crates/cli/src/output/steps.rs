@@ -49,13 +49,10 @@ pub(super) mod tests {
     /// Three steps: one is done, one needs root.
     pub(in crate::output) fn plan() -> ProvisionPlan {
         let step = |title: &str, state, needs_root, commands: &[&str]| Step {
-            id: title.to_owned(),
-            title: title.to_owned(),
-            why: String::new(),
-            state,
             effects: if needs_root { vec!["ssh's configuration".to_owned()] } else { Vec::new() },
             needs_root,
             commands: commands.iter().map(|command| (*command).to_owned()).collect(),
+            ..Step::new(title, title, "", state)
         };
         ProvisionPlan {
             steps: vec![

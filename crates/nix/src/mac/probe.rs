@@ -1,7 +1,7 @@
 //! What `doctor` looks at in a Mac's builders.
 
 use futures_util::future::join_all;
-use nixoci_core::backend::{Check, CheckVerdict, Cx};
+use nixoci_core::backend::{Check, Cx};
 use nixoci_core::platform::NixSystem;
 
 use super::{Known, reach};
@@ -15,12 +15,7 @@ pub async fn checks(cx: &Cx<'_>, machines: &[Machine]) -> Vec<Check> {
 async fn check(cx: &Cx<'_>, machine: &Machine) -> Check {
     let host = machine.host();
     match reach::trouble(cx, machine).await {
-        None => Check {
-            title: host.to_owned(),
-            detail: description(machine),
-            verdict: CheckVerdict::Good,
-            remedies: Vec::new(),
-        },
+        None => Check::good(host, description(machine)),
         Some(error) => {
             let mut check = Check::failed(host, &error);
             let said = check.detail.strip_prefix(&format!("{host}: ")).unwrap_or(&check.detail).to_owned();
