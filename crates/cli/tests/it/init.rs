@@ -1,6 +1,6 @@
 //! `nixoci init`, where Nix is not needed.
 
-use crate::{err, nixoci, out};
+use crate::{err, nixoci, out, shows};
 
 fn read(dir: &std::path::Path, name: &str) -> String {
     std::fs::read_to_string(dir.join(name)).unwrap_or_default()
@@ -41,7 +41,7 @@ fn git_is_told_of_what_was_written() {
     };
     git(&["init", "-q"]);
     let output = nixoci(dir.path(), &["init"]);
-    assert!(out(&output).contains("git add --intent-to-add flake.nix nixoci.toml"), "{}", out(&output));
+    shows(dir.path(), "init_in_a_repository", &out(&output));
     assert_eq!(git(&["ls-files"]), "flake.nix\nnixoci.toml\n");
     assert_eq!(git(&["diff", "--cached", "--name-only"]), "", "nothing is staged");
 }
@@ -52,7 +52,7 @@ fn what_git_ignores_is_said() {
     std::fs::remove_file(dir.path().join("nixoci.toml")).unwrap();
     let output = nixoci(dir.path(), &["init"]);
     assert!(output.status.success(), "files that Git does not take are there all the same");
-    assert!(err(&output).contains("git add flake.nix nixoci.toml"), "{}", err(&output));
+    shows(dir.path(), "init_where_git_takes_nothing", &err(&output));
 }
 
 #[test]
@@ -81,6 +81,6 @@ fn without_nix_the_usual_name_is_taken_with_a_warning() {
     std::fs::write(dir.path().join("default.nix"), "{ }").unwrap();
     let output = nixoci(dir.path(), &["init"]);
     assert!(output.status.success(), "{}", err(&output));
-    assert!(err(&output).contains("Nix is not installed"), "{}", err(&output));
+    shows(dir.path(), "init_without_nix", &err(&output));
     assert!(read(dir.path(), "nixoci.toml").contains("file = \"default.nix\"\n"));
 }

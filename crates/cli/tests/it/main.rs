@@ -35,6 +35,23 @@ fn err(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
+/// nixoci's words are those of this name in `snapshots/`. Everything else is held by exit codes, error codes and JSON.
+#[track_caller]
+fn shows(dir: &Path, name: &str, text: &str) {
+    let text = text.replace(&dir.display().to_string(), "[DIR]");
+    let filters = [(r"\.nixoci-[A-Za-z0-9]{6}", ".nixoci-[TMP]")];
+    insta::with_settings!({ filters => filters, prepend_module_to_snapshot => false, omit_expression => true }, {
+        insta::assert_snapshot!(name, text);
+    });
+}
+
+/// An error as every error should be: this exit code, this code.
+#[track_caller]
+fn fails(output: &Output, exit: i32, code: &str) {
+    assert_eq!(output.status.code(), Some(exit), "{}", err(output));
+    assert!(err(output).ends_with(&format!("  more: nixoci explain {code}\n")), "{}", err(output));
+}
+
 fn project(toml: &str) -> tempfile::TempDir {
     let dir = tempfile::tempdir().unwrap();
     std::fs::create_dir(dir.path().join(".git")).unwrap();

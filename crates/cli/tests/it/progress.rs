@@ -1,7 +1,9 @@
 //! What is seen of progress, and by whom.
 
+use std::fs::File;
+use std::io::Read;
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::{Child, Command, Output, Stdio};
 
 use crate::{err, out};
 
@@ -16,6 +18,62 @@ fn sh(dir: &Path, script: &str) -> Output {
         .env("NIXOCI", env!("CARGO_BIN_EXE_nixoci"))
         .output()
         .unwrap()
+}
+
+/// nixoci that reads a pipe to which nothing is written, until it is ended.
+struct Waiting {
+    nixoci: Child,
+    /// While this is open, nixoci waits for more.
+    pipe: Option<File>,
+    said: Vec<u8>,
+}
+
+impl Waiting {
+    /// Starts a command in which nixoci opens this pipe; returns when it has. `environment` is `NAME=VALUE …`.
+    fn start(dir: &Path, pipe: &str, environment: &str, command: &[&str]) -> Waiting {
+        let path = dir.join(pipe);
+        assert!(Command::new("mkfifo").arg(&path).status().unwrap().success());
+        let pairs = environment.split_whitespace().filter_map(|pair| pair.split_once('='));
+        let nixoci = Command::new(command[0])
+            .args(&command[1..])
+            .current_dir(dir)
+            .env_clear()
+            .env("PATH", "/usr/bin:/bin")
+            .env("HOME", dir)
+            .env("NIXOCI", env!("CARGO_BIN_EXE_nixoci"))
+            .envs(pairs)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let pipe = File::options().write(true).open(&path).unwrap();
+        std::fs::remove_file(path).unwrap();
+        Waiting { nixoci, pipe: Some(pipe), said: Vec::new() }
+    }
+
+    /// Reads what it says until that has this text.
+    fn until(&mut self, text: &str) {
+        let out = self.nixoci.stdout.as_mut().unwrap();
+        while !String::from_utf8_lossy(&self.said).contains(text) {
+            let mut byte = [0];
+            assert_eq!(
+                out.read(&mut byte).unwrap(),
+                1,
+                "it has ended: {}",
+                String::from_utf8_lossy(&self.said)
+            );
+            self.said.push(byte[0]);
+        }
+    }
+
+    /// Ends what it reads, which is no image; all that it has said.
+    fn end(mut self) -> String {
+        self.pipe.take();
+        let mut out = self.nixoci.stdout.take().unwrap();
+        out.read_to_end(&mut self.said).unwrap();
+        self.nixoci.wait().unwrap();
+        String::from_utf8_lossy(&self.said).into_owned()
+    }
 }
 
 fn kinds(lines: &str) -> Vec<String> {
@@ -78,16 +136,16 @@ fn a_watcher_that_goes_away_does_no_harm() {
 #[test]
 fn off_a_terminal_there_is_a_sign_of_life_and_none_of_it_where_none_is_wanted() {
     let dir = tempfile::tempdir().unwrap();
-    let waits = |flags: &str| {
-        let script = format!("mkfifo pipe$$; timeout -s TERM 7 $NIXOCI inspect pipe$$ {flags}; rm pipe$$");
-        err(&sh(dir.path(), &script))
+    let start = |progress: &str| {
+        let command = format!("exec $NIXOCI inspect {progress} --progress {progress} 2>&1");
+        Waiting::start(dir.path(), progress, "", &["sh", "-c", &command])
     };
-    let (plain, none) = std::thread::scope(|scope| {
-        let none = scope.spawn(|| waits("--progress none"));
-        (waits("--progress plain"), none.join().unwrap())
-    });
-    assert!(plain.contains("still checking pipe"), "{plain}");
-    assert!(!none.contains("still"), "{none}");
+    let none = start("none");
+    let mut plain = start("plain");
+    // When this one has given its sign, the other one has waited at least as long.
+    plain.until("still checking plain");
+    plain.end();
+    assert_eq!(none.end().lines().filter(|line| line.contains("still")).count(), 0);
 }
 
 #[test]
@@ -109,10 +167,10 @@ fn colours_are_for_terminals_unless_somebody_says_otherwise() {
 fn on_a_terminal_there_are_bars_unless_it_cannot_draw_them() {
     let dir = tempfile::tempdir().unwrap();
     // `script` gives the command a terminal. Bars move the cursor; plain lines never do.
-    let moves = |environment: &str, flags: &str| {
-        let inner = format!("mkfifo p; timeout -s TERM 1 $NIXOCI inspect p {flags}; rm p");
-        let output = sh(dir.path(), &format!("{environment} script -qec '{inner}' /dev/null </dev/null"));
-        out(&output).contains("\x1b[")
+    const MOVES: &str = "\x1b[";
+    let start = |pipe: &str, environment: &str, flags: &str| {
+        let inner = format!("exec $NIXOCI inspect {pipe} {flags}");
+        Waiting::start(dir.path(), pipe, environment, &["script", "-qec", &inner, "/dev/null"])
     };
     for (environment, flags, bars) in [
         ("TERM=xterm", "--color never", true),
@@ -124,6 +182,17 @@ fn on_a_terminal_there_are_bars_unless_it_cannot_draw_them() {
         ("TERM=xterm CI=true", "--color never --progress tty", true),
         ("TERM=xterm CI=false", "--color never", true),
     ] {
-        assert_eq!(moves(environment, flags), bars, "{environment} {flags}");
+        let mut wanted = start("wanted", environment, flags);
+        if bars {
+            wanted.until(MOVES);
+            wanted.end();
+            continue;
+        }
+        // When another one has drawn its bars, this one has had the time for it.
+        let mut other = start("other", "TERM=xterm", "--color never");
+        other.until(MOVES);
+        other.end();
+        let said = wanted.end();
+        assert!(!said.contains(MOVES), "{environment} {flags}: {said}");
     }
 }

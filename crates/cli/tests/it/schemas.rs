@@ -100,12 +100,10 @@ fn documents_stay_as_they_are() {
 #[test]
 fn schemas_are_listed_and_a_misspelt_one_is_told() {
     let dir = tempfile::tempdir().unwrap();
-    assert!(
-        out(&nixoci(dir.path(), &["schema"])).contains("cache-show      nixoci cache show --format json\n")
-    );
+    crate::shows(dir.path(), "schema_list", &out(&nixoci(dir.path(), &["schema"])));
     let output = nixoci(dir.path(), &["schema", "docter"]);
     assert_eq!(output.status.code(), Some(2));
-    assert!(err(&output).contains("nixoci schema doctor"), "{}", err(&output));
+    crate::shows(dir.path(), "schema_misspelt", &err(&output));
 }
 
 #[test]
