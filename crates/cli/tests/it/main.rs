@@ -39,7 +39,8 @@ fn err(output: &Output) -> String {
 #[track_caller]
 fn shows(dir: &Path, name: &str, text: &str) {
     let text = text.replace(&dir.display().to_string(), "[DIR]");
-    let filters = [(r"\.nixoci-[A-Za-z0-9]{6}", ".nixoci-[TMP]")];
+    let filters =
+        [(r"\.nixoci-[A-Za-z0-9]{6}", ".nixoci-[TMP]"), (r"just now|\d+ seconds? ago", "[TIME] ago")];
     insta::with_settings!({ filters => filters, prepend_module_to_snapshot => false, omit_expression => true }, {
         insta::assert_snapshot!(name, text);
     });
