@@ -39,6 +39,13 @@ static void say_done(uint64_t call, uint32_t status, const char *answer) {
   the_host->done(the_host->ctx, call, status, slice(answer));
 }
 
+/* Says to the reader of this named pipe that the moment has come, and waits for one. */
+static void say_that_it_is_reached(void) {
+  const char *path = getenv("NIXOCI_MUTANT_REACHED");
+  FILE *pipe = path ? fopen(path, "w") : NULL;
+  if (pipe) fputs("reached\n", pipe), fclose(pipe);
+}
+
 typedef struct {
   uint64_t call;
   char fault[64];
@@ -68,9 +75,6 @@ static void *later(void *arg) {
       snprintf(event, sizeof event, "{\"type\":\"message\",\"level\":\"warning\",\"text\":\"remark %0100ld\",\"remedies\":[]}", n);
       say_event(late->call, event);
     }
-  } else if (!strcmp(late->fault, "after-cancel")) {
-    sleep(4);
-    say_done(late->call, NIXOCI_STATUS_OK, "null");
   } else if (!strcmp(late->fault, "spins")) {
     for (volatile int n = 0;;) n++;
   }
@@ -85,7 +89,8 @@ static int strike(uint64_t call) {
   if (!strcmp(fault, "abort")) abort();
   if (!strcmp(fault, "exit")) exit(0);
   if (!strcmp(fault, "loops-in-start")) for (volatile int n = 0;;) n++;
-  if (!strcmp(fault, "silent")) return 1;
+  /* The second one answers when it is told to stop, as if nothing were. */
+  if (!strcmp(fault, "silent") || !strcmp(fault, "after-cancel")) return 1;
   if (!strcmp(fault, "does-not-begin")) return 2;
   if (!strcmp(fault, "twice")) {
     say_done(call, NIXOCI_STATUS_FAILED, "{\"kind\":\"build\",\"code\":\"mutant::once\",\"message\":\"once\"}");
@@ -163,9 +168,17 @@ static uint32_t start(void *instance, uint64_t call, NixociSlice request) {
   const char *method = string(get(&json, "method"));
   int now = strcmp(fault, "none") && method && !strcmp(method, at_method);
   forget(&json), free(text);
+  if (now) say_that_it_is_reached();
   int done = now ? strike(call) : 0;
   return done == 2 ? 1 : done ? 0 : start_call(instance, call, request);
 }
+
+#ifndef NO_CANCEL
+static void cancel(void *instance, uint64_t call) {
+  if (!strcmp(fault, "after-cancel")) say_done(call, NIXOCI_STATUS_OK, "null");
+  else cancel_call(instance, call);
+}
+#endif
 
 #ifndef NAME
 #define NAME "mutant"
@@ -206,7 +219,7 @@ static const NixociPluginV1 MUTANT = {
     .create = create,
     .start = start,
 #ifndef NO_CANCEL
-    .cancel = cancel_call,
+    .cancel = cancel,
 #endif
     .destroy = destroy_backend,
 };

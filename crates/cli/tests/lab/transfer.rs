@@ -4,13 +4,14 @@ use serde_json::Value;
 
 use super::*;
 
-/// A Mac on which nobody but `bee`, a machine elsewhere, builds for Linux.
+/// A Mac on which no machine but `bee`, which is elsewhere, builds for Linux.
 const FLEET: &[&str] = &["--as", "mac", "--user", "alice", "--with", "fleet"];
 
 /// Counts connections on their way to `bee`, and what comes from there: ssh goes through a port of this script's. `build` builds a
-/// little image that contains its argument, `connections` says how many there were since it was last asked, `came` how many bytes.
+/// little image that contains its argument, `connections` says how many there were since it was last asked, `came` how many bytes
+/// they brought, once all of them have ended.
 const PROJECT: &str = r#"
-cd $XDG_CACHE_HOME; port=$((20000 + RANDOM % 10000)); log=$PWD/connections; bytes=$PWD/bytes; : > $log; : > $bytes
+cd $XDG_CACHE_HOME; log=$PWD/connections; : > $log; mkfifo bytes; exec 4<> bytes
 cat > count.py <<'END'
 import socket, sys, threading
 def pump(source, sink, counts):
@@ -22,16 +23,16 @@ def pump(source, sink, counts):
         sink.shutdown(socket.SHUT_WR)
     except OSError: pass
     if counts:
-        with open(sys.argv[3], "a") as log: log.write(f"{count}\n")
-server = socket.create_server(("127.0.0.1", int(sys.argv[1])))
-print("listening", flush=True)
+        with open(sys.argv[2], "w") as ended: ended.write(f"{count}\n")
+server = socket.create_server(("127.0.0.1", 0))
+print(server.getsockname()[1], flush=True)
 while True:
     client, _ = server.accept()
-    with open(sys.argv[2], "a") as log: log.write("x")
+    with open(sys.argv[1], "a") as log: log.write("x")
     machine = socket.create_connection(("127.0.0.1", 32202))
     for way in ((client, machine, False), (machine, client, True)): threading.Thread(target=pump, args=way, daemon=True).start()
 END
-exec 3< <(exec python3 count.py $port $log $bytes); counter=$!; trap 'kill $counter; rm -rf $XDG_CACHE_HOME' EXIT; read -r _ <&3 || exit 99
+exec 3< <(exec python3 count.py $log $PWD/bytes); counter=$!; trap 'kill $counter; rm -rf $XDG_CACHE_HOME' EXIT; read -r port <&3 || exit 99
 cat > nixoci.toml <<END
 [backend.remote]
 builders = [{ host = "builder@bee:$port", systems = ["x86_64-linux"] }]
@@ -45,7 +46,7 @@ pkgs.dockerTools.buildLayeredImage {
 END
 build() { nixoci build -q --backend remote --platform linux/amd64 -f default.nix --argstr text "$1" --no-link --format json | tr -d '\n'; echo; }
 connections() { wc -c < $log; : > $log; }
-came() { for i in $(seq 50); do [ -s $bytes ] && break; sleep 0.1; done; awk '{ n += $1 } END { print n }' $bytes; : > $bytes; }
+came() { local sum=0 bytes n; for n in $(seq $(connections)); do read -r bytes <&4; sum=$((sum + bytes)); done; echo $sum; }
 text=$(date +%s%N)
 "#;
 
