@@ -233,10 +233,12 @@ fn boot(plan: &Plan) -> Result<()> {
         .or_else(|_| fs::write("/proc/sys/kernel/hostname", &plan.name).map(|()| String::new()))?;
     net::configure(plan.address, plan.cut_off)?;
     sh::quiet(Command::new("/usr/bin/ssh-keygen").arg("-A").env_clear())?;
-    // Sockets are there before anybody can log in; what user data asks for may take its time.
+    // Sockets and the files of user data are there before anybody can log in, as in life; what it asks for beyond that may take its time.
     sh::quiet(&mut program("/usr/bin/systemctl", &["lab-boot"]))?;
+    let mut cloud_init = program("/usr/bin/cloud-init", &["lab-boot"]);
+    let mut cloud_init = cloud_init.stdout(Stdio::piped()).spawn().context("cannot run cloud-init")?;
+    std::io::copy(&mut cloud_init.stdout.take().context("no way out")?, &mut std::io::sink())?;
     start(SSHD, &["-D", "-e"])?;
-    start("/usr/bin/cloud-init", &["lab-boot"])?;
     Ok(())
 }
 

@@ -50,9 +50,9 @@ fn kill_9_at_any_event_of_a_provisioning_leaves_nothing(options: &'static [&'sta
 
 each!(kill_9_at_any_event_of_a_build_leaves_nothing: release(RELEASE), next(NEXT));
 fn kill_9_at_any_event_of_a_build_leaves_nothing(options: &'static [&'static str]) {
-    // None of the builds ends by itself: each has pipes of its own, as one that was killed may be about to write to them.
+    // None of the builds ends by itself, and each has something to send. Each has pipes of its own, as one that was killed may be about to write to them.
     let script = r#"provision >/dev/null 2>&1
-        for n in 1 2 3 4 5 6 7; do gate $vm-$n; signaled KILL $n nixoci build --backend multipass --no-link -f t.nix --argstr n $RANDOM$RANDOM --argstr cmd "$(held $vm-$n)"; done
+        for n in 1 2 3 4 5 6 7; do gate $vm-$n; : >new-$n; signaled KILL $n nixoci build --backend multipass --no-link -f t.nix --argstr n $RANDOM$RANDOM --argstr cmd "$(held $vm-$n)"; done
         gate $vm; nixoci build --backend multipass --no-link -f t.nix --argstr n $RANDOM$RANDOM --argstr cmd "$(held $vm)" >$log 2>&1 & pid=$!
         begun $vm $pid; kill -9 $pid; wait $pid 2>/dev/null; echo code $?
         there() { left; guest 'ls -A /var/lib/nixoci/sources | grep new'; }; gone there; tiny"#;
