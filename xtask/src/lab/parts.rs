@@ -83,6 +83,8 @@ pub(crate) struct More {
     /// The root of multipass' guests, and where their apt gets Nix from.
     pub(crate) guest: PathBuf,
     pub(crate) repository: PathBuf,
+    /// The same root with Nix installed: a custom image.
+    pub(crate) guest_with_nix: PathBuf,
 }
 
 impl Parts {
@@ -117,14 +119,16 @@ impl Parts {
             let guest = scope.spawn(|| {
                 let guest = alone(cache, GUEST)?;
                 let repository = repository(cache, &guest)?;
-                Ok((guest, repository))
+                let guest_with_nix = guest_with_nix(cache, &guest, &repository)?;
+                Ok((guest, repository, guest_with_nix))
             });
             let others = [TRIXIE, BOOKWORM, RUST].map(|suite| scope.spawn(move || alone(cache, suite)));
             let base = Self::base(cache, Scope::Whole)?;
             let [trixie, bookworm, rust] = others.map(join);
-            let (guest, repository) = join(guest)?;
+            let (guest, repository, guest_with_nix) = join(guest)?;
             let qemu = base.sources.join("qemu-aarch64-static");
-            let more = More { trixie: trixie?, bookworm: bookworm?, rust: rust?, qemu, guest, repository };
+            let (trixie, bookworm, rust) = (trixie?, bookworm?, rust?);
+            let more = More { trixie, bookworm, rust, qemu, guest, repository, guest_with_nix };
             Ok(Self { more: Some(more), ..base })
         })
     }
@@ -142,8 +146,15 @@ impl Parts {
         let mut all: Vec<&Path> = vec![&self.forky, &self.sources, &self.nixpkgs, &self.seed];
         if let Some(more) = &self.more {
             all.extend(
-                [&more.trixie, &more.bookworm, &more.rust, &more.guest, &more.repository]
-                    .map(PathBuf::as_path),
+                [
+                    &more.trixie,
+                    &more.bookworm,
+                    &more.rust,
+                    &more.guest,
+                    &more.repository,
+                    &more.guest_with_nix,
+                ]
+                .map(PathBuf::as_path),
             );
         }
         all
@@ -205,6 +216,23 @@ fn repository(cache: &Cache, guest: &Path) -> Result<PathBuf> {
             let mut make = scratch(guest, &work, &[(&script, "/lab/make-repository.sh"), (dir, "/lab/out")])?;
             make.args(["sh", "/lab/make-repository.sh", "/lab/out"]);
             sh::logged(&mut make, &cache.path("logs/repository.log"))?;
+            super::cache::remove_all(&work)
+        })
+    })
+}
+
+/// The root of guests with Nix's packages installed.
+fn guest_with_nix(cache: &Cache, guest: &Path, repository: &Path) -> Result<PathBuf> {
+    let script = workspace().join("lab/multipass/install-nix.sh");
+    let hash = recipe(&[&fs::read(&script)?, name_of(repository)]);
+    cache.entry(&format!("roots/guest-with-nix-{hash}"), |dir| {
+        sh::step("installing Nix in a guest's root", || {
+            let work = cache.path("unfinished/guest-with-nix-scratch");
+            let binds =
+                [(&*script, "/lab/install-nix.sh"), (repository, "/lab/apt"), (dir, "/lab/out")];
+            let mut make = scratch(guest, &work, &binds)?;
+            make.args(["sh", "/lab/install-nix.sh", "/lab/out"]);
+            sh::logged(&mut make, &cache.path("logs/guest-with-nix.log"))?;
             super::cache::remove_all(&work)
         })
     })

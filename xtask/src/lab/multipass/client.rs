@@ -18,7 +18,7 @@ use serde_json::Value;
 use super::args::{Args, Opt, flag, value};
 use super::json::Json;
 use super::protocol::{Answer, Ask, Failure, Request, send};
-use super::{HOST, Profile, SOCKET, exec, transfer};
+use super::{HOST, Profile, SOCKET, exec};
 use terminal::Spinner;
 pub(super) use terminal::{err, out};
 
@@ -112,7 +112,6 @@ impl Client {
             "delete" => &[ALL, flag("p", "purge")],
             "exec" => &[value("d", "working-directory"), flag("n", "no-map-working-directory")],
             "shell" | "sh" | "connect" | "wait-ready" => &[TIMEOUT],
-            "transfer" | "copy-files" => &[flag("r", "recursive"), flag("p", "parents")],
             "mount" => &[value("t", "type"), value("u", "uid-map"), value("g", "gid-map")],
             "get" => &[flag("", "raw"), flag("", "keys")],
             "version" | "networks" | "aliases" => &[FORMAT],
@@ -120,7 +119,7 @@ impl Client {
             _ => &[],
         };
         let hidden = self.profile == Profile::V16 && name == help::WAIT_READY.0;
-        let known = help::knows(name) || ["ls", "sh", "connect", "copy-files"].contains(&name);
+        let known = help::knows(name) || ["ls", "sh", "connect"].contains(&name);
         if hidden || !known {
             out(&format!("Error: Unknown command or alias '{name}' (try \"multipass help\")\n"));
             return Ok(WRONG_ARGUMENTS);
@@ -188,7 +187,6 @@ impl Client {
             "find" => self.show(name, args, Ask::Find),
             "exec" => exec::exec(*self, args),
             "shell" | "sh" | "connect" => exec::shell(*self, args),
-            "transfer" | "copy-files" => transfer::transfer(*self, args),
             "mount" => self.mount(args),
             "umount" => self.umount(args),
             "get" => self.get(args),

@@ -224,7 +224,7 @@ impl Daemon {
             Ask::Purge => self.purge(),
             Ask::Info { names, runtime } => info::info(self, request.profile, names, *runtime),
             Ask::List { addresses } => Ok(info::list(self, request.profile, *addresses)),
-            Ask::Ssh { names, transfer } => self.ssh(request, names, *transfer),
+            Ask::Ssh { names } => self.ssh(request, names),
             Ask::Mount(wanted) => mount::mount(self, request, wanted, tell),
             Ask::Umount { name, target } => mount::umount(self, name, target.as_deref()),
             Ask::Get { key } => settings::get(self, key),
@@ -405,7 +405,7 @@ impl Daemon {
     }
 
     /// Where to reach instances, and with which key.
-    fn ssh(&self, request: &Request, names: &[String], transfer: bool) -> Outcome {
+    fn ssh(&self, request: &Request, names: &[String]) -> Outcome {
         let missing = self.missing(names);
         if !missing.is_empty() {
             return Err(Failure::each(&missing));
@@ -423,11 +423,9 @@ impl Daemon {
                 }
             }
             found.push(json!({
-                "name": name,
                 "host": instance.address(),
                 "user": USER,
                 "no_route": Knob::NoRoute.is_on(&self.state, name),
-                "corrupt": transfer && Knob::CorruptTransfer.is_on(&self.state, name),
             }));
         }
         self.key_for(request.uid)?;

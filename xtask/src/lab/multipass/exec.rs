@@ -9,21 +9,18 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use rustix::process::geteuid;
 use serde::Deserialize;
-use serde_json::Value;
 
 use super::args::Args;
 use super::client::{Client, err, failed, wrong};
-use super::protocol::{Ask, Failure};
+use super::protocol::Ask;
 use super::{KEYS, Profile};
 
 /// How to reach a guest.
 #[derive(Debug, Clone, Deserialize)]
 pub(super) struct Way {
-    pub(super) name: String,
     host: std::net::Ipv4Addr,
     user: String,
     no_route: bool,
-    pub(super) corrupt: bool,
 }
 
 /// What a client that cannot run its command exits with: 1.16's own code for failures, or 1.17's for this.
@@ -36,7 +33,7 @@ fn cannot(profile: Profile) -> i32 {
 
 impl Way {
     /// Connects once before ssh does: what goes wrong is told in libssh's words.
-    pub(super) fn check(&self) -> Result<(), String> {
+    fn check(&self) -> Result<(), String> {
         let failed = |why: &str| Err(format!("ssh connection failed: '{why}'"));
         if self.no_route {
             return failed("Failed to connect: No route to host");
@@ -52,7 +49,7 @@ impl Way {
     }
 
     /// OpenSSH in place of libssh, with nothing of this user's settings. It dies with us.
-    pub(super) fn ssh(&self) -> Command {
+    fn ssh(&self) -> Command {
         let mut ssh = Command::new("/usr/bin/setpriv");
         ssh.args(["--pdeathsig", "KILL", "/usr/bin/ssh", "-F", "none", "-i"]);
         ssh.arg(Path::new(KEYS).join(geteuid().as_raw().to_string()));
@@ -89,7 +86,7 @@ impl Way {
 /// Asks how to reach instances; what is not running is started first, as often as it takes.
 fn way(client: Client, command: &str, name: &str) -> Result<Result<Way, i32>> {
     loop {
-        let failure = match client.ask(Ask::Ssh { names: vec![name.to_owned()], transfer: false })? {
+        let failure = match client.ask(Ask::Ssh { names: vec![name.to_owned()] })? {
             Ok(answer) => {
                 let mut ways: Vec<Way> = serde_json::from_value(answer)?;
                 return Ok(Ok(ways.pop().context("no way to the instance")?));
@@ -203,15 +200,6 @@ fn escape(word: &str) -> String {
         }
     }
     out
-}
-
-/// How to reach instances that run: `transfer` starts none.
-pub(super) fn ways(client: Client, names: &[String]) -> Result<Result<Vec<Way>, Failure>> {
-    let answer: Result<Value, Failure> = client.ask(Ask::Ssh { names: names.to_vec(), transfer: true })?;
-    match answer {
-        Ok(answer) => Ok(Ok(serde_json::from_value(answer)?)),
-        Err(failure) => Ok(Err(failure)),
-    }
 }
 
 #[cfg(test)]

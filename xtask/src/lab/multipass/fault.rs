@@ -31,8 +31,6 @@ pub(super) enum Knob {
     MountsDisabled,
     /// The guest cannot get what mounting takes
     SshfsMissing,
-    /// Every second 32 KiB of a file are not transferred
-    CorruptTransfer,
     /// Another address at every start
     IpChangeOnStart,
     /// A guest that boots has no package repository: apt's is on the network, which there is none of

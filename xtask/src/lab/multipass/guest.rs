@@ -31,6 +31,8 @@ pub(super) struct Plan {
     pub(super) pretty_name: String,
     pub(super) version: String,
     pub(super) code_name: String,
+    /// Its image has Nix's packages.
+    pub(super) has_nix: bool,
     pub(super) user_data: String,
     /// Nobody is to reach it.
     pub(super) cut_off: bool,
@@ -87,7 +89,8 @@ fn put_together(state: &State, plan: &Plan) -> Result<Root> {
     let parts = state.spec()?.parts;
     let disk = disk(state, &plan.name);
     let more = parts.more()?;
-    let root = Root::over(&more.guest, &disk.join("root"))?;
+    let image = if plan.has_nix { &more.guest_with_nix } else { &more.guest };
+    let root = Root::over(image, &disk.join("root"))?;
     root.kernel()?;
     // What the binary cache is to everyone else: the stand-in's packages, and no Nix.
     root.overlay(&parts.seed, &disk.join("nix"), "/nix")?;
@@ -110,7 +113,7 @@ fn put_together(state: &State, plan: &Plan) -> Result<Root> {
 
 /// What the image of the guest has beyond Debian's packages.
 fn make(root: &Root, plan: &Plan) -> Result<()> {
-    users(root)?;
+    users(root, plan)?;
     programs(root)?;
     let release = format!(
         "PRETTY_NAME=\"{}\"\nNAME=\"Ubuntu\"\nVERSION_ID=\"{}\"\nID=ubuntu\nID_LIKE=debian\n",
@@ -168,8 +171,9 @@ fn packages(root: &Root, plan: &Plan) -> Result<()> {
     root.write(APT_SOURCES, if plan.no_network { &ubuntus } else { REPOSITORY }, 0o644)
 }
 
-/// The guest's user in place of the lab's.
-fn users(root: &Root) -> Result<()> {
+/// The guest's user in place of the lab's. Where Nix is installed, its build users are the package's.
+fn users(root: &Root, plan: &Plan) -> Result<()> {
+    let nix: &[&str] = if plan.has_nix { &[] } else { &["nixbld", "nix-users:"] };
     for (file, own) in [
         ("/etc/passwd", format!("{USER}:x:{USER_ID}:{USER_ID}:Ubuntu:/home/{USER}:/bin/bash\n")),
         ("/etc/group", format!("{USER}:x:{USER_ID}:\n")),
@@ -177,9 +181,7 @@ fn users(root: &Root) -> Result<()> {
     ] {
         let text = fs::read_to_string(root.outside(file))?;
         let ours = |line: &&str| {
-            ["nixbld", "nix-users:", "docker:", "alice:", "mallory:"]
-                .iter()
-                .any(|name| line.starts_with(name))
+            ["docker:", "alice:", "mallory:"].iter().chain(nix).any(|name| line.starts_with(name))
         };
         let kept: String = text.lines().filter(|line| !ours(line)).map(|line| format!("{line}\n")).collect();
         fs::write(root.outside(file), kept + &own)?;
@@ -231,10 +233,12 @@ fn boot(plan: &Plan) -> Result<()> {
         .or_else(|_| fs::write("/proc/sys/kernel/hostname", &plan.name).map(|()| String::new()))?;
     net::configure(plan.address, plan.cut_off)?;
     sh::quiet(Command::new("/usr/bin/ssh-keygen").arg("-A").env_clear())?;
-    // Sockets are there before anybody can log in; what user data asks for may take its time.
+    // Sockets and the files of user data are there before anybody can log in, as in life; what it asks for beyond that may take its time.
     sh::quiet(&mut program("/usr/bin/systemctl", &["lab-boot"]))?;
+    let mut cloud_init = program("/usr/bin/cloud-init", &["lab-boot"]);
+    let mut cloud_init = cloud_init.stdout(Stdio::piped()).spawn().context("cannot run cloud-init")?;
+    std::io::copy(&mut cloud_init.stdout.take().context("no way out")?, &mut std::io::sink())?;
     start(SSHD, &["-D", "-e"])?;
-    start("/usr/bin/cloud-init", &["lab-boot"])?;
     Ok(())
 }
 

@@ -13,37 +13,63 @@ use super::json::Json;
 use super::protocol::{Answer, Failure, Launch, Outcome, Request};
 use super::{Profile, size, user_data};
 
-/// An image, which all are the same root behind another name.
+/// An image. All releases are the same root under different names; the custom image has Nix in addition.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Image {
+    /// What `launch` takes and `find` lists.
+    name: &'static str,
     pub(super) version: &'static str,
     point: &'static str,
-    names: &'static [&'static str],
+    /// What package repositories call the release.
+    pub(super) code_name: &'static str,
+    aliases: &'static [&'static str],
     serial: &'static str,
     pub(super) hash: &'static str,
+    /// Whether Nix's packages are installed.
+    pub(super) has_nix: bool,
 }
 
-const IMAGES: [Image; 3] = [
+/// The last one is the default.
+const IMAGES: [Image; 4] = [
     Image {
-        version: "22.04",
-        point: "22.04.5",
-        names: &["jammy"],
-        serial: "20260214",
-        hash: "0f1c3a8e5b7d92446a1e8c3f5d7b90214e6a8c0d2f4b6a8c1e3d5f7092b4d6f8",
-    },
-    Image {
-        version: "24.04",
-        point: "24.04.3",
-        names: &["noble"],
-        serial: "20260307",
-        hash: "7a2d9c4e6f8b10325d7e9fa1b3c5d7e90a2c4e6f8b1d3f5a7c9e0b2d4f6a8c1e",
-    },
-    Image {
+        name: "nix",
         version: "26.04",
         point: "26.04",
-        names: &["resolute", "lts"],
+        code_name: "resolute",
+        aliases: &[],
+        serial: "20260501",
+        hash: "e4a1c8f27b5d90364c8e1f7a2b6d5c3908f1e4d7a6b3c2589d0e7f4a1b8c5d62",
+        has_nix: true,
+    },
+    Image {
+        name: "22.04",
+        version: "22.04",
+        point: "22.04.5",
+        code_name: "jammy",
+        aliases: &["jammy"],
+        serial: "20260214",
+        hash: "0f1c3a8e5b7d92446a1e8c3f5d7b90214e6a8c0d2f4b6a8c1e3d5f7092b4d6f8",
+        has_nix: false,
+    },
+    Image {
+        name: "24.04",
+        version: "24.04",
+        point: "24.04.3",
+        code_name: "noble",
+        aliases: &["noble"],
+        serial: "20260307",
+        hash: "7a2d9c4e6f8b10325d7e9fa1b3c5d7e90a2c4e6f8b1d3f5a7c9e0b2d4f6a8c1e",
+        has_nix: false,
+    },
+    Image {
+        name: "26.04",
+        version: "26.04",
+        point: "26.04",
+        code_name: "resolute",
+        aliases: &["resolute", "lts"],
         serial: "20260423",
         hash: "c5e7f90b1d3a5c7e92f4b6d8a0c2e4f61b3d5a7c9e0f2b4d6a8c1e3f5b7d9a0c",
+        has_nix: false,
     },
 ];
 const GIB: u64 = 1 << 30;
@@ -54,11 +80,6 @@ impl Image {
     /// `24.04 LTS`.
     pub(super) fn release(&self) -> String {
         format!("{} LTS", self.version)
-    }
-
-    /// What packages' repositories call it.
-    pub(super) fn code_name(&self) -> &'static str {
-        self.names.first().copied().unwrap_or_default()
     }
 
     /// What a guest's `os-release` says.
@@ -86,8 +107,8 @@ impl Image {
             return Err(Failure::new(format!("Remote \"{remote}\" is unknown or unreachable.")));
         }
         let known = |image: &&Self| {
-            image.version == name
-                || image.names.contains(&name)
+            image.name == name
+                || image.aliases.contains(&name)
                 || (name.len() >= 3 && image.hash.starts_with(name))
         };
         IMAGES.iter().find(known).copied().ok_or_else(|| {
@@ -99,7 +120,7 @@ impl Image {
 /// `find --format json`.
 pub(super) fn find(profile: Profile) -> Value {
     let images = IMAGES.map(|image| {
-        let aliases = image.names.iter().map(|name| Json::text(*name)).collect();
+        let aliases = image.aliases.iter().map(|name| Json::text(*name)).collect();
         let entry = Json::map([
             ("os", Json::text("Ubuntu")),
             ("release", Json::text(image.release())),
@@ -107,7 +128,7 @@ pub(super) fn find(profile: Profile) -> Value {
             ("aliases", Json::List(aliases)),
             ("remote", Json::text("")),
         ]);
-        (image.version, entry)
+        (image.name, entry)
     });
     let mut all = vec![("errors", Json::List(vec![]))];
     if profile == Profile::V16 {
@@ -118,8 +139,8 @@ pub(super) fn find(profile: Profile) -> Value {
     for image in IMAGES {
         table.push_str(&format!(
             "{:<28}{:<18}{:<17}Ubuntu {}\n",
-            image.version,
-            image.names.join(","),
+            image.name,
+            image.aliases.join(","),
             image.serial,
             image.release()
         ));

@@ -18,9 +18,8 @@ mod mount;
 mod net;
 mod protocol;
 mod settings;
-mod sftp;
 mod size;
-mod transfer;
+mod timestamp;
 mod user_data;
 
 use std::fs;

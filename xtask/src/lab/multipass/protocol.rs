@@ -60,10 +60,9 @@ pub(super) enum Ask {
     List {
         addresses: bool,
     },
-    /// Address and key of running instances, for `exec` and `transfer`.
+    /// Address and key of running instances, for `exec`.
     Ssh {
         names: Vec<String>,
-        transfer: bool,
     },
     Mount(Mount),
     Umount {

@@ -7,7 +7,7 @@ use anyhow::Result;
 
 use super::super::args::Args;
 use super::super::protocol::{Ask, Launch};
-use super::super::{Machine, Profile, size, transfer, user_data};
+use super::super::{Machine, Profile, size, timestamp, user_data};
 use super::mount::source_of;
 use super::terminal::{err, out};
 use super::{Client, failed, host, wrong};
@@ -31,7 +31,7 @@ impl Client {
             if size::parse(size).is_none() && !size.starts_with(|first: char| first.is_ascii_digit()) {
                 err(&format!(
                     "[{}] [error] [client] Caught an unhandled exception: {size} is not a valid memory size\n",
-                    transfer::now()
+                    timestamp::now()
                 ));
                 return Ok(1);
             }

@@ -1,0 +1,133 @@
+//! Secrets reach the guest, and none stays there.
+
+use super::*;
+
+/// An agent, a key that it does not know yet, a repository in the guest that the key opens, and `t`, which builds something that has to be
+/// fetched from there, and says how that ended.
+const AGENT: &str = r#"export HOME=$(mktemp -d) XDG_CONFIG_HOME=$(mktemp -d); mkdir -m 700 $HOME/.ssh; mkdir $XDG_CONFIG_HOME/nixoci
+ssh-keygen -q -t ed25519 -N '' -f key; eval "$(ssh-agent)" >/dev/null; trap "kill $SSH_AGENT_PID; multipass delete -p $vm >/dev/null; rm -f $events/$vm*" EXIT
+cat >t.nix <<'END'
+{ system, n, cmd ? "cat < $file > $out" }: derivation {
+  name = "t-${n}"; inherit system cmd; builder = "/bin/sh"; args = [ "-c" "read a < $file; echo $a > $out; eval $then" ];
+  file = builtins.fetchGit { url = "ssh://ubuntu@localhost/home/ubuntu/repo"; ref = "master"; } + "/file"; "then" = cmd;
+}
+END
+provision >/dev/null 2>&1
+guest "printf '\n%s\n' '$(cat key.pub)' >>.ssh/authorized_keys; git init -q -b master repo; cd repo; echo hush >file; git add .
+    git -c user.name=a -c user.email=a@b commit -qm x"
+t() { tiny --argstr cmd : "$@"; }
+host_is_known() { guest 'cat /etc/ssh/ssh_host_ed25519_key.pub' | sed 's/^/localhost /' >$HOME/.ssh/known_hosts; }
+"#;
+
+each!(without_an_agent_nothing_is_fetched_by_ssh: release(RELEASE), next(NEXT));
+fn without_an_agent_nothing_is_fetched_by_ssh(options: &'static [&'static str]) {
+    let run = NIX_2_34.with(options).sh(&alone("", &format!("{AGENT} t")));
+    run.fails(40, "nixoci::nix::fetch_denied").says("multipass_agent_not_asked");
+}
+
+each!(a_host_that_nobody_has_confirmed_is_not_asked: release(RELEASE), next(NEXT));
+fn a_host_that_nobody_has_confirmed_is_not_asked(options: &'static [&'static str]) {
+    let run = NIX_2_34.with(options).sh(&alone("", &format!("{AGENT} t --ssh default")));
+    run.fails(40, "nixoci::nix::fetch_denied").says("multipass_unconfirmed_host");
+}
+
+each!(an_agent_without_the_key_does_not_help: release(RELEASE), next(NEXT));
+fn an_agent_without_the_key_does_not_help(options: &'static [&'static str]) {
+    let run = NIX_2_34.with(options).sh(&alone("", &format!("{AGENT} host_is_known; t --ssh default")));
+    run.fails(40, "nixoci::nix::fetch_denied").says("multipass_agent_without_key");
+}
+
+each!(an_agent_is_asked_where_that_is_wanted_and_nothing_of_it_stays: release(RELEASE), next(NEXT));
+fn an_agent_is_asked_where_that_is_wanted_and_nothing_of_it_stays(options: &'static [&'static str]) {
+    let script = format!(
+        r#"{AGENT} host_is_known; ssh-add -q key; t --ssh default 2>/dev/null; echo code $?; guest 'ls -A /dev/shm'
+        guest 'cd repo; echo more >file; git -c user.name=a -c user.email=a@b commit -qam y'
+        printf '[credentials]\nforward = ["ssh-agent"]\n' >$XDG_CONFIG_HOME/nixoci/config.toml; t --refresh 2>/dev/null; echo code $?
+        SSH_AUTH_SOCK=/nowhere t 2>&1 | grep -o 'nixoci explain .*'
+        gate $vm; nixoci build --backend multipass -y --no-link -f t.nix --argstr n 0 --argstr cmd "'$(held $vm)'" >$log 2>&1 & pid=$!; begun $vm $pid || cat $log
+        guest 'ls /dev/shm' | wc -l; kill -9 $pid; there() {{ guest 'ls -A /dev/shm'; left; }}; gone there"#
+    );
+    let run = NIX_2_34.with(options).sh(&alone("", &script)).code(0);
+    run.out("code 42\ncode 42\nnixoci explain nixoci::guest::credentials\n1\nleft:\nend\n");
+}
+
+/// Secrets in the user's settings. What Nix is told, an expression reads, and Nix says it; `secret` builds that.
+const SECRETS: &str = r#"export XDG_CONFIG_HOME=$(mktemp -d) GITHUB_TOKEN=hush-token; mkdir $XDG_CONFIG_HOME/nixoci; echo 'machine example.org login me password hush-word' > $log.netrc
+printf '[credentials]\ngithub = "env:GITHUB_TOKEN"\nnetrc = "%s"\n' $log.netrc > $XDG_CONFIG_HOME/nixoci/config.toml
+printf '%s' '{ system, n }: let f = builtins.readFile; s = "/run/nixoci/secrets"; in derivation { name = "t-${n}"; inherit system; builder = "/bin/sh"; args = [ "-c" "echo hi > $out" ];
+    a = builtins.trace (builtins.replaceStrings ["hush"] ["HUSH"] (f "${s}/nix.conf" + f "${s}/netrc" + builtins.getEnv "NIX_USER_CONF_FILES" + builtins.getEnv "https_proxy")) ""; }' > s.nix
+secret() { nixoci -vv build --backend multipass -y --impure --no-link -f s.nix --argstr n $RANDOM$RANDOM; }
+"#;
+
+#[test]
+#[ignore = "needs the lab: cargo xtask test"]
+fn secrets_and_the_way_out_reach_the_guest_and_no_secret_stays() {
+    let script = format!(
+        r#"{SECRETS} export https_proxy=http://proxy.corp:3128 NIX_SSL_CERT_FILE=$log.pem; echo certificate > $log.pem
+        secret 2>$log.err; grep -E 'HUSH|/run/nixoci/secrets|proxy.corp' $log.err | sort -u; grep -c hush $log.err
+        guest 'cat /etc/nixoci/certificates.pem /etc/nixoci/environment; sudo grep -rls hush / --include=* --exclude-dir=proc --exclude-dir=sys --exclude-dir=lab --exclude-dir=store 2>/dev/null'; echo clean
+        unset https_proxy NIX_SSL_CERT_FILE; tiny 2>/dev/null; guest 'cat /etc/nixoci/environment; ls /etc/nixoci'"#
+    );
+    let run = NIX_2_34.with(RELEASE).sh(&alone("", &script)).code(0);
+    let run = run
+        .out("extra-access-tokens = github.com=HUSH-token")
+        .out("password HUSH-word")
+        .out("http://proxy.corp:3128");
+    let run = run.out("\n0\ncertificate\n").out("NIX_SSL_CERT_FILE=/etc/nixoci/certificates.pem");
+    let run = run.out("GIT_SSL_CAINFO=/etc/nixoci/certificates.pem");
+    run.out("clean\nenvironment\nvm.json\n");
+}
+
+#[test]
+#[ignore = "needs the lab: cargo xtask test"]
+fn a_secret_that_is_not_there_has_its_own_code() {
+    let run = NIX_2_34.with(RELEASE).sh(&alone("", &format!("{SECRETS} unset GITHUB_TOKEN; secret")));
+    run.fails(22, "nixoci::guest::credentials").says("multipass_no_secret");
+}
+
+#[test]
+#[ignore = "needs the lab: cargo xtask test"]
+fn a_project_may_not_name_secrets() {
+    let script = r#"printf '[credentials]\ngithub = "gh"\n' >> nixoci.toml; tiny"#;
+    let run = NIX_2_34.with(RELEASE).sh(&alone("", script));
+    run.fails(11, "nixoci::config::credentials").says("multipass_credentials_of_a_project");
+}
+
+/// A binary cache on port 8099 that wants a password. It says that it listens through a pipe.
+const PRIVATE_CACHE: &str = r#"
+import base64, http.server, os, sys
+os.chdir("/tmp/cache")
+class Handler(http.server.SimpleHTTPRequestHandler):
+    def do_GET(self):
+        wanted = "Basic " + base64.b64encode(b"me:hush-word").decode()
+        if self.headers.get("Authorization") != wanted:
+            self.send_response(401); self.end_headers(); return
+        super().do_GET()
+    do_HEAD = do_GET
+server = http.server.HTTPServer(("127.0.0.1", 8099), Handler)
+open(sys.argv[1], "w").write("listening\n")
+server.serve_forever()
+"#;
+
+each!(a_binary_cache_that_wants_a_password_gets_it_from_the_daemon_and_nobody_keeps_it: release(RELEASE), next(NEXT));
+fn a_binary_cache_that_wants_a_password_gets_it_from_the_daemon_and_nobody_keeps_it(
+    options: &'static [&'static str],
+) {
+    // What was built lies in the cache alone, and nothing may be built any more.
+    let script = format!(
+        r#"export XDG_CONFIG_HOME=$(mktemp -d); mkdir $XDG_CONFIG_HOME/nixoci; printf 'machine 127.0.0.1\nlogin me\npassword hush-word\n' > $log.netrc
+        build --no-link -f t.nix --argstr n cached >/dev/null 2>&1; guest 'p=$(ls -d /nix/store/*-t-cached); nix key generate-secret --key-name k >/tmp/k; nix copy --to "file:///tmp/cache?secret-key=/tmp/k" $p && sudo nix-store --delete --ignore-liveness $p' >/dev/null 2>&1
+        gate $vm; echo '{PRIVATE_CACHE}' | multipass exec -n $vm -- sh -c 'cat >/tmp/cache.py'; guest "nohup python3 /tmp/cache.py /lab/events/$vm.begun >/tmp/cache.log 2>&1 &"; read -r _ <$events/$vm.begun
+        key=$(guest 'nix key convert-secret-to-public </tmp/k')
+        cached() {{ build --no-link -f t.nix --argstr n cached --max-jobs 0 --option substituters http://127.0.0.1:8099 --option trusted-public-keys "$key" 2>&1 | grep -oE 'nixoci::.*|does not reach'; }}
+        echo without; cached; printf '[credentials]\nnetrc = "%s"\n' $log.netrc > $XDG_CONFIG_HOME/nixoci/config.toml; echo with; cached
+        printf '%s' '{{ system }}: derivation {{ name = "x"; inherit system; builder = "/bin/sh"; args = [ "-c" "echo hi > $out" ]; a = builtins.readFile (builtins.fetchurl "http://127.0.0.1:8099/nix-cache-info"); }}' > f.nix
+        build --no-link -f f.nix 2>&1 | grep -o 'nixoci::.*'
+        guest 'ls /run/nixoci; sudo grep -rls hush-word /run /etc /var /home /tmp --exclude=cache.py'; echo end"#
+    );
+    let run = NIX_2_34.with(options).sh(&alone("", &script)).code(0);
+    let run = run.out("with\nnixoci::image::not_an_image\nnixoci::image::not_an_image\n");
+    assert!(!run.out.contains("without\nnixoci::image::"), "{run:#?}");
+    assert!(run.out.ends_with("\nin-use\nsecrets\nused\nend\n"), "{run:#?}");
+    assert!(!run.out.contains("does not reach"), "{run:#?}");
+}

@@ -1,0 +1,61 @@
+//! How Nix gets into a guest.
+
+use super::*;
+
+#[test]
+#[ignore = "needs the lab: cargo xtask test"]
+fn an_installation_that_was_interrupted_goes_on() {
+    // Half of it is there, as when the machine was switched off.
+    let script = r#"provision >/dev/null 2>&1; guest 'sudo rm /var/lib/nixoci/stamp; sudo dpkg --unpack --force-all /lab/apt/nix-bin_*.deb >/dev/null 2>&1'
+        rm -r $XDG_STATE_HOME/nixoci; guest 'dpkg -s nix-bin | grep ^Status'; tiny; code=$?; guest 'dpkg -s nix-bin | grep ^Status'; exit $code"#;
+    let run = NIX_2_34.with(RELEASE).sh(&on_plain_image("", script)).fails(42, NOT_AN_IMAGE);
+    run.out("unpacked\n").out("ok installed\n");
+}
+
+#[test]
+#[ignore = "needs the lab: cargo xtask test"]
+fn an_image_that_has_nix_is_set_up_and_its_packages_stay() {
+    let script = "multipass find | grep -c '^nix '; tiny; code=$?; guest 'grep -c . /var/log/apt/history.log 2>/dev/null'; guest 'nix --version'; exit $code";
+    let run = NIX_2_34.with(RELEASE).sh(&alone("", script)).fails(42, NOT_AN_IMAGE);
+    assert!(run.out.starts_with("1\n") && run.out.contains("2.26"), "{run:#?}");
+}
+
+const INSTALLER: &str = "/lab/multipass/nix-installer";
+
+#[test]
+#[ignore = "needs the lab: cargo xtask test"]
+fn an_installer_with_another_hash_is_not_run() {
+    let script = "provision; code=$?; guest 'ls /nix/receipt.json' || exit $code";
+    let zeros = "0".repeat(64);
+    let settings = format!("installer = '{INSTALLER}'\ninstaller-sha256 = '{zeros}'\nimage = '24.04'");
+    let run = NIX_2_34.with(RELEASE).sh(&on_plain_image(&settings, script));
+    run.fails(30, "nixoci::guest::installer").says("multipass_installer_hash");
+}
+
+#[test]
+#[ignore = "needs the lab: cargo xtask test"]
+fn an_installer_with_its_hash_installs_nix() {
+    let script = format!(
+        r#"echo "installer-sha256 = '$(sha256sum {INSTALLER} | cut -d' ' -f1)'" >> nixoci.toml; tiny; code=$?
+        guest 'ls /usr/bin/nix; readlink -f $(command -v nix)'; exit $code"#
+    );
+    let settings = format!("image = '24.04'\ninstaller = '{INSTALLER}'\n");
+    let run = NIX_2_34.with(RELEASE).sh(&on_plain_image(&settings, &script)).fails(42, NOT_AN_IMAGE);
+    assert!(run.out.starts_with("/nix/store/"), "{run:#?}");
+}
+
+#[test]
+#[ignore = "needs the lab: cargo xtask test"]
+fn programs_for_the_other_cpu_are_emulated_where_that_is_wanted() {
+    // An Intel Mac, so that it is arm64's programs that really run.
+    const INTEL: &[&str] =
+        &["--as", "mac", "--without", "nix", "--user", "alice", "--with", "multipass", "--intel"];
+    let script = r#"cp $here/examples/layered/default.nix .
+        nixoci plan --backend multipass --platform linux/arm64 -f default.nix --format json | jq -r '.. | .provision? // empty | .steps[] | "\(.state.state) \(.title)"' | grep qemu
+        provision --platform linux/arm64,linux/amd64 --format json 2>/dev/null | jq -r '.. | .checks? // empty | .[] | "\(.title) \(.verdict)"' | sort
+        build -f default.nix --platform linux/arm64 --load=docker -t emulated:$tag 2>$log || { cat $log; exit 1; }
+        nixoci backends --format json | jq -c '.backends[] | select(.name == "multipass") | .. | .offers? // empty'
+        docker run --rm --platform linux/arm64 emulated:$tag; docker rmi -f emulated:$tag >/dev/null"#;
+    let run = NIX_2_34.with(INTEL).sh(&alone("emulate = true", script)).code(0);
+    run.out("pending").out("Hello, world!");
+}
