@@ -1,6 +1,7 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use nixoci_core::backend::CheckVerdict;
 use nixoci_core::event::Silent;
 use nixoci_core::host::{Dirs, Host};
 use nixoci_core::runner::{Command, Process, Runner};
