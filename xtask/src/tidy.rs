@@ -1,5 +1,7 @@
 //! Rules about the project itself, as tests.
 
+mod luck;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -1,0 +1,86 @@
+//! Tests say the same thing each time: none of them waits for a while and hopes, and none measures a time.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
+
+use super::files;
+use crate::workspace;
+
+/// What a test waits or measures with, in halves, so that this file does not hold it.
+const LUCK: [(&str, &str); 7] = [
+    ("::slee", "p("),
+    ("sleep", " 0."),
+    ("ela", "psed()"),
+    ("Instant::", "now() "),
+    ("spin_", "loop"),
+    ("yield_", "now"),
+    ("$(seq 9", "00000"),
+];
+
+/// Where a test may look again after a while, and why.
+const ALLOWED: [(&str, &str); 1] = [
+    // Asks the kernel for processes until there are none. No event tells that a process that is not a child has ended.
+    ("crates/cli/tests/lab/harness/events.rs", "sleep 0."),
+];
+
+/// The part of a source that is tests; `None` if there is none.
+fn tests<'a>(path: &Path, text: &'a str) -> Option<&'a str> {
+    let stem = path.file_stem()?.to_str()?;
+    let in_tests = path.iter().any(|part| part == "tests");
+    if path.extension().is_none_or(|extension| extension != "rs") {
+        return None;
+    }
+    if in_tests || stem == "tests" || stem.ends_with("_tests") {
+        return Some(text);
+    }
+    text.find("#[cfg(test)]\nmod tests {").map(|start| &text[start..])
+}
+
+#[test]
+fn a_test_waits_for_events_and_measures_no_time() {
+    let mut found = Vec::new();
+    for path in files() {
+        let Ok(text) = fs::read_to_string(workspace().join(&path)) else { continue };
+        let Some(text) = tests(&path, &text) else { continue };
+        for word in LUCK.map(|(one, two)| format!("{one}{two}")) {
+            let allowed = ALLOWED.iter().any(|(place, what)| path == Path::new(place) && word == *what);
+            if !allowed && text.contains(&word) {
+                found.push(format!("{}: {word}", path.display()));
+            }
+        }
+    }
+    assert!(found.is_empty(), "lab/README.md tells how a test waits for an event: {found:#?}");
+}
+
+/// The names of functions and modules of test programs.
+fn names() -> BTreeSet<String> {
+    let mut names = BTreeSet::new();
+    for path in files().into_iter().filter(|path| path.iter().any(|part| part == "tests")) {
+        let text = fs::read_to_string(workspace().join(&path)).unwrap_or_default();
+        names.extend(path.with_extension("").iter().map(|part| part.to_string_lossy().into_owned()));
+        for line in text.lines() {
+            let Some((_, rest)) = line.split_once("fn ").or_else(|| line.split_once("mod ")) else { continue };
+            names.extend(rest.split(|c: char| !c.is_alphanumeric() && c != '_').next().map(str::to_owned));
+        }
+    }
+    names
+}
+
+/// A filter that matches nothing is no error for nextest: the tests would then run beside each other.
+#[test]
+fn the_runner_s_settings_name_tests_that_exist() {
+    let settings = fs::read_to_string(workspace().join(".config/nextest.toml")).expect("it is there");
+    let names = names();
+    let mut wanted = 0;
+    let mut missing = Vec::new();
+    for argument in settings.split("test(").skip(1).filter_map(|rest| rest.split(')').next()) {
+        for segment in argument.trim_matches(['/', '^']).split("::").filter(|segment| !segment.is_empty()) {
+            wanted += 1;
+            if !names.iter().any(|name| name.contains(segment)) {
+                missing.push(argument.to_owned());
+            }
+        }
+    }
+    assert!(wanted > 5 && missing.is_empty(), "no test is named so: {missing:?}");
+}
