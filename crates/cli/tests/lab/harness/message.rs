@@ -3,7 +3,7 @@
 use super::host::Run;
 
 /// What differs from run to run, from host to host, and from lab to lab.
-const FILTERS: [(&str, &str); 15] = [
+const FILTERS: [(&str, &str); 17] = [
     // Each Nix says it in its own words.
     (
         r"because: (Unable to start any build|Cannot build '|builder for '|Nix daemon disconnected|unexpected end-of-file).*",
@@ -14,10 +14,12 @@ const FILTERS: [(&str, &str); 15] = [
     (r"/home/alice/tmp\.[A-Za-z0-9]+", "[TMP]"),
     (r"/root/tmp\.[A-Za-z0-9]+", "[TMP]"),
     (r"\b[a-z]+\d+-\d+\b", "[NAME]"),
-    (r"\b(t|img)-\d{2,}\b", "$1-[N]"),
+    (r"\b(t|img|bad|plugin)-\d{2,}\b", "$1-[N]"),
     (r"/logs/[0-9-]+\.log\b", "/logs/[LOG].log"),
     (r"ssh-ed25519 AAAA[A-Za-z0-9+/]+", "ssh-ed25519 [KEY]"),
     (r"sha256:[0-9a-f]{64}", "sha256:[DIGEST]"),
+    (r"\b[0-9a-f]{64}\b", "[SHA-256]"),
+    (r"/plugins-[0-9a-f]{12}/", "/plugins-[HASH]/"),
     (r"SHA256:[A-Za-z0-9+/]{43}", "SHA256:[KEY]"),
     (r"\b(2\.26|2\.34)(\.\d+)?", "[NIX]"),
     (r"\b\d+ CPUs?\b", "[N] CPUs"),
