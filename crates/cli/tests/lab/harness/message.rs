@@ -3,7 +3,7 @@
 use super::host::Run;
 
 /// What differs from run to run, from host to host, and from lab to lab.
-const FILTERS: [(&str, &str); 17] = [
+const FILTERS: [(&str, &str); 18] = [
     // Each Nix says it in its own words.
     (
         r"because: (Unable to start any build|Cannot build '|builder for '|Nix daemon disconnected|unexpected end-of-file).*",
@@ -23,15 +23,21 @@ const FILTERS: [(&str, &str); 17] = [
     (r"SHA256:[A-Za-z0-9+/]{43}", "SHA256:[KEY]"),
     (r"\b(2\.26|2\.34)(\.\d+)?", "[NIX]"),
     (r"\b\d+ CPUs?\b", "[N] CPUs"),
+    (r"-smp \d+", "-smp [N]"),
     (r"\b\d+(\.\d+)? (ms|s|min)\b", "[TIME]"),
     (r"\b10\.23[0-9]\.\d+\.\d+\b", "[ADDRESS]"),
 ];
 
 impl Run {
-    /// The error on standard error, from `error:` on, is the one of this name in `snapshots/`.
+    /// The error on standard error, from the last `error:` at the beginning of a line on (Nix says it, too), is the one of this name in
+    /// `snapshots/`.
     #[track_caller]
     pub(crate) fn says(self, name: &str) -> Run {
-        let start = self.err.find("error: ").unwrap_or_else(|| panic!("no error in {self:#?}"));
+        let start = match self.err.rfind("\nerror: ") {
+            Some(newline) => newline + 1,
+            None if self.err.starts_with("error: ") => 0,
+            None => panic!("no error in {self:#?}"),
+        };
         shows(name, &self.err[start..]);
         self
     }

@@ -12,12 +12,12 @@ const MODULE: &str = "cd $(mktemp -d); git init -q . ; mkdir hosts
     printf '{ pkgs, ... }:\\n{\\n  system.stateVersion = 6;\\n}\\n' > hosts/mac.nix; chmod 640 hosts/mac.nix
     ln -s hosts/mac.nix link.nix\n";
 
-each!(a_configuration_is_shown_the_line_before_it_gets_it: nix_2_26(NIX_2_26), nix_2_34(NIX_2_34));
-fn a_configuration_is_shown_the_line_before_it_gets_it(host: Host) {
+each!(a_configuration_does_not_get_the_line_without_agreement: nix_2_26(NIX_2_26), nix_2_34(NIX_2_34));
+fn a_configuration_does_not_get_the_line_without_agreement(host: Host) {
     let script = format!(
         "{MODULE} nixoci provision --write link.nix; code=$?; grep -c linux-builder hosts/mac.nix; exit $code"
     );
-    let run = host.with(NIX_DARWIN).sh(&script).code(75).err("+  nix.linux-builder.enable = true;");
+    let run = host.with(NIX_DARWIN).sh(&script).fails(75, "nixoci::provision::not_written");
     assert_eq!(run.out, "0\n");
 }
 
@@ -31,6 +31,7 @@ fn a_configuration_gets_the_line_when_that_is_agreed_to(host: Host) {
     let run = host.with(NIX_DARWIN).sh(&script).code(0);
     let module =
         "{ pkgs, ... }:\n{\n  system.stateVersion = 6;\n  nix.linux-builder.enable = true;\n}\n640\n";
+    let run = run.err("+  nix.linux-builder.enable = true;");
     assert_eq!(run.out, format!("1\n1\n{module}flake.nix\nhosts\nlink.nix\nmac.nix\nfalse\n"), "{run:#?}");
 }
 
