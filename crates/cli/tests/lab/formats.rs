@@ -239,7 +239,7 @@ fn refused(file: &Produced) -> String {
         "nixoci validate {0}; echo $?; nixoci convert {0} $XDG_CACHE_HOME/x.tar",
         file.path.display()
     ));
-    let run = run.out("42\n").fails(42, "nixoci::image::").err("help: ");
+    let run = run.code(42).out("42\n").err("nixoci explain nixoci::image::").err("help: ");
     let code = run.err.split("nixoci explain ").nth(1).and_then(|rest| rest.split_whitespace().next());
     format!("| {} | {} | `{}` |", file.producer, file.shape, code.unwrap_or_default())
 }

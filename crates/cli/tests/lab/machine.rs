@@ -31,7 +31,7 @@ fn doctor_finds_what_is_missing(flags: &'static [&'static str], exit: i32, verdi
 
 each!(backends_says_what_is_built_here: nix_2_26(NIX_2_26), nix_2_34(NIX_2_34));
 fn backends_says_what_is_built_here(host: Host) {
-    let script = "nixoci backends --format json | jq -r '.backends[] | select(.name == \"local\").offers[] | \"\\(.system) \\(.readiness.state)\"'";
+    let script = "nixoci backends --format json | jq -r '.backends[] | select(.name == \"local\").offers[] | select(.system | test(\"^(x86_64|aarch64)\")) | \"\\(.system) \\(.readiness.state)\"'";
     let run = host.sh(script).code(0);
     assert_eq!(run.out, "x86_64-linux ready\naarch64-linux no\n", "{run:#?}");
 }

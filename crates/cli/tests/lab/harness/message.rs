@@ -3,7 +3,9 @@
 use super::host::Run;
 
 /// What differs from run to run, from host to host, and from lab to lab.
-const FILTERS: [(&str, &str); 18] = [
+const FILTERS: [(&str, &str); 19] = [
+    // The end of another program's log is its affair.
+    (r"(?m)(^    > .*\n)+", "    > [LOG]\n"),
     // Each Nix says it in its own words.
     (
         r"because: (Unable to start any build|Cannot build '|builder for '|Nix daemon disconnected|unexpected end-of-file).*",
@@ -14,7 +16,7 @@ const FILTERS: [(&str, &str); 18] = [
     (r"/home/alice/tmp\.[A-Za-z0-9]+", "[TMP]"),
     (r"/root/tmp\.[A-Za-z0-9]+", "[TMP]"),
     (r"\b[a-z]+\d+-\d+\b", "[NAME]"),
-    (r"\b(t|img|bad|plugin)-\d{2,}\b", "$1-[N]"),
+    (r"\b(t|img|bad|plugin|first|second)-\d{2,}\b", "$1-[N]"),
     (r"/logs/[0-9-]+\.log\b", "/logs/[LOG].log"),
     (r"ssh-ed25519 AAAA[A-Za-z0-9+/]+", "ssh-ed25519 [KEY]"),
     (r"sha256:[0-9a-f]{64}", "sha256:[DIGEST]"),
@@ -29,8 +31,8 @@ const FILTERS: [(&str, &str); 18] = [
 ];
 
 impl Run {
-    /// The error on standard error, from the last `error:` at the beginning of a line on (Nix says it, too), is the one of this name in
-    /// `snapshots/`.
+    /// The error on standard error, from the last `error:` at the beginning of a line (Nix says it, too) to the name of its code, is the one
+    /// of this name in `snapshots/`.
     #[track_caller]
     pub(crate) fn says(self, name: &str) -> Run {
         let start = match self.err.rfind("\nerror: ") {
@@ -38,7 +40,9 @@ impl Run {
             None if self.err.starts_with("error: ") => 0,
             None => panic!("no error in {self:#?}"),
         };
-        shows(name, &self.err[start..]);
+        let end = self.err[start..].find("\n  more: nixoci explain ").map_or(start, |more| start + more + 1);
+        let end = self.err[end..].find('\n').map_or(self.err.len(), |newline| end + newline);
+        shows(name, &self.err[start..end]);
         self
     }
 
