@@ -102,6 +102,19 @@ fn machines_that_cannot() {
 }
 
 #[test]
+fn of_several_near_names_the_first_is_typed() {
+    for (said, near) in [("b?", "b"), ("one of b or c?", "b"), ("one of b, c or d?", "b")] {
+        let log = format!(
+            r#"@nix {{"action":"msg","level":0,"msg":"","raw_msg":"attribute 'a' in selection path 'a' not found\nDid you mean {said}"}}"#
+        );
+        let error = outcome(&log, "github:o/r");
+        assert!(error.is(&codes::NO_ATTRIBUTE), "{error:?}");
+        let command = error.report().remedies[0].command.clone().unwrap();
+        assert!(command.ends_with(near) && !command.contains('?'), "{command}");
+    }
+}
+
+#[test]
 fn expressions_that_are_wrong() {
     says!("throws", EVALUATION, "evaluation failed: no good");
     says!("typo", EVALUATION, "evaluation failed: attribute 'bar' missing; Did you mean a?");

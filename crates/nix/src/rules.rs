@@ -431,9 +431,13 @@ pub(crate) static RULES: &[Rule] = &[
     .in_guest(guest::FEATURE),
     rule(
         &c::NO_ATTRIBUTE,
-        &["in selection path '{attribute}' not found Did you mean one of {near}",
+        // Of several the first: a command is typed.
+        &["in selection path '{attribute}' not found Did you mean one of {near}, ",
+            "in selection path '{attribute}' not found Did you mean one of {near} or ",
             "in selection path '{attribute}' not found Did you mean {near}?",
-            "does not provide attribute {places} Did you mean one of {near}", "does not provide attribute {places} Did you mean {near}?"],
+            "does not provide attribute {places} Did you mean one of {near}, ",
+            "does not provide attribute {places} Did you mean one of {near} or ",
+            "does not provide attribute {places} Did you mean {near}?"],
         "`{reference}` has no `{attribute}`",
         &[("did you mean this", "{build}{near}")],
     ),

@@ -71,7 +71,9 @@ fn name(rust: &Path) -> Result<String> {
     let built = [Path::new("target"), Path::new("plugin/target")];
     for below in ["crates", "examples/plugin-c", "examples/plugin-echo", "lab/plugins", "lab/doubles/rust"] {
         for file in files_below(&checkout.join(below))? {
-            if !built.iter().any(|dir| file.starts_with(dir)) {
+            // No plugin is made of the program, or of tests.
+            let other = file.starts_with("cli") || file.components().any(|part| part.as_os_str() == "tests");
+            if !other && !built.iter().any(|dir| file.starts_with(dir)) {
                 parts.push(file.as_os_str().as_encoded_bytes().to_vec());
                 parts.push(std::fs::read(checkout.join(below).join(file))?);
             }

@@ -175,13 +175,19 @@ impl Nextest {
 
     /// How many of the selected tests need the lab.
     fn count_ignored(&self) -> Result<u64> {
+        Ok(self.ignored()?.len() as u64)
+    }
+
+    /// The names of the selected tests that need the lab.
+    fn ignored(&self) -> Result<Vec<String>> {
         let mut list = self.command("list");
         list.args(["--run-ignored", "only", "--cargo-quiet", "--message-format", "json"]);
         let output = list.stderr(Stdio::inherit()).output()?;
         let listing: Listing =
             serde_json::from_slice(&output.stdout).context("nextest does not list the tests")?;
-        let cases = listing.rust_suites.values().flat_map(|suite| suite.testcases.values());
-        Ok(cases.filter(|case| case.ignored && case.filter_match.status == "matches").count() as u64)
+        let cases = listing.rust_suites.into_values().flat_map(|suite| suite.testcases);
+        let ignored = cases.filter(|(_, case)| case.ignored && case.filter_match.status == "matches");
+        Ok(ignored.map(|(name, _)| name).collect())
     }
 
     fn run(&self, args: &Test, with_lab: bool) -> Result<Report> {
@@ -192,8 +198,13 @@ impl Nextest {
         if with_lab {
             run.args(["--run-ignored", "all"]);
             run.env("NIXOCI_LAB", std::env::current_exe()?);
-            if args.filters.is_empty() {
+            // Made for a minute whenever a crate has changed: not for tests that do without.
+            let tests = self.ignored()?;
+            let need = |word: &str| tests.iter().any(|name| name.contains(word));
+            if need("formats::") || need("produce") {
                 run.env(lab::produce::VARIABLE, lab::produce::ensure()?);
+            }
+            if need("plugins::") {
                 run.env(lab::plugins::VARIABLE, lab::plugins::ensure()?);
             }
         }

@@ -1,46 +1,57 @@
-//! Machines that build for a Mac or for anybody, and what is wrong with them.
+//! Machines that build for a Mac or for others, and what is wrong with them.
 
 use super::*;
 
 #[test]
 #[ignore = "needs the lab: cargo xtask test"]
-fn a_mac_builds_nothing_for_linux_but_on_its_builders() {
-    // Something that was never built before, for whom and by whom.
-    let build = |nix: &str, builders: &[&str], system: &str| {
-        let mut flags = vec!["--as", "mac", "--nix", nix, "--user", "alice"];
-        flags.extend(builders.iter().flat_map(|builder| ["--with", builder]));
-        let salt = builders.join(" ");
-        let script = format!(
-            "cd $(mktemp -d); cat > x.nix <<'END'\n\
-             {{ system, salt }}: (import <nixpkgs> {{ inherit system; }}).runCommand \"x\" {{ inherit salt; }} \"uname -m > $out\"\n\
-             END\n\
-             out=$({BUILD} --no-link --print-out-paths -f x.nix --argstr system {system} --argstr salt '{salt}'); cat $out"
-        );
-        sh(&flags, &script)
-    };
-    for nix in NIX {
-        assert_eq!(out(&["--as", "mac", "--nix", nix], "uname -sm"), "Darwin arm64\n");
-        let refused = build(nix, &[], "x86_64-linux");
-        assert!(!refused.status.success());
-        let said = String::from_utf8_lossy(&refused.stderr).into_owned();
-        assert!(said.contains("x86_64-linux") && said.contains("aarch64-darwin"), "{said}");
-
-        // She is not trusted, and the key is root's: the daemon uses it for her.
-        for (builder, system, cpu) in [
-            ("linux-builder", "x86_64-linux", "x86_64"),
-            ("rosetta-builder", "x86_64-linux", "x86_64"),
-            ("rosetta-builder", "aarch64-linux", "aarch64"),
-        ] {
-            let built = build(nix, &[builder], system);
-            let said = String::from_utf8_lossy(&built.stderr).into_owned();
-            assert_eq!(String::from_utf8_lossy(&built.stdout), format!("{cpu}\n"), "{said}");
-        }
-        let flags = ["--as", "mac", "--nix", nix, "--with", "linux-builder", "--user", "alice"];
-        assert!(!sh(&flags, "cat /etc/nix/builder_ed25519").status.success());
-    }
+fn a_mac_says_that_it_is_one() {
+    assert_eq!(out(&["--as", "mac"], "uname -sm"), "Darwin arm64\n");
 }
 
-/// A command that builds on a machine something that nobody built before, with this as its script, and prints its path.
+/// Builds something on a Mac with these builders that was never built before.
+fn build_on_a_mac(nix: &str, builder: &[&str], system: &str) -> Output {
+    let mut flags = vec!["--as", "mac", "--nix", nix, "--user", "alice"];
+    flags.extend(builder.iter().flat_map(|builder| ["--with", builder]));
+    let script = format!(
+        "cd $(mktemp -d); cat > x.nix <<'END'\n\
+         {{ system, salt }}: (import <nixpkgs> {{ inherit system; }}).runCommand \"x\" {{ inherit salt; }} \"uname -m > $out\"\n\
+         END\n\
+         out=$({BUILD} --no-link --print-out-paths -f x.nix --argstr system {system} --argstr salt $$-$(date +%s%N)); cat $out"
+    );
+    sh(&flags, &script)
+}
+
+each!(a_mac_builds_nothing_for_linux_itself: nix_2_26("2.26"), nix_2_34("2.34"));
+fn a_mac_builds_nothing_for_linux_itself(nix: &str) {
+    let refused = build_on_a_mac(nix, &[], "x86_64-linux");
+    assert!(!refused.status.success());
+    let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(said.contains("x86_64-linux") && said.contains("aarch64-darwin"), "{said}");
+}
+
+each!(
+    a_mac_s_builder_builds_for_a_user_who_is_not_trusted:
+    linux_builder_from_nix_2_26("2.26", "linux-builder", "x86_64"),
+    linux_builder_from_nix_2_34("2.34", "linux-builder", "x86_64"),
+    rosetta_builder_from_nix_2_26("2.26", "rosetta-builder", "x86_64"),
+    rosetta_builder_from_nix_2_34("2.34", "rosetta-builder", "x86_64"),
+    rosetta_builder_for_arm64_from_nix_2_26("2.26", "rosetta-builder", "aarch64"),
+    rosetta_builder_for_arm64_from_nix_2_34("2.34", "rosetta-builder", "aarch64"),
+);
+fn a_mac_s_builder_builds_for_a_user_who_is_not_trusted(nix: &str, builder: &str, cpu: &str) {
+    // The key is root's: the daemon uses it for her.
+    let built = build_on_a_mac(nix, &[builder], &format!("{cpu}-linux"));
+    let said = String::from_utf8_lossy(&built.stderr).into_owned();
+    assert_eq!(String::from_utf8_lossy(&built.stdout), format!("{cpu}\n"), "{said}");
+}
+
+each!(a_builder_s_key_is_root_s: nix_2_26("2.26"), nix_2_34("2.34"));
+fn a_builder_s_key_is_root_s(nix: &str) {
+    let flags = ["--as", "mac", "--nix", nix, "--with", "linux-builder", "--user", "alice"];
+    assert!(refusal(&flags, "cat /etc/nix/builder_ed25519").contains("Permission denied"));
+}
+
+/// A command that builds on a machine something that was never built before, with this as its script, and prints its path.
 /// `store` may have parameters.
 fn build_there(store: &str, script: &str) -> String {
     format!(
@@ -56,69 +67,92 @@ fn build_there(store: &str, script: &str) -> String {
 /// Where cat has its Nix.
 const CATS_NIX: &str = "cat?remote-program=/nix/var/nix/profiles/default/bin/nix-daemon";
 
+each!(
+    a_machine_builds_over_ssh_for_a_user_who_has_its_key:
+    ant_for_a_mac_with_nix_2_26("ant", "mac", "2.26", "alice"),
+    ant_for_a_mac_with_nix_2_34("ant", "mac", "2.34", "alice"),
+    ant_for_a_mac_s_root("ant", "mac", "2.34", "root"),
+    ant_for_linux("ant", "linux", "2.34", "alice"),
+    bee_for_a_mac_with_nix_2_26("bee", "mac", "2.26", "alice"),
+    bee_for_a_mac_with_nix_2_34("bee", "mac", "2.34", "alice"),
+    bee_for_a_mac_s_root("bee", "mac", "2.34", "root"),
+    bee_for_linux("bee", "linux", "2.34", "alice"),
+);
+fn a_machine_builds_over_ssh_for_a_user_who_has_its_key(store: &str, machine: &str, nix: &str, user: &str) {
+    let flags = ["--as", machine, "--nix", nix, "--user", user, "--with", "fleet"];
+    // Nothing comes back: what was built is where it was built.
+    let script = format!(
+        "out=$({}); test ! -e $out; nix --extra-experimental-features nix-command store cat --store \
+         'ssh-ng://{store}' $out",
+        build_there(store, "echo built > $out")
+    );
+    assert_eq!(out(&flags, &script), "built\n");
+}
+
+const FLEET: [&str; 6] = ["--as", "mac", "--user", "alice", "--with", "fleet"];
+
 #[test]
 #[ignore = "needs the lab: cargo xtask test"]
-fn a_fleet_builds_over_ssh_for_whoever_has_its_key() {
-    for (machine, nix, user) in [
-        ("mac", "2.26", "alice"),
-        ("mac", "2.34", "alice"),
-        ("mac", "2.34", "root"),
-        ("linux", "2.34", "alice"),
-    ] {
-        let flags = ["--as", machine, "--nix", nix, "--user", user, "--with", "fleet"];
-        for store in ["ant", "bee"] {
-            // Nothing comes back: what was built is where it was built.
-            let script = format!(
-                "out=$({}); test ! -e $out; nix --extra-experimental-features nix-command store cat --store \
-                 'ssh-ng://{store}' $out",
-                build_there(store, "echo built > $out")
-            );
-            assert_eq!(out(&flags, &script), "built\n");
-        }
-    }
-    let flags = ["--as", "mac", "--user", "alice", "--with", "fleet"];
+fn bee_builds_for_arm64_and_ant_does_not() {
     let arm64 = build_there("bee", "echo for arm64 > $out").replace("x86_64-linux", "aarch64-linux");
-    assert!(out(&flags, &arm64).starts_with("/nix/store/"));
-    let refused = refusal(&flags, &arm64.replace("//bee", "//ant"));
+    assert!(out(&FLEET, &arm64).starts_with("/nix/store/"));
+    let refused = refusal(&FLEET, &arm64.replace("//bee", "//ant"));
     assert!(refused.contains("aarch64-linux"), "{refused}");
+}
 
-    let trusted = out(
-        &flags,
-        "for m in ant bee; do nix --extra-experimental-features nix-command store info --store ssh-ng://$m; done 2>&1 \
-         | grep Trusted",
+each!(a_machine_trusts_its_user: ant_does_not("ant", 0), bee_does("bee", 1));
+fn a_machine_trusts_its_user(machine: &str, trusted: u32) {
+    let script = format!(
+        "nix --extra-experimental-features nix-command store info --store ssh-ng://{machine} 2>&1 | grep Trusted"
     );
-    assert_eq!(trusted, "Trusted: 0\nTrusted: 1\n");
-    let home = out(&flags, "stat -c '%a %U' ~/.ssh ~/.ssh/id_ed25519; ls -A /etc/nix");
+    assert_eq!(out(&FLEET, &script), format!("Trusted: {trusted}\n"));
+}
+
+#[test]
+#[ignore = "needs the lab: cargo xtask test"]
+fn nix_s_settings_name_no_machine_of_the_fleet() {
+    let home = out(&FLEET, "stat -c '%a %U' ~/.ssh ~/.ssh/id_ed25519; ls -A /etc/nix");
     assert_eq!(home, "700 alice\n600 alice\nnix.conf\n");
-    assert!(!sh(&["--with", "fleet", "--user", "mallory"], "ssh -o BatchMode=yes ant").status.success());
-    assert!(!sh(&["--user", "alice"], "ssh -o BatchMode=yes ant").status.success());
+}
+
+each!(
+    a_user_without_the_key_reaches_no_machine:
+    mallory(&["--with", "fleet", "--user", "mallory"]),
+    alice_without_the_fleet(&["--user", "alice"]),
+);
+fn a_user_without_the_key_reaches_no_machine(flags: &[&str]) {
+    assert!(!sh(flags, "ssh -o BatchMode=yes ant").status.success());
 }
 
 #[test]
 #[ignore = "needs the lab: cargo xtask test"]
 fn cat_hides_its_nix_and_its_disk_is_small() {
-    let flags = ["--as", "mac", "--user", "alice", "--with", "fleet"];
-    let hidden = refusal(&flags, &build_there("cat", "echo > $out"));
+    let hidden = refusal(&FLEET, &build_there("cat", "echo > $out"));
     assert!(hidden.contains("nix-daemon: not found"), "{hidden}");
-    assert!(out(&flags, "ssh cat \"sh -lc 'nix --version'\"").contains(" 2.34"), "a login finds it");
-    // Not into its output: Nix keeps what a failed build put there until somebody collects garbage.
+    assert!(out(&FLEET, "ssh cat \"sh -lc 'nix --version'\"").contains(" 2.34"), "a login finds it");
+    // Not into its output: Nix keeps what a failed build put there until garbage is collected.
     let flood = "x=0123456789abcdef; for i in 1 2 3 4 5 6 7 8 9 10 11 12; do x=$x$x; done; while echo $x; do :; done > big";
-    let full = refusal(&flags, &build_there(CATS_NIX, &format!("{flood}; exit 1")));
+    let full = refusal(&FLEET, &build_there(CATS_NIX, &format!("{flood}; exit 1")));
     assert!(full.contains("No space left on device"), "{full}");
     // What failed is gone: this is the only test of the lab's own that uses cat.
-    assert!(out(&flags, &build_there(CATS_NIX, "echo > $out")).starts_with("/nix/store/"));
+    assert!(out(&FLEET, &build_there(CATS_NIX, "echo > $out")).starts_with("/nix/store/"));
 }
+
+const TROUBLE: [&str; 6] = ["--as", "mac", "--user", "alice", "--with", "trouble"];
 
 #[test]
 #[ignore = "needs the lab: cargo xtask test"]
-fn ways_to_bee_that_something_is_wrong_with() {
-    let flags = ["--as", "mac", "--user", "alice", "--with", "trouble"];
+fn a_slow_line_lets_a_build_through() {
     let slow = format!(
         "out=$({}); nix --extra-experimental-features nix-command store cat --store ssh-ng://slow $out",
         build_there("slow", "echo from afar > $out")
     );
-    assert_eq!(out(&flags, &slow), "from afar\n");
-    // A megabyte comes whole over the slow line, and not over one that is cut.
+    assert_eq!(out(&TROUBLE, &slow), "from afar\n");
+}
+
+#[test]
+#[ignore = "needs the lab: cargo xtask test"]
+fn a_megabyte_comes_whole_over_a_slow_line_and_not_over_one_that_is_cut() {
     let much = "x=0123456789abcdef; for i in 1 2 3 4 5 6 7 8 9 10 11 12; do x=$x$x; done; \
                 for i in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16; do echo $x; done > $out";
     let script = format!(
@@ -126,27 +160,32 @@ fn ways_to_bee_that_something_is_wrong_with() {
          $cat --store ssh-ng://cut $out",
         build_there("cut", much)
     );
-    let cut = sh(&flags, &script);
+    let cut = sh(&TROUBLE, &script);
     let said = String::from_utf8_lossy(&cut.stderr);
     assert!(!cut.status.success() && cut.stdout.starts_with(b"1048592\n"), "{said}");
+}
 
-    let ssh = |host: &str| refusal(&flags, &format!("timeout 10 ssh -o BatchMode=yes {host} true"));
-    for (host, why) in [
-        ("closed", "Connection "),
-        ("-v web", "HTTP/1.0 400 Bad Request"),
-        ("impostor", "REMOTE HOST IDENTIFICATION HAS CHANGED"),
-        ("refused", "Permission denied (publickey)"),
-        ("nobody-home", "Connection refused"),
-    ] {
-        let said = ssh(host);
-        assert!(said.contains(why), "{host}: {said}");
-    }
-    let silent = sh(&flags, "timeout 1 ssh -o BatchMode=yes silent true");
-    assert_eq!(silent.status.code(), Some(124), "{}", String::from_utf8_lossy(&silent.stderr));
-    // Behind the other host key is bee, for those who do not look.
+each!(
+    ssh_says_what_is_wrong_with_a_machine:
+    closed("closed", "Connection "),
+    web("-v web", "HTTP/1.0 400 Bad Request"),
+    impostor("impostor", "REMOTE HOST IDENTIFICATION HAS CHANGED"),
+    refused("refused", "Permission denied (publickey)"),
+    nobody_home("nobody-home", "Connection refused"),
+    // ssh's own limit; it is not told how much of it has passed.
+    silent("-o ConnectTimeout=1 silent", "timed out"),
+);
+fn ssh_says_what_is_wrong_with_a_machine(machine: &str, why: &str) {
+    let said = refusal(&TROUBLE, &format!("timeout 60 ssh -o BatchMode=yes {machine} true"));
+    assert!(said.contains(why), "{said}");
+}
+
+#[test]
+#[ignore = "needs the lab: cargo xtask test"]
+fn behind_the_other_host_key_is_bee() {
     let careless =
         "ssh -o BatchMode=yes -o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null impostor whoami";
-    assert_eq!(out(&flags, careless), "builder\n");
+    assert_eq!(out(&TROUBLE, careless), "builder\n");
 }
 
 #[test]
@@ -154,22 +193,13 @@ fn ways_to_bee_that_something_is_wrong_with() {
 fn a_builder_on_demand_boots_when_somebody_connects() {
     let flags = ["--as", "mac", "--with", "rosetta-on-demand"];
     let log = "cat /lab/mac/rosetta-on-demand/log";
-    let asleep = || {
-        let deadline = Instant::now() + Duration::from_secs(20);
-        while !sh(&flags, "test ! -e /lab/mac/rosetta-on-demand/awake").status.success() {
-            assert!(Instant::now() < deadline, "it does not fall asleep");
-            std::thread::sleep(Duration::from_millis(100));
-        }
-    };
+    let asleep = || out(&flags, &format!("{GONE} gone ls /lab/mac/rosetta-on-demand/awake"));
     asleep();
     let before = out(&flags, log).lines().count();
     let ssh = "ssh -o BatchMode=yes rosetta-builder true";
     let first = refusal(&flags, ssh);
     assert!(first.contains("Connection "), "{first}");
-    let deadline = Instant::now() + Duration::from_secs(20);
-    while !sh(&flags, ssh).status.success() {
-        assert!(Instant::now() < deadline, "it does not boot");
-    }
+    out(&flags, &format!("{GONE} boots() {{ {ssh} || echo boots; }}; gone boots"));
     // Awake, it builds: the first build found it asleep.
     let built = format!(
         "cd $(mktemp -d); {BUILD} --impure --no-link --print-out-paths --expr \
@@ -183,62 +213,66 @@ fn a_builder_on_demand_boots_when_somebody_connects() {
     assert!(out(&["--as", "mac"], log).starts_with("boot 1\n"), "every Mac sees the log");
 }
 
-#[test]
-#[ignore = "needs the lab: cargo xtask test"]
-fn faults_end_what_runs_on_a_machine_and_not_the_machine() {
-    let flags = ["--as", "mac", "--user", "alice", "--with", "fleet"];
+each!(faults_end_what_runs_on_a_machine_and_not_the_machine: sessions("sessions"), daemon("daemon"));
+fn faults_end_what_runs_on_a_machine_and_not_the_machine(what: &str) {
     let fault = |what: &str| {
         let program = std::env::var_os("NIXOCI_LAB").expect("NIXOCI_LAB is set by `cargo xtask test`");
         Command::new(program).args(["lab", "fault", "dodo", what]).output().expect("the lab's program runs")
     };
-    for what in ["sessions", "daemon"] {
-        // It says where it is by a name of its own, and then takes longer than any test.
-        let endless = build_there("dodo", "echo here I am; while :; do :; done");
-        let mut build = lab(&flags, &["sh", "-euc", &format!("{endless} -L")])
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::piped())
-            .spawn()
-            .expect("the lab's program runs");
-        let mut said = String::new();
-        let mut lines = BufReader::new(build.stderr.take().expect("a pipe"));
-        while !said.contains("here I am\n") {
-            assert_ne!(lines.read_line(&mut said).expect("it can be read"), 0, "{said}");
-        }
-        let killed = fault(what);
-        assert!(killed.status.success(), "{}", String::from_utf8_lossy(&killed.stderr));
-        assert!(!build.wait().expect("it can be waited for").success());
-        lines.read_to_string(&mut said).expect("it can be read");
-        assert!(said.contains("error: "), "{said}");
-        assert!(out(&flags, &build_there("dodo", "echo > $out")).starts_with("/nix/store/"));
+    // It says when it runs, and then waits for a pipe that has no writer.
+    let pipe = format!("/lab/events/dodo-{}", std::process::id());
+    let endless = build_there("dodo", &format!("echo here I am; read -r line < {pipe}"));
+    out(&[], &format!("mkfifo -m 666 {pipe}"));
+    let mut build = lab(&FLEET, &["sh", "-euc", &format!("{endless} -L")])
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the lab's program runs");
+    let mut said = String::new();
+    let mut lines = BufReader::new(build.stderr.take().expect("a pipe"));
+    while !said.contains("here I am\n") {
+        assert_ne!(lines.read_line(&mut said).expect("it can be read"), 0, "{said}");
     }
-    let deadline = Instant::now() + Duration::from_secs(10);
-    while fault("sessions").status.success() {
-        assert!(Instant::now() < deadline, "sessions end");
-    }
+    let killed = fault(what);
+    assert!(killed.status.success(), "{}", String::from_utf8_lossy(&killed.stderr));
+    assert!(!build.wait().expect("it can be waited for").success());
+    lines.read_to_string(&mut said).expect("it can be read");
+    assert!(said.contains("error: "), "{said}");
+    assert!(out(&FLEET, &build_there("dodo", "echo > $out")).starts_with("/nix/store/"));
+    out(&[], &format!("rm {pipe}"));
+    // When the last session has ended, there is nothing to kill.
+    out(&FLEET, &format!("{GONE} gone ss -Htn state established '( sport = :32204 )'"));
+    assert!(!fault("sessions").status.success());
+}
+
+const LINUX_BUILDER: &str = "launchctl print system/org.nixos.linux-builder";
+const ROSETTA_BUILDER: &str = "launchctl print system/org.nixos.rosetta-builderd";
+
+each!(
+    launchctl_knows_a_builder_that_is_installed:
+    linux_builder("linux-builder", LINUX_BUILDER),
+    rosetta_builder("rosetta-builder", ROSETTA_BUILDER),
+);
+fn launchctl_knows_a_builder_that_is_installed(builder: &str, print: &str) {
+    let mac = ["--as", "mac", "--user", "alice"];
+    let missing = sh(&mac, print);
+    assert_eq!(missing.status.code(), Some(113));
+    assert!(String::from_utf8_lossy(&missing.stderr).contains("Could not find service \"org.nixos."));
+    let running = out(&[&mac[..], &["--with", builder]].concat(), print);
+    assert!(running.contains("\n\tstate = running\n") && running.contains("\n\tpid = "), "{running}");
 }
 
 #[test]
 #[ignore = "needs the lab: cargo xtask test"]
-fn launchctl_knows_the_builders_that_are_installed() {
-    let print = |label: &str| format!("launchctl print system/{label}");
-    let (linux, rosetta) = (print("org.nixos.linux-builder"), print("org.nixos.rosetta-builderd"));
-    let on = |with: &[&str], script: &str| {
-        let mut flags = vec!["--as", "mac", "--user", "alice"];
-        flags.extend(with.iter().flat_map(|with| ["--with", with]));
-        sh(&flags, script)
-    };
-    let said = |output: &Output| String::from_utf8_lossy(&output.stdout).into_owned();
-    for (with, script) in [("linux-builder", &linux), ("rosetta-builder", &rosetta)] {
-        let missing = on(&[], script);
-        assert_eq!(missing.status.code(), Some(113));
-        assert!(String::from_utf8_lossy(&missing.stderr).contains("Could not find service \"org.nixos."));
-        let running = said(&on(&[with], script));
-        assert!(running.contains("\n\tstate = running\n") && running.contains("\n\tpid = "), "{running}");
-    }
-    let asleep = said(&on(&["rosetta-on-demand"], &rosetta));
+fn launchctl_knows_the_socket_of_a_builder_on_demand() {
+    let asleep = out(&["--as", "mac", "--user", "alice", "--with", "rosetta-on-demand"], ROSETTA_BUILDER);
     assert!(asleep.contains("\n\tsockets = {\n") && asleep.contains("= 32316\n"), "{asleep}");
+}
 
+#[test]
+#[ignore = "needs the lab: cargo xtask test"]
+fn launchctl_restarts_a_service_for_root_alone_and_writes_down_every_call() {
     let log = format!("/tmp/launchctl-{}", std::process::id());
     let kick = "launchctl kickstart -k system/org.nixos.linux-builder";
     let knob = format!("LAB_MAC_LOG={log}");
@@ -255,19 +289,32 @@ fn launchctl_knows_the_builders_that_are_installed() {
     );
 }
 
+const HAS_ROSETTA: &str = "test -e /Library/Apple/usr/libexec/oah/libRosettaRuntime";
+const WITHOUT_ROSETTA: [&str; 4] = ["--as", "mac", "--without", "rosetta"];
+const INSTALL_ROSETTA: &str = "softwareupdate --install-rosetta --agree-to-license";
+
 #[test]
 #[ignore = "needs the lab: cargo xtask test"]
-fn macs_differ_in_what_is_installed_and_in_their_cpu() {
-    let mac = ["--as", "mac"];
-    let rosetta = "test -e /Library/Apple/usr/libexec/oah/libRosettaRuntime";
-    let without = ["--as", "mac", "--without", "rosetta"];
-    out(&mac, rosetta);
-    let install = "softwareupdate --install-rosetta --agree-to-license";
-    // Through sudo, as people type it; and for this command alone.
-    assert!(out(&without, &format!("! {rosetta}; sudo {install} 2>&1; {rosetta}")).contains("successfully"));
-    assert!(!sh(&without, rosetta).status.success());
-    assert!(!sh(&["--as", "mac", "--without", "rosetta", "--user", "alice"], install).status.success());
+fn a_mac_has_rosetta_unless_it_is_said_otherwise() {
+    out(&["--as", "mac"], HAS_ROSETTA);
+    assert!(!sh(&WITHOUT_ROSETTA, HAS_ROSETTA).status.success());
+}
 
+#[test]
+#[ignore = "needs the lab: cargo xtask test"]
+fn rosetta_is_installed_by_root_for_one_command() {
+    // Through sudo, as people type it.
+    let script = format!("! {HAS_ROSETTA}; sudo {INSTALL_ROSETTA} 2>&1; {HAS_ROSETTA}");
+    assert!(out(&WITHOUT_ROSETTA, &script).contains("successfully"));
+    assert!(!sh(&WITHOUT_ROSETTA, HAS_ROSETTA).status.success());
+    let alice = [&WITHOUT_ROSETTA[..], &["--user", "alice"]].concat();
+    assert!(!sh(&alice, INSTALL_ROSETTA).status.success());
+}
+
+#[test]
+#[ignore = "needs the lab: cargo xtask test"]
+fn nix_darwin_and_determinate_are_there_when_they_are_asked_for() {
+    let mac = ["--as", "mac"];
     assert!(!sh(&mac, "command -v darwin-rebuild || command -v determinate-nixd").status.success());
     let both = ["--as", "mac", "--with", "nix-darwin", "--with", "determinate"];
     out(
@@ -275,15 +322,16 @@ fn macs_differ_in_what_is_installed_and_in_their_cpu() {
         "darwin-rebuild switch; determinate-nixd version; grep -q 'root: darwin-rebuild switch' /lab/mac/log",
     );
     assert!(!sh(&[&both[..], &["--user", "alice"]].concat(), "darwin-rebuild switch").status.success());
+}
 
-    for nix in NIX {
-        let intel = ["--as", "mac", "--nix", nix, "--intel", "--user", "alice", "--with", "linux-builder"];
-        let script = format!(
-            "uname -m; nix eval --extra-experimental-features nix-command --impure --raw --expr builtins.currentSystem; echo; \
-             cd $(mktemp -d); {BUILD} --impure --no-link --print-out-paths --expr 'derivation {{ name = \"x\"; \
-             system = \"x86_64-linux\"; builder = \"/bin/sh\"; args = [ \"-c\" \"echo > $out\" ]; \
-             salt = toString builtins.currentTime; }}'"
-        );
-        assert!(out(&intel, &script).starts_with("x86_64\nx86_64-darwin\n/nix/store/"));
-    }
+each!(an_intel_mac_builds_on_its_builder: nix_2_26("2.26"), nix_2_34("2.34"));
+fn an_intel_mac_builds_on_its_builder(nix: &str) {
+    let intel = ["--as", "mac", "--nix", nix, "--intel", "--user", "alice", "--with", "linux-builder"];
+    let script = format!(
+        "uname -m; nix eval --extra-experimental-features nix-command --impure --raw --expr builtins.currentSystem; echo; \
+         cd $(mktemp -d); {BUILD} --impure --no-link --print-out-paths --expr 'derivation {{ name = \"x\"; \
+         system = \"x86_64-linux\"; builder = \"/bin/sh\"; args = [ \"-c\" \"echo > $out\" ]; \
+         salt = toString builtins.currentTime; }}'"
+    );
+    assert!(out(&intel, &script).starts_with("x86_64\nx86_64-darwin\n/nix/store/"));
 }

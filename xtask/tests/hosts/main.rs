@@ -4,17 +4,16 @@
 
 #![expect(clippy::expect_used, reason = "tests may, also in their helpers")]
 
+#[path = "../../../lab/cases.rs"]
+#[macro_use]
+mod cases;
 mod builders;
 mod runtimes;
 
 use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
-use std::time::{Duration, Instant};
 
-const NIX: [&str; 2] = ["2.26", "2.34"];
-const DOCKER: [&str; 2] = ["20.10", "28"];
-const CONTAINERD: [&str; 2] = ["1.6", "2"];
 /// A build without flakes' lock file, quiet unless it fails.
 const BUILD: &str = "nix --extra-experimental-features nix-command build --no-write-lock-file --quiet";
 
@@ -33,6 +32,9 @@ fn checkout() -> &'static Path {
 fn sh(flags: &[&str], script: &str) -> Output {
     lab(flags, &["sh", "-euc", script]).output().expect("the lab's program runs")
 }
+
+/// A function for scripts: `gone COMMAND…` waits until the command prints nothing, and fails if it goes on printing for a minute.
+const GONE: &str = "gone() { for n in $(seq 600); do [ -n \"$(\"$@\" 2>/dev/null)\" ] || return 0; sleep 0.1; done; \"$@\" >&2; return 1; }; ";
 
 /// What a script printed, which has to succeed.
 fn out(flags: &[&str], script: &str) -> String {
@@ -68,159 +70,168 @@ fn exec_passes_streams_status_and_directory_through() {
 #[test]
 #[ignore = "needs the lab: cargo xtask test"]
 fn a_command_ends_when_its_caller_is_killed() {
-    let mut sleeper =
-        lab(&[], &["sleep", "86399"]).stdin(Stdio::null()).spawn().expect("the lab's program runs");
-    let running = || sh(&[], "pgrep -xf 'sleep 86399'").status.success();
-    let wait = |wanted: bool| {
-        let deadline = Instant::now() + Duration::from_secs(5);
-        while running() != wanted {
-            assert!(Instant::now() < deadline, "sleep should be {}", if wanted { "running" } else { "gone" });
-        }
-    };
-    wait(true);
-    sleeper.kill().expect("it can be killed");
-    sleeper.wait().expect("it can be waited for");
-    wait(false);
+    // It says when it runs, and then waits for a pipe that has no writer.
+    let mark = format!("caller-{}", std::process::id());
+    let script = format!("mkfifo /tmp/{mark}; echo runs; read -r line </tmp/{mark}");
+    let mut caller = lab(&[], &["sh", "-euc", &script])
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("the lab's program runs");
+    let mut line = String::new();
+    let mut lines = BufReader::new(caller.stdout.take().expect("a pipe"));
+    lines.read_line(&mut line).expect("it can be read");
+    assert_eq!(line, "runs\n");
+    let running = format!("running() {{ pgrep -f 'mkfifo /tmp/{mark}' | grep -vx $$; }}");
+    out(&[], &format!("{running}; test -n \"$(running)\""));
+    caller.kill().expect("it can be killed");
+    caller.wait().expect("it can be waited for");
+    out(&[], &format!("{GONE} {running}; gone running; rm /tmp/{mark}"));
+}
+
+each!(
+    a_nix_goes_with_a_docker_and_is_sandboxed:
+    nix_2_26_docker_20("2.26", "20.10"),
+    nix_2_26_docker_28("2.26", "28"),
+    nix_2_34_docker_20("2.34", "20.10"),
+    nix_2_34_docker_28("2.34", "28"),
+);
+fn a_nix_goes_with_a_docker_and_is_sandboxed(nix: &str, docker: &str) {
+    let flags = ["--nix", nix, "--docker", docker];
+    let versions = out(
+        &flags,
+        "nix --version; docker version -f '{{.Client.Version}} {{.Server.Version}}'; nix config show sandbox \
+         --extra-experimental-features nix-command; nix config show sandbox-fallback --extra-experimental-features \
+         nix-command",
+    );
+    let lines: Vec<&str> = versions.lines().collect();
+    assert!(lines[0].contains(&format!(" {nix}.")), "{versions}");
+    let (client, server) = lines[1].split_once(' ').expect("two versions");
+    assert!(client.starts_with(docker) && server.starts_with(docker), "{versions}");
+    assert_eq!(lines[2..], ["true", "false"], "{versions}");
+}
+
+each!(alice_has_no_rule_of_sudo: on_a_mac("mac"), on_linux("linux"));
+fn alice_has_no_rule_of_sudo(machine: &str) {
+    let flags = ["--as", machine, "--user", "alice"];
+    assert!(refusal(&flags, "sudo -n true").contains("a password is required"));
 }
 
 #[test]
 #[ignore = "needs the lab: cargo xtask test"]
-fn every_nix_goes_with_every_docker_and_is_sandboxed() {
-    for nix in NIX {
-        for docker in DOCKER {
-            let flags = ["--nix", nix, "--docker", docker];
-            let versions = out(
-                &flags,
-                "nix --version; docker version -f '{{.Client.Version}} {{.Server.Version}}'; nix config show sandbox \
-                 --extra-experimental-features nix-command; nix config show sandbox-fallback --extra-experimental-features \
-                 nix-command",
-            );
-            let lines: Vec<&str> = versions.lines().collect();
-            assert!(lines[0].contains(&format!(" {nix}.")), "{versions}");
-            let (client, server) = lines[1].split_once(' ').expect("two versions");
-            assert!(client.starts_with(docker) && server.starts_with(docker), "{versions}");
-            assert_eq!(lines[2..], ["true", "false"], "{versions}");
-        }
-    }
-}
-
-#[test]
-#[ignore = "needs the lab: cargo xtask test"]
-fn sudo_is_real_and_alice_has_no_rule() {
-    for flags in [["--as", "mac", "--user", "alice"], ["--as", "linux", "--user", "alice"]] {
-        assert!(refusal(&flags, "sudo -n true").contains("a password is required"));
-    }
+fn root_may_use_sudo() {
     assert_eq!(out(&[], "sudo -n id -u 2>&1"), "0\n");
 }
 
 #[test]
 #[ignore = "needs the lab: cargo xtask test"]
-fn examples_build_alike_and_run_everywhere() {
-    let mut digests = Vec::new();
-    for nix in NIX {
-        let flags = ["--nix", nix];
-        digests.push(out(
-            &flags,
+fn images_do_not_depend_on_the_version_of_nix() {
+    let digests = ["2.26", "2.34"].map(|nix| {
+        out(
+            &["--nix", nix],
             &format!(
                 "cd $(mktemp -d); for name in cowsay hello; do {BUILD} -o $name \
                  {0}/examples/$name#packages.x86_64-linux.container; done; \
                  nix-build -Q -o layered {0}/examples/layered >/dev/null 2>&1; sha256sum cowsay hello layered",
                 checkout().display()
             ),
-        ));
-    }
-    assert_eq!(digests[0], digests[1], "images do not depend on the version of Nix");
-    for docker in DOCKER {
-        let flags = ["--docker", docker];
-        let said = out(
-            &flags,
-            &format!(
-                "cd $(mktemp -d); {BUILD} -o cow {0}/examples/cowsay#packages.x86_64-linux.container; \
-                 docker load < cow >&2; docker run --rm cowsay-hello-world:latest; {BUILD} -o hello \
-                 {0}/examples/hello#packages.x86_64-linux.container; docker load < hello >&2; docker run --rm hello:latest",
-                checkout().display()
-            ),
-        );
-        assert!(
-            said.contains("< hello world >") && said.contains("(oo)") && said.contains("Hello, world!"),
-            "{said}"
-        );
-    }
+        )
+    });
+    assert_eq!(digests[0], digests[1]);
+}
+
+each!(
+    an_example_runs:
+    cowsay_on_docker_20("20.10", "cowsay", "cowsay-hello-world", "< hello world >"),
+    cowsay_on_docker_28("28", "cowsay", "cowsay-hello-world", "< hello world >"),
+    hello_on_docker_20("20.10", "hello", "hello", "Hello, world!"),
+    hello_on_docker_28("28", "hello", "hello", "Hello, world!"),
+);
+fn an_example_runs(docker: &str, example: &str, image: &str, said: &str) {
+    let script = format!(
+        "cd $(mktemp -d); {BUILD} -o image {0}/examples/{example}#packages.x86_64-linux.container; \
+         docker load < image >&2; docker run --rm {image}:latest",
+        checkout().display()
+    );
+    let printed = out(&["--docker", docker], &script);
+    assert!(printed.contains(said), "{printed}");
 }
 
 #[test]
 #[ignore = "needs the lab: cargo xtask test"]
-fn arm64_is_refused_or_emulated() {
-    let script = format!(
-        "cd $(mktemp -d); {BUILD} -o image {}/examples/hello#packages.aarch64-linux.container; docker load < image >&2; \
-         docker run --rm --platform linux/arm64 hello:latest",
-        checkout().display()
-    );
-    // Not the image: a host that has it already need not build it.
-    let refused = sh(
+fn arm64_is_refused_without_the_flag() {
+    // Not an image: a host that has it already need not build it.
+    let text = refusal(
         &["--nix", "2.26", "--docker", "20.10"],
         "nix-build --no-out-link -E \"(import <nixpkgs> { system = \\\"aarch64-linux\\\"; }).writeText \
          \\\"new-$(date +%s%N)\\\" \\\"\\\"\"",
     );
-    assert!(!refused.status.success());
-    let text = String::from_utf8_lossy(&refused.stderr);
     assert!(text.contains("aarch64-linux") && text.contains("x86_64-linux"), "{text}");
+}
+
+#[test]
+#[ignore = "needs the lab: cargo xtask test"]
+fn arm64_is_emulated_with_the_flag() {
+    let script = format!(
+        "cd $(mktemp -d); {BUILD} -o image {}/examples/hello#packages.aarch64-linux.container; \
+         image=$(docker load -q < image | cut -d' ' -f3); tag=arm64-$$; docker tag $image $tag; \
+         docker run --rm --platform linux/arm64 $tag; docker rmi $tag >&2",
+        checkout().display()
+    );
     assert_eq!(out(&["--nix", "2.26", "--docker", "20.10", "--arm64"], &script), "Hello, world!\n");
 }
 
-#[test]
-#[ignore = "needs the lab: cargo xtask test"]
-fn users_and_missing_parts_fail_as_in_life() {
-    let fails = |flags: &[&str], script: &str, why: &str| {
-        let output = sh(flags, script);
-        let text = String::from_utf8_lossy(&output.stderr).into_owned();
-        assert!(!output.status.success() && text.contains(why), "{flags:?} {script}: {text}");
-    };
-    let info = "nix --extra-experimental-features nix-command store info --json";
-    assert!(out(&["--user", "alice"], info).contains("\"trusted\":"), "alice reaches the daemon");
-    assert!(out(&["--user", "alice"], "cd; pwd; docker ps -q").starts_with("/home/alice\n"));
-    fails(&["--user", "mallory"], info, "Permission denied");
-    fails(&["--user", "mallory"], "docker ps", "permission denied");
-    fails(&["--user", "alice", "--without", "nix-daemon"], info, "");
-    fails(&["--without", "nix"], "nix --version", "not found");
-    fails(&["--without", "docker"], "docker ps", "not found");
-    fails(&["--without", "docker-daemon"], "docker ps", "Is the docker daemon running?");
-    fails(&["--user", "alice"], "ctr images ls", "permission denied");
-    fails(&["--without", "podman"], "podman ps", "not found");
-    fails(&["--without", "containerd"], "ctr images ls", "not found");
-    fails(&["--without", "containerd-daemon"], "ctr --timeout 2s images ls", "containerd.sock");
-    fails(&["--without", "flakes"], &format!("{BUILD} ./examples/hello#x"), "'flakes' is disabled");
-    fails(&[], "nix store info", "'nix-command' is disabled");
-    fails(
-        &[],
-        "head -c 9000000 /dev/zero > /small/full || { rm /small/full; exit 1; }",
-        "No space left on device",
-    );
-}
+const INFO: &str = "nix --extra-experimental-features nix-command store info --json";
 
 #[test]
 #[ignore = "needs the lab: cargo xtask test"]
-fn nixocis_own_flake_evaluates_for_every_system() {
+fn alice_reaches_nix_and_docker() {
+    assert!(out(&["--user", "alice"], INFO).contains("\"trusted\":"), "alice reaches the daemon");
+    assert!(out(&["--user", "alice"], "cd; pwd; docker ps -q").starts_with("/home/alice\n"));
+}
+
+each!(
+    a_user_who_may_not_and_a_missing_part_fail_as_in_life:
+    nix_for_mallory(&["--user", "mallory"], INFO, "Permission denied"),
+    docker_for_mallory(&["--user", "mallory"], "docker ps", "permission denied"),
+    no_nix_daemon(&["--user", "alice", "--without", "nix-daemon"], INFO, ""),
+    no_nix(&["--without", "nix"], "nix --version", "not found"),
+    no_docker(&["--without", "docker"], "docker ps", "not found"),
+    no_docker_daemon(&["--without", "docker-daemon"], "docker ps", "Is the docker daemon running?"),
+    containerd_for_alice(&["--user", "alice"], "ctr images ls", "permission denied"),
+    no_podman(&["--without", "podman"], "podman ps", "not found"),
+    no_containerd(&["--without", "containerd"], "ctr images ls", "not found"),
+    no_containerd_daemon(&["--without", "containerd-daemon"], "ctr --timeout 2s images ls", "containerd.sock"),
+    no_flakes(&["--without", "flakes"], FLAKE, "'flakes' is disabled"),
+    no_nix_command(&[], "nix store info", "'nix-command' is disabled"),
+    a_full_disk(&[], "head -c 9000000 /dev/zero > /small/full || { rm /small/full; exit 1; }", "No space left on device"),
+);
+const FLAKE: &str =
+    "nix --extra-experimental-features nix-command build --no-write-lock-file --quiet ./examples/hello#x";
+fn a_user_who_may_not_and_a_missing_part_fail_as_in_life(flags: &[&str], script: &str, why: &str) {
+    let said = refusal(flags, script);
+    assert!(said.contains(why), "{flags:?} {script}: {said}");
+}
+
+each!(nixocis_own_flake_evaluates_for_every_system: nix_2_26("2.26"), nix_2_34("2.34"));
+fn nixocis_own_flake_evaluates_for_every_system(version: &str) {
     // The lab cannot redirect an unlocked `github:`; people's Nix fetches it.
     const INPUT: &str = "--no-write-lock-file --override-input nixpkgs path:/lab/nixpkgs";
     let nix = "nix --quiet --extra-experimental-features nix-command";
-    for version in NIX {
-        let mut script = format!("{nix} flake check {INPUT} --no-build --all-systems . >&2\n");
-        for system in ["aarch64-darwin", "aarch64-linux", "x86_64-linux"] {
-            for attr in ["packages", "devShells"] {
-                script
-                    .push_str(&format!("{nix} eval {INPUT} --raw .#{attr}.{system}.default.drvPath; echo\n"));
-            }
-            script.push_str(&format!("{nix} eval {INPUT} --raw .#apps.{system}.default.program; echo\n"));
+    let mut script = format!("{nix} flake check {INPUT} --no-build --all-systems . >&2\n");
+    for system in ["aarch64-darwin", "aarch64-linux", "x86_64-linux"] {
+        for attr in ["packages", "devShells"] {
+            script.push_str(&format!("{nix} eval {INPUT} --raw .#{attr}.{system}.default.drvPath; echo\n"));
         }
-        script.push_str(&format!(
-            "{nix} eval {INPUT} --impure --raw .#overlays.default --apply \
-             'overlay: (import /lab/nixpkgs {{ overlays = [ overlay ]; }}).nixoci.meta.mainProgram'"
-        ));
-        let said = out(&["--nix", version], &script);
-        let lines: Vec<&str> = said.lines().collect();
-        assert_eq!(lines.len(), 10, "{said}");
-        assert!(lines[..9].iter().all(|line| line.starts_with("/nix/store/")), "{said}");
-        assert_eq!(lines[9], "nixoci");
+        script.push_str(&format!("{nix} eval {INPUT} --raw .#apps.{system}.default.program; echo\n"));
     }
+    script.push_str(&format!(
+        "{nix} eval {INPUT} --impure --raw .#overlays.default --apply \
+         'overlay: (import /lab/nixpkgs {{ overlays = [ overlay ]; }}).nixoci.meta.mainProgram'"
+    ));
+    let said = out(&["--nix", version], &script);
+    let lines: Vec<&str> = said.lines().collect();
+    assert_eq!(lines.len(), 10, "{said}");
+    assert!(lines[..9].iter().all(|line| line.starts_with("/nix/store/")), "{said}");
+    assert_eq!(lines[9], "nixoci");
 }

@@ -1,4 +1,4 @@
-//! Container runtimes, and who makes images for them.
+//! Container runtimes, and the tools that make images for them.
 
 use super::*;
 
@@ -13,44 +13,46 @@ fn hellos() -> String {
     format!("cd $(mktemp -d); {}{}", image("x86_64-linux", "hello.tar"), image("aarch64-linux", "arm64.tar"))
 }
 
-#[test]
-#[ignore = "needs the lab: cargo xtask test"]
-fn podman_loads_and_runs_as_people_type_it() {
-    for nix in NIX {
-        let script = format!(
-            "{}podman load -q -i hello.tar; podman run --rm localhost/hello:latest; podman load -q -i arm64.tar; \
-             podman run --rm --arch arm64 localhost/hello:latest",
-            hellos()
-        );
-        let said = out(&["--nix", nix, "--arm64"], &script);
-        assert_eq!(said.matches("Hello, world!\n").count(), 2, "{said}");
-    }
-    let alice = out(&["--user", "alice", "--arm64"], &format!("{}podman load -i hello.tar", hellos()));
-    assert!(alice.contains("localhost/hello:latest"), "{alice}");
+each!(podman_loads_and_runs_as_people_type_it: nix_2_26("2.26"), nix_2_34("2.34"));
+fn podman_loads_and_runs_as_people_type_it(nix: &str) {
+    let script = format!(
+        "{}podman load -q -i hello.tar; podman run --rm localhost/hello:latest; podman load -q -i arm64.tar; \
+         podman run --rm --arch arm64 localhost/hello:latest",
+        hellos()
+    );
+    let said = out(&["--nix", nix, "--arm64"], &script);
+    assert_eq!(said.matches("Hello, world!\n").count(), 2, "{said}");
 }
 
 #[test]
 #[ignore = "needs the lab: cargo xtask test"]
-fn containerd_imports_and_runs() {
-    for containerd in CONTAINERD {
-        for nix in NIX {
-            // A namespace of its own: daemons belong to every host.
-            let script = format!(
-                "{}n=hello$$; export CONTAINERD_NAMESPACE=$n-{nix}; ctr images import hello.tar >&2; \
-                 ctr run --rm docker.io/library/hello:latest $n < /dev/null; \
-                 ctr images import --platform linux/arm64 arm64.tar >&2; \
-                 ctr run --rm --platform linux/arm64 docker.io/library/hello:latest $n < /dev/null; \
-                 ctr version | grep Version",
-                hellos()
-            );
-            let said = out(&["--nix", nix, "--containerd", containerd, "--arm64"], &script);
-            assert_eq!(said.matches("Hello, world!\n").count(), 2, "{said}");
-            let versions: Vec<&str> =
-                said.lines().filter_map(|line| line.trim().strip_prefix("Version:")).collect();
-            let right = versions.iter().filter(|text| text.trim().starts_with(&format!("{containerd}.")));
-            assert_eq!(right.count(), 2, "client and server: {said}");
-        }
-    }
+fn an_ordinary_user_s_podman_loads() {
+    let alice = out(&["--user", "alice", "--arm64"], &format!("{}podman load -i hello.tar", hellos()));
+    assert!(alice.contains("localhost/hello:latest"), "{alice}");
+}
+
+each!(
+    containerd_imports_and_runs:
+    containerd_1_6_with_nix_2_26("1.6", "2.26"),
+    containerd_1_6_with_nix_2_34("1.6", "2.34"),
+    containerd_2_with_nix_2_26("2", "2.26"),
+    containerd_2_with_nix_2_34("2", "2.34"),
+);
+fn containerd_imports_and_runs(containerd: &str, nix: &str) {
+    // A namespace of its own: daemons belong to every host.
+    let script = format!(
+        "{}n=hello$$; export CONTAINERD_NAMESPACE=$n-{nix}; ctr images import hello.tar >&2; \
+         ctr run --rm docker.io/library/hello:latest $n < /dev/null; \
+         ctr images import --platform linux/arm64 arm64.tar >&2; \
+         ctr run --rm --platform linux/arm64 docker.io/library/hello:latest $n < /dev/null; \
+         ctr version | grep Version",
+        hellos()
+    );
+    let said = out(&["--nix", nix, "--containerd", containerd, "--arm64"], &script);
+    assert_eq!(said.matches("Hello, world!\n").count(), 2, "{said}");
+    let versions: Vec<&str> = said.lines().filter_map(|line| line.trim().strip_prefix("Version:")).collect();
+    let right = versions.iter().filter(|text| text.trim().starts_with(&format!("{containerd}.")));
+    assert_eq!(right.count(), 2, "client and server: {said}");
 }
 
 /// Commands that turn `hello.tar` into `oci.tar`, an OCI archive with a name, and that into `torn.tar`, without a blob.
@@ -59,34 +61,44 @@ const OCI: &str = "skopeo copy -q docker-archive:hello.tar oci:layout:hello >/de
     layout/index.json > index && mv index layout/index.json; tar -C layout -cf oci.tar .; \
     rm layout/blobs/sha256/$(jq -r '.manifests[0].digest[7:]' layout/index.json); tar -C layout -cf torn.tar .; ";
 
+/// A script over `hello.tar`, `oci.tar` and `torn.tar`, with a store of Apple's own.
+fn with_images(body: &str) -> String {
+    format!("{}{OCI}export LAB_APPLE_STORE=$PWD/store; {body}", hellos())
+}
+
+const APPLE: [&str; 3] = ["--with", "apple", "--arm64"];
+
 #[test]
 #[ignore = "needs the lab: cargo xtask test"]
 fn apples_double_takes_what_the_importer_takes() {
-    let script = |body: &str| format!("{}{OCI}export LAB_APPLE_STORE=$PWD/store; {body}", hellos());
-    let flags = ["--with", "apple", "--arm64"];
     let said = out(
-        &flags,
-        &script(
+        &APPLE,
+        &with_images(
             "container system status | grep -c running; container image load --input oci.tar; container image list -q; \
              container image inspect hello | jq -r '.[0].variants[0].platform.architecture'; container image load < oci.tar",
         ),
     );
     let name = "docker.io/library/hello:latest";
     assert_eq!(said, format!("1\nLoaded images:\n{name}\nhello:latest\namd64\nLoaded images:\n{name}\n"));
-    for (archive, why) in
-        [("hello.tar", "oci-layout"), ("torn.tar", "not found"), ("/dev/null", "unable to open")]
-    {
-        let output = sh(&flags, &script(&format!("container image load -i {archive}")));
-        let text = String::from_utf8_lossy(&output.stderr);
-        assert!(!output.status.success() && text.contains(why), "{archive}: {text}");
-    }
-    let stopped = sh(&["--with", "apple", "--env", "LAB_APPLE=stopped"], "container image list");
-    assert!(String::from_utf8_lossy(&stopped.stderr).contains("container system start"));
-    assert!(
-        !sh(&["--with", "apple", "--env", "LAB_APPLE=unregistered"], "container system status")
-            .status
-            .success()
-    );
+}
+
+each!(
+    apples_double_refuses_what_the_importer_refuses:
+    a_docker_archive("hello.tar", "oci-layout"),
+    an_archive_without_a_blob("torn.tar", "not found"),
+    no_archive("/dev/null", "unable to open"),
+);
+fn apples_double_refuses_what_the_importer_refuses(archive: &str, why: &str) {
+    let said = refusal(&APPLE, &with_images(&format!("container image load -i {archive}")));
+    assert!(said.contains(why), "{said}");
+}
+
+#[test]
+#[ignore = "needs the lab: cargo xtask test"]
+fn apples_double_can_be_stopped_and_unregistered() {
+    let stopped = refusal(&["--with", "apple", "--env", "LAB_APPLE=stopped"], "container image list");
+    assert!(stopped.contains("container system start"), "{stopped}");
+    refusal(&["--with", "apple", "--env", "LAB_APPLE=unregistered"], "container system status");
 }
 
 #[test]
@@ -100,37 +112,59 @@ fn kind_is_real_and_its_node_is_containerd() {
     );
     let said = out(&["--with", "kind", "--arm64"], &script);
     assert!(said.starts_with("1\n") && said.contains("docker.io/library/hello:latest"), "{said}");
-    let none = sh(&["--with", "kind", "--without", "docker-daemon"], "kind get clusters");
-    assert!(!none.status.success());
 }
 
 #[test]
 #[ignore = "needs the lab: cargo xtask test"]
-fn k3d_and_minikube_load_as_in_life() {
-    let k3d = ["--with", "k3d", "--arm64"];
-    let script = |body: &str| format!("{}{OCI}{body}", hellos());
+fn kind_needs_docker() {
+    refusal(&["--with", "kind", "--without", "docker-daemon"], "kind get clusters");
+}
+
+const K3D: [&str; 3] = ["--with", "k3d", "--arm64"];
+
+#[test]
+#[ignore = "needs the lab: cargo xtask test"]
+fn k3d_loads_as_in_life() {
     let said = out(
-        &k3d,
-        &script(
+        &K3D,
+        &with_images(
             "k3d cluster list -o json | jq -r '.[].name'; k3d image import hello.tar -c k3s-default 2>&1",
         ),
     );
     assert!(said.starts_with("k3s-default\n") && !said.contains("ERRO"), "{said}");
-    let torn = out(&k3d, &script("k3d image import torn.tar 2>&1"));
-    // The real one colours what it says, whoever reads it.
-    assert!(torn.contains("ERRO") && torn.contains("failed to import images in node"), "{torn}");
-    assert!(!sh(&k3d, &script("k3d image import -m direct torn.tar")).status.success());
-    assert_eq!(out(&["--with", "k3d", "--env", "LAB_K3D="], "k3d cluster list --no-headers"), "");
+}
 
-    for runtime in ["docker", "containerd"] {
-        let knob = format!("LAB_MINIKUBE_RUNTIME={runtime}");
-        let flags = ["--with", "minikube", "--arm64", "--env", &knob];
-        let said = out(
-            &flags,
-            &script("minikube image load hello.tar; minikube image ls; minikube image load torn.tar"),
-        );
-        assert!(said.contains("docker.io/library/hello:latest"), "{said}");
-    }
+#[test]
+#[ignore = "needs the lab: cargo xtask test"]
+fn k3d_exits_well_though_its_node_refused() {
+    let torn = out(&K3D, &with_images("k3d image import torn.tar 2>&1"));
+    // The real one colours what it says, whether it is a terminal that reads it or not.
+    assert!(torn.contains("ERRO") && torn.contains("failed to import images in node"), "{torn}");
+    refusal(&K3D, &with_images("k3d image import -m direct torn.tar"));
+}
+
+#[test]
+#[ignore = "needs the lab: cargo xtask test"]
+fn k3d_can_have_no_cluster() {
+    assert_eq!(out(&["--with", "k3d", "--env", "LAB_K3D="], "k3d cluster list --no-headers"), "");
+}
+
+each!(
+    minikube_loads_as_in_life:
+    with_docker("LAB_MINIKUBE_RUNTIME=docker"),
+    with_containerd("LAB_MINIKUBE_RUNTIME=containerd"),
+);
+fn minikube_loads_as_in_life(knob: &str) {
+    let said = out(
+        &["--with", "minikube", "--arm64", "--env", knob],
+        &with_images("minikube image load hello.tar; minikube image ls; minikube image load torn.tar"),
+    );
+    assert!(said.contains("docker.io/library/hello:latest"), "{said}");
+}
+
+#[test]
+#[ignore = "needs the lab: cargo xtask test"]
+fn minikube_can_be_stopped_and_have_no_profile() {
     let stopped = ["--with", "minikube", "--env", "LAB_MINIKUBE=minikube=Stopped"];
     assert_eq!(sh(&stopped, "minikube status -o json").status.code(), Some(7));
     let none = ["--with", "minikube", "--env", "LAB_MINIKUBE="];

@@ -2,7 +2,7 @@
 
 use super::*;
 
-/// A Mac with Nix and nobody to build for it.
+/// A Mac with Nix and no builder that its Nix knows.
 const MAC: &[&str] = &["--as", "mac", "--user", "alice"];
 const ROOT: &[&str] = &["--as", "mac"];
 const ROSETTA: &[&str] = &["--as", "mac", "--user", "alice", "--with", "rosetta-builder"];
@@ -19,62 +19,101 @@ fn copied(of: &str, script: &str) -> String {
 const UNBUILT: &str = r#"nonce=$(od -An -N8 -tx8 /dev/urandom | tr -d ' ')
 sed -i "s/nixpkgs.legacyPackages.\${system}/import nixpkgs { inherit system; config.labNonce = \"$nonce\"; }/" flake.nix"#;
 
-#[test]
-#[ignore = "needs the lab: cargo xtask test"]
-fn an_unmodified_flake_in_c_is_crossed_and_prints_what_a_linux_machine_s_prints() {
-    for host in [NIX_2_26, NIX_2_34] {
-        let tag = format!("cross-c{}", host.nix.replace('.', ""));
-        let script = copied(
-            "examples/c-hello",
-            &format!(
-                "cross .#container --load=docker -t {tag}:1 && docker run --rm --platform linux/arm64 {tag}:1
-                 nixoci inspect docker-archive:<(docker save {tag}:1) | grep ^crossed"
-            ),
-        );
-        host.with(MAC).sh(&script).code(0).out("Hello from C!\n").out("for aarch64-unknown-linux-gnu: ");
-    }
-    // A Linux machine crosses as well.
+each!(
+    an_unmodified_flake_in_c_is_crossed: on_nix_2_26(NIX_2_26.with(MAC)), on_nix_2_34(NIX_2_34.with(MAC)));
+fn an_unmodified_flake_in_c_is_crossed(host: Host) {
     let script = copied(
         "examples/c-hello",
-        "cross .#container --load=docker -t cross-linux:1 && docker run --rm --platform linux/arm64 cross-linux:1; \
-         nixoci build --backend cross --platform linux/amd64 .#container",
+        "cross .#container --load=docker -t $tag >&2 && docker run --rm --platform linux/arm64 $tag
+         nixoci inspect docker-archive:<(docker save $tag) | grep -c '^crossed.* for aarch64-unknown-linux-gnu: '; docker rmi $tag >&2",
     );
-    NIX_2_34.sh(&script).fails(20, "nixoci::cross::native").out("Hello from C!\n");
+    let run = host.sh(&script).code(0);
+    assert_eq!(run.out, "Hello from C!\n1\n", "{run:#?}");
+}
+
+each!(
+    it_prints_what_the_same_flake_prints:
+    crossed_on_linux(NIX_2_34, "cross"),
+    built_by_an_arm64_builder(NIX_2_34.with(ROSETTA), "rosetta"),
+);
+fn it_prints_what_the_same_flake_prints(host: Host, backend: &str) {
     let script = copied(
         "examples/c-hello",
-        "nixoci build --backend rosetta --platform linux/arm64 .#container --load=docker -t cross-native:1 && \
-         docker run --rm --platform linux/arm64 cross-native:1",
+        &format!(
+            "nixoci build --backend {backend} --platform linux/arm64 .#container --load=docker -t $tag >&2 && \
+             docker run --rm --platform linux/arm64 $tag; docker rmi $tag >&2"
+        ),
     );
-    NIX_2_34.with(ROSETTA).sh(&script).code(0).out("Hello from C!\n");
+    assert_eq!(host.sh(&script).code(0).out, "Hello from C!\n");
 }
 
 #[test]
 #[ignore = "needs the lab: cargo xtask test"]
-fn what_it_costs_is_counted_beforehand_and_too_much_is_somebody_else_s() {
-    let script = format!(
-        r#"{UNBUILT}
-        nixoci plan --backend cross,rosetta --platform linux/arm64 .#container
-        printf '[profile.p]\nbackend = ["cross", "rosetta"]\n[backend.cross]\nmax-local-builds = 5\n' >nixoci.toml
-        nixoci plan --profile p --platform linux/arm64 .#container
-        nixoci build --profile p --platform linux/arm64 .#container --load=docker -t cross-cow:1 && docker run --rm --platform linux/arm64 cross-cow:1
-        cross .#container"#
-    );
-    let run = NIX_2_34.with(ROSETTA).sh(&copied("examples/cowsay", &script));
-    let run = run.fails(20, "nixoci::cross::too_much").err("rosetta takes over").out("< hello world >");
+fn what_is_native_is_not_crossed() {
+    let script =
+        copied("examples/c-hello", "nixoci build --backend cross --platform linux/amd64 .#container");
+    NIX_2_34.sh(&script).fails(20, "nixoci::cross::native");
+}
+
+/// A limit of five derivations, in a profile where rosetta may take over.
+const LIMIT: &str = r#"printf '[profile.p]\nbackend = ["cross", "rosetta"]\n[backend.cross]\nmax-local-builds = 5\n' >nixoci.toml"#;
+
+#[test]
+#[ignore = "needs the lab: cargo xtask test"]
+fn what_it_costs_is_counted_beforehand() {
+    let script = format!("{UNBUILT}\nnixoci plan --backend cross --platform linux/arm64 .#container");
+    let run = NIX_2_34.with(MAC).sh(&copied("examples/cowsay", &script)).code(0);
     let cost = run.out.lines().find(|line| line.starts_with("cost")).unwrap_or_default();
-    for word in ["derivations to build on this machine", "2 x gcc", "glibc", "perl", "some hours"] {
+    // Names of derivations; how many there are is the stand-in's affair.
+    for word in ["2 x gcc", "glibc", "perl"] {
         assert!(cost.contains(word), "{cost}");
     }
-    // The plan has all of it: what the other would do, and that it takes over.
-    let run = run.out("          rosetta: ").out("not cross: cross compilation would build ");
-    run.err("and 5 are allowed").err("nixoci build --max-local-builds ");
-    // A limit that is raised for once.
+}
+
+#[test]
+#[ignore = "needs the lab: cargo xtask test"]
+fn a_plan_says_who_takes_over_when_it_is_too_much() {
     let script = format!(
-        "{UNBUILT}\nprintf '[backend.cross]\\nmax-local-builds = 5\\n' >nixoci.toml
-         cross .#container --max-local-builds 100 && nixoci build --backend cross --platform linux/arm64 .#container"
+        "{UNBUILT}\n{LIMIT}\nnixoci plan --profile p --platform linux/arm64 .#container --format json | jq -c '.platforms[] | [.backend, [.rejected[]?.backend]]'"
+    );
+    let run = NIX_2_34.with(ROSETTA).sh(&copied("examples/cowsay", &script)).code(0);
+    assert_eq!(run.out, "[\"rosetta\",[\"cross\"]]\n", "{run:#?}");
+}
+
+#[test]
+#[ignore = "needs the lab: cargo xtask test"]
+fn too_much_is_built_by_another_backend() {
+    let script = format!(
+        "{UNBUILT}\n{LIMIT}\nnixoci build --profile p --platform linux/arm64 .#container --load=docker -t $tag --format json \
+         | jq -r '.images[].platforms[].backend'; docker run --rm --platform linux/arm64 $tag; docker rmi $tag >&2"
+    );
+    NIX_2_34
+        .with(ROSETTA)
+        .sh(&copied("examples/cowsay", &script))
+        .code(0)
+        .out("rosetta\n")
+        .out("< hello world >");
+}
+
+#[test]
+#[ignore = "needs the lab: cargo xtask test"]
+fn too_much_is_refused_where_no_other_backend_is_wanted() {
+    let script = format!("{UNBUILT}\n{LIMIT}\ncross .#container");
+    let run = NIX_2_34.with(MAC).sh(&copied("examples/cowsay", &script));
+    run.fails(20, "nixoci::cross::too_much").err("nixoci build --max-local-builds ");
+}
+
+#[test]
+#[ignore = "needs the lab: cargo xtask test"]
+fn a_limit_is_raised_for_once() {
+    // What was built once is not built again: the second time there is nothing to count.
+    let script = format!(
+        "{UNBUILT}\n{LIMIT}
+         plan() {{ nixoci plan --backend cross --platform linux/arm64 .#container --format json | jq '.platforms[].forecast.willBuild | length'; }}
+         cross .#container --max-local-builds 100 >&2 && plan && nixoci build --backend cross --platform linux/arm64 .#container >&2"
     );
     let run = NIX_2_34.with(MAC).sh(&copied("examples/c-hello", &script)).code(0);
-    assert_eq!(run.err.matches("cross compilation: ").count(), 1, "{run:#?}");
+    assert_eq!(run.out, "0\n", "{run:#?}");
 }
 
 #[test]
@@ -107,102 +146,136 @@ fn a_binary_cache_with_the_compiler_makes_it_cheap() {
     let costs: Vec<&str> = run.out.lines().filter(|line| line.starts_with("cost")).collect();
     assert_eq!(costs.len(), 3, "{run:#?}");
     assert!(costs[0].contains("gcc") && costs[1].contains("gcc"), "{run:#?}");
-    assert!(
-        costs[2].contains("fetched") && !costs[2].contains("gcc") && costs[2].ends_with("a minute or two"),
-        "{run:#?}"
-    );
+    assert!(!costs[2].contains("gcc"), "{run:#?}");
 }
 
-#[test]
-#[ignore = "needs the lab: cargo xtask test"]
-fn flakes_of_every_style_are_crossed_or_refused_with_the_reason() {
-    let styles = [
-        "inline-import",
-        "legacy-packages",
-        "per-system",
-        "each-system",
-        "overlays",
-        "two-nixpkgs",
-        "follows",
-        "in-circles",
-        "other-name",
-        "explicit",
-    ];
+each!(
+    a_flake_of_this_style_is_crossed:
+    inline_import_on_nix_2_26(NIX_2_26, "inline-import"),
+    inline_import_on_nix_2_34(NIX_2_34, "inline-import"),
+    legacy_packages_on_nix_2_26(NIX_2_26, "legacy-packages"),
+    legacy_packages_on_nix_2_34(NIX_2_34, "legacy-packages"),
+    per_system_on_nix_2_26(NIX_2_26, "per-system"),
+    per_system_on_nix_2_34(NIX_2_34, "per-system"),
+    each_system_on_nix_2_26(NIX_2_26, "each-system"),
+    each_system_on_nix_2_34(NIX_2_34, "each-system"),
+    overlays_on_nix_2_26(NIX_2_26, "overlays"),
+    overlays_on_nix_2_34(NIX_2_34, "overlays"),
+    two_nixpkgs_on_nix_2_26(NIX_2_26, "two-nixpkgs"),
+    two_nixpkgs_on_nix_2_34(NIX_2_34, "two-nixpkgs"),
+    follows_on_nix_2_26(NIX_2_26, "follows"),
+    follows_on_nix_2_34(NIX_2_34, "follows"),
+    in_circles_on_nix_2_26(NIX_2_26, "in-circles"),
+    in_circles_on_nix_2_34(NIX_2_34, "in-circles"),
+    other_name_on_nix_2_26(NIX_2_26, "other-name"),
+    other_name_on_nix_2_34(NIX_2_34, "other-name"),
+    explicit_on_nix_2_26(NIX_2_26, "explicit"),
+    explicit_on_nix_2_34(NIX_2_34, "explicit"),
+);
+fn a_flake_of_this_style_is_crossed(host: Host, style: &str) {
+    let script = copied(
+        &format!("crates/cli/tests/fixtures/cross/{style}"),
+        "cross -q .#container --load=docker -t $tag >&2 && docker run --rm --platform linux/arm64 $tag; code=$?; docker rmi $tag >&2; exit $code",
+    );
+    host.with(MAC).sh(&script).code(0).out("Hello, world!");
+}
+
+each!(
+    a_flake_that_cannot_be_crossed_is_refused_with_the_reason:
+    no_nixpkgs("no-nixpkgs", ".#container", "no_nixpkgs", "cross_no_nixpkgs"),
+    asserts("asserts", ".#container", "asserts", "cross_asserts"),
+    run_as_root("run-as-root", ".#container", "needs_linux", "cross_run_as_root"),
+    fakechroot("run-as-root", ".#chrooted", "needs_linux", "cross_fakechroot"),
+    import_from_derivation("import-from-derivation", ".#container", "needs_linux", "cross_import_from_derivation"),
+);
+fn a_flake_that_cannot_be_crossed_is_refused_with_the_reason(
+    style: &str,
+    what: &str,
+    code: &str,
+    message: &str,
+) {
+    NIX_2_34
+        .with(MAC)
+        .sh(&copied(&format!("crates/cli/tests/fixtures/cross/{style}"), &format!("cross {what}")))
+        .fails(41, &format!("nixoci::cross::{code}"))
+        .says(message);
+}
+
+// What is wrong with a project is told of the project.
+each!(
+    an_attribute_that_is_not_there_is_told_of_the_project:
+    of_a_flake(".#nothing", "cross_nothing_in_a_flake"),
+    of_a_file("--file . nothing", "cross_nothing_in_a_file"),
+);
+fn an_attribute_that_is_not_there_is_told_of_the_project(what: &str, message: &str) {
+    NIX_2_34
+        .with(MAC)
+        .sh(&copied("crates/cli/tests/fixtures/cross/overlays", &format!("cross {what}")))
+        .code(41)
+        .says(message);
+}
+
+const RUNS: &str = r#"try 'pkgs.runCommand "runs" { } "echo /nix/store/x/bin/y: cannot execute binary file: Exec format error >\&2; exit 126"'"#;
+const FAILS: &str = r#"try 'pkgs.runCommand "fails" { } "echo hopeless; exit 3"'"#;
+const UNAVAILABLE: &str = r#"try 'if pkgs.stdenv.buildPlatform.isLinux then pkgs.runCommand "x" { } "" else throw "Package x is not available on the requested hostPlatform"'"#;
+const MISSING: &str = "try 'import ./nope.nix'";
+const UNTRACKED: &str = "printf '{ outputs = { self }: { packages.aarch64-linux.container = import ./new.nix; }; }' >flake.nix; git add -A; echo 1 >new.nix; cross .#container";
+const THROWS: &str = r#"try 'throw "no luck"'"#;
+const ATTRIBUTE: &str = r#"printf '[backend.cross]\nattr = "packages.{host}.{name}-for-{arch}"\n' >nixoci.toml; try 'pkgs.runCommand "x" { } ""'"#;
+
+// What goes wrong because a project is crossed names another backend; what would go wrong anyway does not.
+each!(
+    what_fails_when_it_is_crossed:
+    a_program_that_is_run(RUNS, "cross::runs_it", true),
+    a_build(FAILS, "nix::build_failed", true),
+    an_unavailable_package(UNAVAILABLE, "cross::asserts", true),
+    a_missing_file(MISSING, "nix::missing_source", false),
+    an_untracked_file(UNTRACKED, "nix::untracked", false),
+    a_throw(THROWS, "nix::evaluation", false),
+    a_missing_attribute(ATTRIBUTE, "cross::attr", false),
+);
+fn what_fails_when_it_is_crossed(script: &str, code: &str, instead: bool) {
     let script = format!(
-        "for style in {}; do
-           (cd $style; cross -q .#container --load=docker -t cross-$style:1 && docker run --rm --platform linux/arm64 cross-$style:1) || echo $style failed
-         done",
-        styles.join(" ")
+        r#"try() {{ printf '{{ inputs.nixpkgs.url = "nixpkgs"; outputs = {{ self, nixpkgs }}: let pkgs = nixpkgs.legacyPackages.aarch64-linux; in {{\n  packages.aarch64-linux.container = %s;\n}}; }}\n' "$1" >flake.nix
+           git add -A; cross .#container; }}
+        {script}"#
     );
-    for host in [NIX_2_26, NIX_2_34] {
-        let run = host.with(MAC).sh(&copied("crates/cli/tests/fixtures/cross", &script)).code(0);
-        assert_eq!(run.out.matches("Hello, world!").count(), styles.len(), "{run:#?}");
-    }
-    let refused = |style: &str| {
-        NIX_2_34
-            .with(MAC)
-            .sh(&copied(&format!("crates/cli/tests/fixtures/cross/{style}"), "cross .#container"))
-    };
-    let instead = "nixoci build --backend multipass";
-    refused("no-nixpkgs").fails(41, "nixoci::cross::no_nixpkgs").err(instead);
-    refused("asserts").fails(41, "nixoci::cross::asserts").err("buildPlatform.isLinux").err(instead);
-    refused("run-as-root").fails(41, "nixoci::cross::needs_linux").err("it uses `runAsRoot`").err(instead);
-    let script = copied("crates/cli/tests/fixtures/cross/run-as-root", "cross .#chrooted");
-    NIX_2_34.with(MAC).sh(&script).fails(41, "nixoci::cross::needs_linux").err("it uses `enableFakechroot`");
-    refused("import-from-derivation").fails(41, "nixoci::cross::needs_linux").err(instead);
-    // What is wrong with a project is told of the project.
-    let nothing = "cross .#nothing; cross --file . nothing";
-    let run = NIX_2_34.with(MAC).sh(&copied("crates/cli/tests/fixtures/cross/overlays", nothing));
-    run.err("has no `nothing`").err("for aarch64-linux it has: container");
+    let run = NIX_2_34.with(MAC).sh(&copied("crates/cli/tests/fixtures/cross/overlays", &script));
+    let exit = run.code;
+    let run = run.fails(exit, &format!("nixoci::{code}"));
+    assert_ne!(exit, 0);
+    assert_eq!(run.err.contains("--backend rosetta"), instead, "{run:#?}");
+    assert!(!run.err.contains(".cache/nixoci"), "{run:#?}");
+    run.says(&format!("cross_fails_{}", code.replace("::", "_")));
 }
 
-/// What goes wrong because a project is crossed, and what would go wrong anyway.
-#[test]
-#[ignore = "needs the lab: cargo xtask test"]
-fn who_builds_instead_is_said_of_what_fails_when_it_is_crossed() {
-    let script = r#"flake() { printf '{ inputs.nixpkgs.url = "nixpkgs"; outputs = { self, nixpkgs }: let pkgs = nixpkgs.legacyPackages.aarch64-linux; in {\n  packages.aarch64-linux.container = %s;\n}; }\n' "$1" >flake.nix; git add -A; }
-        try() { echo "== $1"; flake "$2"; cross .#container 2>&1; echo "code $?"; }
-        try runs 'pkgs.runCommand "runs" { } "echo /nix/store/x/bin/y: cannot execute binary file: Exec format error >\&2; exit 126"'
-        try fails 'pkgs.runCommand "fails" { } "echo hopeless; exit 3"'
-        try unavailable 'if pkgs.stdenv.buildPlatform.isLinux then pkgs.runCommand "x" { } "" else throw "Package x is not available on the requested hostPlatform"'
-        try missing 'import ./nope.nix'; echo '{ }' >untracked.nix; git rm -qf --cached untracked.nix 2>/dev/null
-        echo "== untracked"; printf '{ outputs = { self }: { packages.aarch64-linux.container = import ./new.nix; }; }' >flake.nix; git add -A; echo 1 >new.nix; cross .#container 2>&1
-        try throws 'throw "no luck"'
-        printf '[backend.cross]\nattr = "packages.{host}.{name}-for-{arch}"\n' >nixoci.toml; try attr 'pkgs.runCommand "x" { } ""'"#;
-    let run = NIX_2_34.with(MAC).sh(&copied("crates/cli/tests/fixtures/cross/overlays", script));
-    let parts: std::collections::BTreeMap<&str, &str> =
-        run.out.split("== ").skip(1).filter_map(|part| part.split_once('\n')).collect();
-    for (part, code, word, instead) in [
-        ("runs", "nixoci::cross::runs_it", "made to run a Linux program", true),
-        ("fails", "nixoci::nix::build_failed", "it was cross compiled", true),
-        ("unavailable", "nixoci::cross::asserts", "is not available on the requested", true),
-        ("missing", "nixoci::nix::missing_source", "`nope.nix`, which does not exist", false),
-        ("untracked", "nixoci::nix::untracked", "`new.nix`, because Git does not track it", false),
-        ("throws", "nixoci::nix::evaluation", "no luck", false),
-        ("attr", "nixoci::cross::attr", "it has no `packages.aarch64-darwin.container-for-arm64`", false),
-    ] {
-        let said = parts[part];
-        assert!(said.contains(&format!("explain {code}\n")) && said.contains(word), "{part}: {said}");
-        assert_eq!(said.contains("--backend rosetta"), instead, "{part}: {said}");
-        assert!(!said.contains(".cache/nixoci"), "{part}: {said}");
-    }
+const LAYERED: &str = "cp $here/examples/layered/default.nix layered.nix; crossed -f layered.nix";
+const IMAGE: &str = r#"image='pkgs.dockerTools.streamLayeredImage { name = "x"; tag = "1"; config.Cmd = [ "${pkgs.pkgsStatic.hello}/bin/hello" ]; }'"#;
+const FOUND: &str =
+    "echo \"{ pkgs ? import <nixpkgs> { } }: { image = $image; }\" >pkgs.nix; crossed -f pkgs.nix image";
+const PINNED: &str = r#"echo "let sources.nixpkgs = /lab/nixpkgs; in import ./inner.nix { pkgs = import sources.nixpkgs { system = \"aarch64-linux\"; }; }" >pinned.nix
+    echo "{ pkgs }: $image" >inner.nix; crossed -f pinned.nix"#;
+
+each!(
+    a_file_is_crossed_with_whatever_nixpkgs_it_imports:
+    with_a_system(LAYERED),
+    found_by_nix_path(FOUND),
+    pinned(PINNED),
+);
+fn a_file_is_crossed_with_whatever_nixpkgs_it_imports(script: &str) {
+    let script = format!(
+        "crossed() {{ cross \"$@\" --load=docker -t $tag -q >&2 && docker run --rm --platform linux/arm64 $tag; docker rmi $tag >&2; }}\n{IMAGE}\n{script}"
+    );
+    let run = NIX_2_34.with(MAC).sh(&copied("crates/cli/tests/fixtures/cross/overlays", &script));
+    run.code(0).out("Hello, world!");
 }
 
 #[test]
 #[ignore = "needs the lab: cargo xtask test"]
-fn files_are_crossed_with_whatever_nixpkgs_they_import() {
-    let script = r#"cp $here/examples/layered/default.nix layered.nix
-        cross -f layered.nix --load=docker -t cross-layered:1 -q && docker run --rm --platform linux/arm64 cross-layered:1
-        image='pkgs.dockerTools.streamLayeredImage { name = "x"; tag = "1"; config.Cmd = [ "${pkgs.pkgsStatic.hello}/bin/hello" ]; }'
-        echo "{ pkgs ? import <nixpkgs> { } }: { image = $image; }" >pkgs.nix
-        echo "let sources.nixpkgs = /lab/nixpkgs; in import ./inner.nix { pkgs = import sources.nixpkgs { system = \"aarch64-linux\"; }; }" >pinned.nix
-        echo "{ pkgs }: $image" >inner.nix
-        cross -f pkgs.nix image --load=docker -t cross-x:1 -q && docker run --rm --platform linux/arm64 cross-x:1
-        cross -f pinned.nix --load=docker -t cross-x:1 -q && docker run --rm --platform linux/arm64 cross-x:1
-        printf '[backend.cross]\nlibc = "musl"\nstatic = true\n' >nixoci.toml
-        cp $here/examples/c-hello/* .; git add -A; cross .#container --load=docker -t cross-musl:1 -q && docker run --rm --platform linux/arm64 cross-musl:1
-        nixoci inspect docker-archive:<(docker save cross-musl:1) | grep -c glibc"#;
-    let run = NIX_2_34.with(MAC).sh(&copied("crates/cli/tests/fixtures/cross/overlays", script));
-    assert_eq!(run.out.matches("Hello, world!").count(), 3, "{run:#?}");
-    run.out("Hello from C!\n0\n");
+fn musl_is_linked_statically_when_the_settings_say_so() {
+    let script = r#"printf '[backend.cross]\nlibc = "musl"\nstatic = true\n' >nixoci.toml
+        cross .#container --load=docker -t $tag -q >&2 && docker run --rm --platform linux/arm64 $tag
+        nixoci inspect docker-archive:<(docker save $tag) | grep -c glibc; docker rmi $tag >&2"#;
+    let run = NIX_2_34.with(MAC).sh(&copied("examples/c-hello", script));
+    assert_eq!(run.out, "Hello from C!\n0\n", "{run:#?}");
 }

@@ -1,8 +1,7 @@
-//! A builder on an Apple-silicon Mac that runs both CPUs' programs, and may sleep until somebody connects.
-
-use std::sync::{Mutex, MutexGuard, PoisonError};
+//! A builder on an Apple-silicon Mac that runs both CPUs' programs, and may sleep until a connection comes.
 
 use super::*;
+use crate::harness::shows;
 use crate::mac::ROSETTA;
 
 const ON_DEMAND: &[&str] = &["--as", "mac", "--user", "alice", "--with", "rosetta-on-demand"];
@@ -11,76 +10,77 @@ const NO_ROSETTA: &[&str] =
 const INTEL: &[&str] = &["--as", "mac", "--user", "alice", "--intel", "--with", "linux-builder"];
 const NOBODY: &[&str] = &["--as", "mac", "--user", "alice"];
 
-/// Every Mac of the lab has the same one.
-fn sleeper() -> MutexGuard<'static, ()> {
-    static SLEEPER: Mutex<()> = Mutex::new(());
-    SLEEPER.lock().unwrap_or_else(PoisonError::into_inner)
+each!(both_cpus_are_built_into_one_archive: nix_2_26(NIX_2_26), nix_2_34(NIX_2_34));
+fn both_cpus_are_built_into_one_archive(host: Host) {
+    let script = "cd $XDG_CACHE_HOME; nixoci build --backend rosetta --platform linux/amd64,linux/arm64 $OLDPWD/examples/cowsay#container --no-link \
+         -t $tag -o archive:both.tar --format json | jq -r '.images[].platforms[] | \"\\(.platform) \\(.backend)\"' && nixoci validate -q both.tar >/dev/null";
+    let run = host.with(ROSETTA).sh(script).code(0);
+    assert_eq!(run.out, "linux/amd64 rosetta\nlinux/arm64 rosetta\n", "{run:#?}");
 }
 
-each!(both_cpus_are_built_and_each_runs: nix_2_26(NIX_2_26), nix_2_34(NIX_2_34));
-fn both_cpus_are_built_and_each_runs(host: Host) {
-    let tag = format!("rosetta-cow{}", host.nix.replace('.', ""));
+each!(
+    each_cpu_is_built_and_runs:
+    amd64_from_nix_2_26(NIX_2_26, "amd64"),
+    amd64_from_nix_2_34(NIX_2_34, "amd64"),
+    arm64_from_nix_2_26(NIX_2_26, "arm64"),
+    arm64_from_nix_2_34(NIX_2_34, "arm64"),
+);
+fn each_cpu_is_built_and_runs(host: Host, cpu: &str) {
     let script = format!(
-        "nixoci build --backend rosetta --platform linux/amd64,linux/arm64 ./examples/cowsay#container --no-link \
-         -t {tag}:1 -o archive:$XDG_CACHE_HOME/both.tar && nixoci validate $XDG_CACHE_HOME/both.tar &&
-         for cpu in amd64 arm64; do
-           nixoci build --backend rosetta --platform linux/$cpu ./examples/cowsay#container --no-link -t {tag}-$cpu:1 --load &&
-           docker run --rm --platform linux/$cpu {tag}-$cpu:1 && nixoci inspect docker-archive:<(docker save {tag}-$cpu:1) | grep -o linux/$cpu | head -1
-         done"
+        "nixoci build --backend rosetta --platform linux/{cpu} ./examples/cowsay#container --no-link -t $tag --load >&2 &&
+         docker run --rm --platform linux/{cpu} $tag && nixoci inspect docker-archive:<(docker save $tag) --format json | jq -r '.images[].platforms[].platform'
+         code=$?; docker rmi $tag >&2; exit $code"
     );
-    let run = host.with(ROSETTA).sh(&script).code(0).err("is built by the backend rosetta");
-    assert_eq!(run.out.matches("< hello world >").count(), 2, "{run:#?}");
+    host.with(ROSETTA).sh(&script).code(0).out("< hello world >").out(&format!("\nlinux/{cpu}\n"));
 }
 
 #[test]
 #[ignore = "needs the lab: cargo xtask test"]
 fn only_a_build_wakes_it_up() {
-    let _alone = sleeper();
-    let boots = "boots() { echo boots: $(cat /lab/mac/rosetta-on-demand/log 2>/dev/null | wc -l); }";
-    let host = NIX_2_34.with(ON_DEMAND);
-    // It falls asleep five seconds after whoever was here before.
-    let asleep = "for n in $(seq 100); do test -e /lab/mac/rosetta-on-demand/awake || break; sleep 0.2; done";
-    let script = format!(
-        "{boots}; {asleep}; before=$(boots); nixoci backends && nixoci doctor && \
-         nixoci plan --backend rosetta --platform linux/arm64 ./examples/hello#container; \
-         test \"$before\" = \"$(boots)\" && echo still asleep; \
-         nixoci build --backend rosetta --platform linux/arm64 ./examples/hello#container -o archive:$XDG_CACHE_HOME/a.tar \
-         && test \"$before\" != \"$(boots)\" && echo awake; nixoci doctor --build"
-    );
-    host.sh(&script)
-        .code(0)
-        .out("still asleep\n")
-        .out("awake\n")
-        .out("asleep, wakes by itself, native, on rosetta-builder")
-        .out("(not asked: that would start it)")
-        .out("ok    aarch64-linux: built and read back")
-        .err("waking up rosetta-builder");
+    // It falls asleep five seconds after the last connection.
+    let script = "cd $XDG_CACHE_HOME; boots() { cat /lab/mac/rosetta-on-demand/log 2>/dev/null | wc -l; }
+         awake() { ls /lab/mac/rosetta-on-demand/awake; }; gone awake >&2; before=$(boots)
+         nixoci backends --format json | jq -r '.backends[] | select(.name == \"rosetta\").offers[] | \"\\(.system) \\(.readiness.state) \\(.builder)\"'
+         nixoci doctor >doctor; grep 'not asked' doctor >&2
+         nixoci plan --backend rosetta --platform linux/arm64 $OLDPWD/examples/hello#container >/dev/null
+         echo $(($(boots) - before)) boots
+         nixoci build -q --backend rosetta --platform linux/arm64 $OLDPWD/examples/hello#container -o archive:a.tar >/dev/null
+         echo $(($(boots) - before)) boots
+         nixoci doctor --build --format json | jq -r '.backends.rosetta[] | select(.title == \"aarch64-linux\").verdict'";
+    let run = NIX_2_34.with(ON_DEMAND).sh(script).code(0);
+    let (asleep, awake) = run.out.split_once("0 boots\n").unwrap_or_else(|| panic!("{run:#?}"));
+    assert!(asleep.contains("aarch64-linux ") && awake == "1 boots\ngood\n", "{run:#?}");
+    let line = run.err.lines().find(|line| line.contains("not asked")).unwrap_or_default();
+    shows("rosetta_is_not_asked", &format!("{asleep}{line}"));
 }
 
 #[test]
 #[ignore = "needs the lab: cargo xtask test"]
-fn without_rosetta_only_the_own_cpu_is_built() {
-    let host = NIX_2_34.with(NO_ROSETTA);
-    let build = |cpu: &str| {
-        format!(
-            "nixoci build --backend rosetta --platform linux/{cpu} ./examples/hello#container -o archive:$XDG_CACHE_HOME/a.tar"
-        )
-    };
-    host.sh(&build("amd64")).code(75).err("sudo softwareupdate --install-rosetta --agree-to-license");
-    host.sh(&build("arm64")).code(0);
-    host.sh("nixoci doctor").out("warn  Rosetta: not installed");
+fn without_rosetta_the_other_cpu_is_not_built() {
+    let build = "nixoci build --backend rosetta --platform linux/amd64 ./examples/hello#container -o archive:$XDG_CACHE_HOME/a.tar";
+    NIX_2_34.with(NO_ROSETTA).sh(build).code(75).says("rosetta_is_not_installed");
 }
 
 #[test]
 #[ignore = "needs the lab: cargo xtask test"]
-fn an_intel_mac_is_told_what_to_use() {
-    let host = NIX_2_34.with(INTEL);
-    host.sh("nixoci build --backend rosetta --platform linux/arm64 ./examples/hello#container --no-link")
-        .fails(20, "nixoci::rosetta::intel")
-        .err("nixoci build --backend darwin-builder --platform linux/amd64");
-    host.sh("nixoci build ./examples/hello#container -o archive:$XDG_CACHE_HOME/a.tar")
-        .code(0)
-        .err("x86_64-linux is built by the backend darwin-builder");
+fn without_rosetta_the_own_cpu_is_built() {
+    let build = "nixoci build --backend rosetta --platform linux/arm64 ./examples/hello#container -o archive:$XDG_CACHE_HOME/a.tar";
+    NIX_2_34.with(NO_ROSETTA).sh(build).code(0);
+}
+
+#[test]
+#[ignore = "needs the lab: cargo xtask test"]
+fn an_intel_mac_has_no_rosetta_and_is_told_what_to_use() {
+    let build = "nixoci build --backend rosetta --platform linux/arm64 ./examples/hello#container --no-link";
+    NIX_2_34.with(INTEL).sh(build).fails(20, "nixoci::rosetta::intel").says("rosetta_intel");
+}
+
+#[test]
+#[ignore = "needs the lab: cargo xtask test"]
+fn an_intel_mac_builds_for_its_own_cpu_by_itself() {
+    let build = "nixoci build ./examples/hello#container -o archive:$XDG_CACHE_HOME/a.tar --format json \
+         | jq -c '.images[].platforms[] | [.platform, .backend]'";
+    NIX_2_34.with(INTEL).sh(build).code(0).out("[\"linux/amd64\",\"darwin-builder\"]\n");
 }
 
 #[test]
@@ -90,5 +90,5 @@ fn a_mac_without_such_a_builder_is_told_the_steps() {
         .with(NOBODY)
         .sh("nixoci build --backend rosetta --platform linux/amd64 ./examples/hello#container --no-link")
         .fails(75, "nixoci::rosetta::none")
-        .err("nixpkgs#darwin.linux-builder-vz");
+        .says("rosetta_none");
 }

@@ -8,7 +8,7 @@ use crate::conforms::conforms;
 each!(builds_plans_and_loads_have_the_form_that_is_documented: nix_2_26(NIX_2_26), nix_2_34(NIX_2_34));
 fn builds_plans_and_loads_have_the_form_that_is_documented(host: Host) {
     let run = host.sh(
-        "cd $(mktemp -d) && cp -r $OLDPWD/examples/cowsay . && name=forms:$RANDOM$RANDOM && f='--format json'
+        "cd $(mktemp -d) && cp -r $OLDPWD/examples/cowsay . && name=$tag && f='--format json'
          json() { \"$@\" 2>/dev/null >doc; cat doc | tr -d '\\n'; echo; }
          json nixoci plan ./cowsay#container $f
          json nixoci build ./cowsay#container -t $name -o archive:a.tar -o docker-archive:d.tar --load $f

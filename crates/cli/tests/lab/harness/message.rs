@@ -3,7 +3,9 @@
 use super::host::Run;
 
 /// What differs from run to run, from host to host, and from lab to lab.
-const FILTERS: [(&str, &str); 15] = [
+const FILTERS: [(&str, &str); 19] = [
+    // The end of another program's log is its affair.
+    (r"(?m)(^    > .*\n)+", "    > [LOG]\n"),
     // Each Nix says it in its own words.
     (
         r"because: (Unable to start any build|Cannot build '|builder for '|Nix daemon disconnected|unexpected end-of-file).*",
@@ -14,23 +16,33 @@ const FILTERS: [(&str, &str); 15] = [
     (r"/home/alice/tmp\.[A-Za-z0-9]+", "[TMP]"),
     (r"/root/tmp\.[A-Za-z0-9]+", "[TMP]"),
     (r"\b[a-z]+\d+-\d+\b", "[NAME]"),
-    (r"\b(t|img)-\d{2,}\b", "$1-[N]"),
+    (r"\b(t|img|bad|plugin|first|second)-\d{2,}\b", "$1-[N]"),
     (r"/logs/[0-9-]+\.log\b", "/logs/[LOG].log"),
     (r"ssh-ed25519 AAAA[A-Za-z0-9+/]+", "ssh-ed25519 [KEY]"),
     (r"sha256:[0-9a-f]{64}", "sha256:[DIGEST]"),
+    (r"\b[0-9a-f]{64}\b", "[SHA-256]"),
+    (r"/plugins-[0-9a-f]{12}/", "/plugins-[HASH]/"),
     (r"SHA256:[A-Za-z0-9+/]{43}", "SHA256:[KEY]"),
     (r"\b(2\.26|2\.34)(\.\d+)?", "[NIX]"),
     (r"\b\d+ CPUs?\b", "[N] CPUs"),
+    (r"-smp \d+", "-smp [N]"),
     (r"\b\d+(\.\d+)? (ms|s|min)\b", "[TIME]"),
     (r"\b10\.23[0-9]\.\d+\.\d+\b", "[ADDRESS]"),
 ];
 
 impl Run {
-    /// The error on standard error, from `error:` on, is the one of this name in `snapshots/`.
+    /// The error on standard error, from the last `error:` at the beginning of a line (Nix says it, too) to the name of its code, is the one
+    /// of this name in `snapshots/`.
     #[track_caller]
     pub(crate) fn says(self, name: &str) -> Run {
-        let start = self.err.find("error: ").unwrap_or_else(|| panic!("no error in {self:#?}"));
-        shows(name, &self.err[start..]);
+        let start = match self.err.rfind("\nerror: ") {
+            Some(newline) => newline + 1,
+            None if self.err.starts_with("error: ") => 0,
+            None => panic!("no error in {self:#?}"),
+        };
+        let end = self.err[start..].find("\n  more: nixoci explain ").map_or(start, |more| start + more + 1);
+        let end = self.err[end..].find('\n').map_or(self.err.len(), |newline| end + newline);
+        shows(name, &self.err[start..end]);
         self
     }
 
