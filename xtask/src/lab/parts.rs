@@ -228,8 +228,7 @@ fn guest_with_nix(cache: &Cache, guest: &Path, repository: &Path) -> Result<Path
     cache.entry(&format!("roots/guest-with-nix-{hash}"), |dir| {
         sh::step("installing Nix in a guest's root", || {
             let work = cache.path("unfinished/guest-with-nix-scratch");
-            let binds =
-                [(&*script, "/lab/install-nix.sh"), (repository, "/lab/apt"), (dir, "/lab/out")];
+            let binds = [(&*script, "/lab/install-nix.sh"), (repository, "/lab/apt"), (dir, "/lab/out")];
             let mut make = scratch(guest, &work, &binds)?;
             make.args(["sh", "/lab/install-nix.sh", "/lab/out"]);
             sh::logged(&mut make, &cache.path("logs/guest-with-nix.log"))?;

@@ -5,6 +5,10 @@
 #![expect(clippy::expect_used, reason = "tests may, also in their helpers")]
 
 mod builders;
+#[path = "../../../lab/cases.rs"]
+#[macro_use]
+mod cases;
+mod multipass;
 mod runtimes;
 
 use std::io::{BufRead, BufReader, Read};

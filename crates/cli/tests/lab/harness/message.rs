@@ -3,13 +3,19 @@
 use super::host::Run;
 
 /// What differs from run to run, from host to host, and from lab to lab.
-const FILTERS: [(&str, &str); 13] = [
+const FILTERS: [(&str, &str); 17] = [
+    // Each Nix says it in its own words.
+    (
+        r"because: (Unable to start any build|Cannot build '|builder for '|Nix daemon disconnected|unexpected end-of-file).*",
+        "because: [NIX SAYS WHY]",
+    ),
     (r"/nix/store/[a-z0-9]{32}-", "/nix/store/[HASH]-"),
     (r"/tmp/tmp\.[A-Za-z0-9]+", "[TMP]"),
     (r"/home/alice/tmp\.[A-Za-z0-9]+", "[TMP]"),
     (r"/root/tmp\.[A-Za-z0-9]+", "[TMP]"),
     (r"\b[a-z]+\d+-\d+\b", "[NAME]"),
-    (r"\bt-\d{2,}\b", "t-[N]"),
+    (r"\b(t|img)-\d{2,}\b", "$1-[N]"),
+    (r"/logs/[0-9-]+\.log\b", "/logs/[LOG].log"),
     (r"ssh-ed25519 AAAA[A-Za-z0-9+/]+", "ssh-ed25519 [KEY]"),
     (r"sha256:[0-9a-f]{64}", "sha256:[DIGEST]"),
     (r"SHA256:[A-Za-z0-9+/]{43}", "SHA256:[KEY]"),
@@ -17,6 +23,8 @@ const FILTERS: [(&str, &str); 13] = [
     (r"\b\d+ CPUs?\b", "[N] CPUs"),
     (r"\b\d+(\.\d+)? (ms|s|min)\b", "[TIME]"),
     (r"\b10\.23[0-9]\.\d+\.\d+\b", "[ADDRESS]"),
+    (r"\b[0-9a-f]{64}\b", "[SHA256]"),
+    (r"features \{[a-z0-9, -]+\}", "features {[FEATURES]}"),
 ];
 
 impl Run {
