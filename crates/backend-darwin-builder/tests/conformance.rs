@@ -1,14 +1,9 @@
 //! The contract of `Backend`, kept by the darwin-builder backend on an emulated Mac with real Nix and a real builder.
 
 use nixoci_backend_darwin_builder::{Factory, Settings};
-use nixoci_testkit::lab::{Hosts, keeps_the_contract};
+use nixoci_testkit::lab::{Host, Machines, keeps_the_contract};
 
-#[test]
-#[ignore = "needs the lab: cargo xtask test"]
-fn the_contract_is_kept_on_every_nix_for_every_user() {
-    let test = "the_contract_is_kept_on_every_nix_for_every_user";
-    assert_eq!(
-        keeps_the_contract(&Factory::default(), Settings::default(), Hosts::MacWith("linux-builder"), test),
-        Ok(())
-    );
+nixoci_testkit::on_every_host!(the_contract_is_kept);
+fn the_contract_is_kept(host: &Host) -> Result<(), String> {
+    keeps_the_contract(host, &Factory::default(), Settings::default(), Machines::MacWith("linux-builder"))
 }

@@ -3,7 +3,7 @@
 use std::hash::{BuildHasher, RandomState};
 
 use nixoci_backend_multipass::{Factory, Settings, Size};
-use nixoci_testkit::lab::{Hosts, keeps_the_contract};
+use nixoci_testkit::lab::{Host, Machines, keeps_the_contract};
 
 /// A virtual machine of its own for each host.
 fn settings() -> Settings {
@@ -12,20 +12,12 @@ fn settings() -> Settings {
         instance: format!("conforms-{random:x}"),
         memory: Some(Size(2 << 30)),
         disk: Size(10 << 30),
+        image: "nix".to_owned(),
         ..Settings::default()
     }
 }
 
-#[test]
-#[ignore = "needs the lab: cargo xtask test"]
-fn it_keeps_the_contract_with_the_release() {
-    let test = "it_keeps_the_contract_with_the_release";
-    assert_eq!(keeps_the_contract(&Factory, settings(), Hosts::OwnCpuWith("multipass"), test), Ok(()));
-}
-
-#[test]
-#[ignore = "needs the lab: cargo xtask test"]
-fn it_keeps_the_contract_with_what_comes_next() {
-    let test = "it_keeps_the_contract_with_what_comes_next";
-    assert_eq!(keeps_the_contract(&Factory, settings(), Hosts::OwnCpuWith("multipass-1.17"), test), Ok(()));
+nixoci_testkit::on_every_host!(the_contract_is_kept: release("multipass"), next("multipass-1.17"));
+fn the_contract_is_kept(host: &Host, version: &'static str) -> Result<(), String> {
+    keeps_the_contract(host, &Factory, settings(), Machines::OwnCpuWith(version))
 }

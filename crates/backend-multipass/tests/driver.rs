@@ -2,6 +2,9 @@
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
 
+use std::fs::File;
+use std::hash::{BuildHasher, RandomState};
+use std::io::{BufRead, BufReader, Read};
 use std::time::Duration;
 
 use nixoci_backend_multipass::driver::{Launch, Multipass, State};
@@ -9,18 +12,16 @@ use nixoci_backend_multipass::error;
 use nixoci_core::runner::{Command, Exit, Runner, output, output_with_input};
 use nixoci_nix::HostRunner;
 use nixoci_nix::guest::GuestRunner;
-use nixoci_testkit::{World, lab};
+use nixoci_testkit::World;
+use nixoci_testkit::lab::Host;
 
-#[test]
-#[ignore = "needs the lab: cargo xtask test"]
-fn a_virtual_machine_comes_works_and_goes() {
-    if lab::is_inside() {
-        return life();
+nixoci_testkit::on_every_host!(a_virtual_machine_comes_works_and_goes: release("multipass"), next("multipass-1.17"));
+fn a_virtual_machine_comes_works_and_goes(host: &Host, version: &str) -> Result<(), String> {
+    if !host.is_inside() {
+        return host.run(&["--as", "mac", "--without", "nix", "--with", version]);
     }
-    for version in ["multipass", "multipass-1.17"] {
-        let flags = ["--as", "mac", "--without", "nix", "--with", version];
-        assert_eq!(lab::on_every_host(&flags, "a_virtual_machine_comes_works_and_goes"), Ok(()), "{version}");
-    }
+    life();
+    Ok(())
 }
 
 fn world() -> World {
@@ -43,7 +44,9 @@ fn launch() -> Launch {
 async fn life() {
     let world = world();
     let cx = world.cx();
-    let name = format!("driver-{}-{}", std::process::id(), std::process::id() % 7919);
+    // Process ids are a host's; names are the lab's.
+    let random = RandomState::new().hash_one(std::process::id());
+    let name = format!("driver-{random:x}");
     let multipass = Multipass::find(&cx).await.unwrap();
     multipass.check(&cx).await.unwrap();
     assert_eq!(multipass.state(&cx, &name).await.unwrap(), None);
@@ -95,56 +98,83 @@ async fn guest(multipass: &Multipass, name: &str) {
 
     // What is stopped, and what a killed nixoci leaves behind, ends in the guest.
     for stopped in [true, false] {
-        let mut process = guest.spawn(&sh("sleep 77.7; true")).await.unwrap();
-        let running = async || {
-            let answer = output(&guest, &sh("pgrep -xf 'sleep 77.7' || true"), cx.cancel).await.unwrap();
-            !answer.stdout.is_empty()
-        };
-        while !running().await {
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
+        let pipe = Pipe::new(&format!("/lab/events/{name}-{stopped}"));
+        let holding = format!("exec 9>{}; echo begun >&9; sleep infinity; true", pipe.path);
+        let mut process = guest.spawn(&sh(&holding)).await.unwrap();
+        let held = pipe.held().await;
         if stopped {
             process.stop(Duration::from_secs(5)).await.unwrap();
         }
         drop(process);
-        for _ in 0..100 {
-            if !running().await {
-                break;
-            }
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
-        assert!(!running().await, "a command runs on (stopped: {stopped})");
+        held.released().await;
     }
 }
 
-#[test]
-#[ignore = "needs the lab: cargo xtask test"]
-fn why_the_daemon_does_not_serve_a_user_has_its_own_code() {
-    if lab::is_inside() {
-        return refused();
+/// A named pipe that programs in the guest hold open for as long as they run.
+struct Pipe {
+    path: String,
+}
+
+/// The end that sees when nobody holds the other one any more.
+struct Held(BufReader<File>);
+
+impl Pipe {
+    fn new(path: &str) -> Self {
+        let made = std::process::Command::new("mkfifo").args(["-m", "666", path]).status().unwrap();
+        assert!(made.success());
+        Self { path: path.to_owned() }
     }
-    for (flags, code) in [
-        (&["--without", "multipass-daemon"][..], "nixoci::multipass::daemon_down"),
-        (&["--with", "multipass-denied"], "nixoci::multipass::socket_denied"),
-        (&["--with", "multipass-unauthenticated"], "nixoci::multipass::unauthenticated"),
-    ] {
-        let code = format!("NIXOCI_EXPECTED={code}");
-        let all = [&["--as", "mac", "--with", "multipass", "--env", &code][..], flags].concat();
-        let name = "why_the_daemon_does_not_serve_a_user_has_its_own_code";
-        assert_eq!(lab::on_every_host(&all, name), Ok(()), "{flags:?}");
+
+    /// Waits until a program holds it, and has written a line.
+    async fn held(&self) -> Held {
+        let path = self.path.clone();
+        tokio::task::spawn_blocking(move || {
+            let mut reader = BufReader::new(File::open(path).unwrap());
+            reader.read_line(&mut String::new()).unwrap();
+            Held(reader)
+        })
+        .await
+        .unwrap()
     }
+}
+
+impl Held {
+    async fn released(mut self) {
+        tokio::task::spawn_blocking(move || self.0.read_to_end(&mut Vec::new())).await.unwrap().unwrap();
+    }
+}
+
+impl Drop for Pipe {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.path);
+    }
+}
+
+nixoci_testkit::on_every_host!(why_the_daemon_does_not_serve_a_user_has_its_own_code:
+    it_is_down(&["--without", "multipass-daemon"], "nixoci::multipass::daemon_down"),
+    its_socket_is_roots(&["--with", "multipass-denied"], "nixoci::multipass::socket_denied"),
+    it_does_not_know_the_user(&["--with", "multipass-unauthenticated"], "nixoci::multipass::unauthenticated"),
+);
+fn why_the_daemon_does_not_serve_a_user_has_its_own_code(
+    host: &Host,
+    flags: &[&str],
+    code: &str,
+) -> Result<(), String> {
+    if !host.is_inside() {
+        return host.run(&[&["--as", "mac", "--with", "multipass"], flags].concat());
+    }
+    // No socket is closed to root.
+    let is_open = host.user == "root" && flags.contains(&"multipass-denied");
+    refused((!is_open).then_some(code));
+    Ok(())
 }
 
 #[tokio::main]
-async fn refused() {
+async fn refused(code: Option<&str>) {
     let world = world();
     let found = Multipass::find(&world.cx()).await.unwrap().check(&world.cx()).await;
-    let expected = std::env::var("NIXOCI_EXPECTED").unwrap();
-    if expected.ends_with("denied") && std::env::var("USER").is_ok_and(|user| user == "root") {
-        // No socket is closed to root.
-        return assert!(found.is_ok());
-    }
+    let Some(code) = code else { return assert!(found.is_ok()) };
     let error = found.unwrap_err();
-    assert_eq!(error.code(), expected);
+    assert_eq!(error.code(), code);
     assert!(!error.report().remedies.is_empty());
 }

@@ -2,26 +2,14 @@
 //! several.
 
 use nixoci_backend_remote::{Builder, Factory, Settings};
-use nixoci_testkit::lab::{Hosts, keeps_the_contract};
+use nixoci_testkit::lab::{Host, Machines, keeps_the_contract};
 
-#[test]
-#[ignore = "needs the lab: cargo xtask test"]
-fn one_machine_keeps_the_contract_on_every_nix_for_every_user() {
-    let test = "one_machine_keeps_the_contract_on_every_nix_for_every_user";
-    assert_eq!(keeps_the_contract(&Factory, machines(&["bee"]), Hosts::MacWith("fleet"), test), Ok(()));
+nixoci_testkit::on_every_host!(the_contract_is_kept: by_one_machine(&["bee"]), by_several(&["ant", "bee"]));
+fn the_contract_is_kept(host: &Host, machines: &[&str]) -> Result<(), String> {
+    keeps_the_contract(host, &Factory, builders(machines), Machines::MacWith("fleet"))
 }
 
-#[test]
-#[ignore = "needs the lab: cargo xtask test"]
-fn a_fleet_keeps_the_contract_on_every_nix_for_every_user() {
-    let test = "a_fleet_keeps_the_contract_on_every_nix_for_every_user";
-    assert_eq!(
-        keeps_the_contract(&Factory, machines(&["ant", "bee"]), Hosts::MacWith("fleet"), test),
-        Ok(())
-    );
-}
-
-fn machines(hosts: &[&str]) -> Settings {
+fn builders(hosts: &[&str]) -> Settings {
     let builder = |host: &&str| Builder {
         host: (*host).to_owned(),
         systems: vec!["x86_64-linux".to_owned()],

@@ -22,37 +22,83 @@ dir=$(mktemp -d); trap 'chmod -R u+w "$dir"; rm -rf "$dir"' EXIT
 chmod 711 "$dir"; cat > "$dir/conformance"; chmod +x "$dir/conformance"
 TMPDIR=$dir "$dir/conformance" --include-ignored --exact "$0" </dev/null"#;
 
-/// Whether this is the run on the emulated host.
-pub fn is_inside() -> bool {
-    std::env::var_os(INSIDE).is_some()
-}
-
-/// Runs the test of this name of this program with every Nix, as root and as an ordinary user, at once. `flags` are further
-/// flags of `lab exec`.
+/// Makes a test of each host: every Nix, as root and as an ordinary user. The function of the test's name is called with a [`Host`], and with
+/// the arguments of each case, if there are any. What it returns has to be `Ok(())`.
 ///
-/// # Errors
-/// What was printed on the hosts where the test did not pass; that NIXOCI_LAB does not name the lab's program.
-pub fn on_every_host(flags: &[&str], test: &str) -> Result<(), String> {
-    let lab = std::env::var_os("NIXOCI_LAB");
-    let lab = lab.ok_or("NIXOCI_LAB names the lab's program: run `cargo xtask test`")?;
-    let hosts = ["2.26", "2.34"].map(|nix| ["root", "alice"].map(|user| ["--nix", nix, "--user", user]));
-    let failures: Vec<String> = std::thread::scope(|scope| {
-        let run = |host: [&'static str; 4]| {
-            let flags = [flags, &host].concat();
-            let lab = &lab;
-            scope.spawn(move || run_inside(lab, &flags, test))
-        };
-        let running: Vec<_> = hosts.into_iter().flatten().map(run).collect();
-        let ended =
-            running.into_iter().map(|run| run.join().unwrap_or_else(|_| Err("it panicked".to_owned())));
-        ended.filter_map(Result::err).collect()
-    });
-    if failures.is_empty() { Ok(()) } else { Err(failures.join("\n")) }
+/// ```ignore
+/// on_every_host!(the_contract_is_kept);
+/// fn the_contract_is_kept(host: &Host) -> Result<(), String> {
+///     keeps_the_contract(host, &Factory, Settings::default(), Machines::Linux)
+/// }
+/// ```
+#[macro_export]
+macro_rules! on_every_host {
+    ($test:ident) => {
+        mod $test {
+            $crate::on_every_host!(@hosts super::$test());
+        }
+    };
+    ($test:ident: $($case:ident($($argument:expr),+ $(,)?)),+ $(,)?) => {
+        mod $test {
+            $(mod $case {
+                #[expect(clippy::allow_attributes, reason = "constants may be used as arguments, or not")]
+                #[allow(unused_imports, reason = "constants may be used as arguments, or not")]
+                use super::super::*;
+                $crate::on_every_host!(@hosts super::super::$test($($argument),+));
+            })+
+        }
+    };
+    (@hosts $($test:ident)::+ ($($argument:expr),*)) => {
+        $crate::on_every_host!(@host nix_2_26_as_root, "2.26", "root", $($test)::+ ($($argument),*));
+        $crate::on_every_host!(@host nix_2_26_as_alice, "2.26", "alice", $($test)::+ ($($argument),*));
+        $crate::on_every_host!(@host nix_2_34_as_root, "2.34", "root", $($test)::+ ($($argument),*));
+        $crate::on_every_host!(@host nix_2_34_as_alice, "2.34", "alice", $($test)::+ ($($argument),*));
+    };
+    (@host $case:ident, $nix:literal, $user:literal, $($test:ident)::+ ($($argument:expr),*)) => {
+        #[test]
+        #[ignore = "needs the lab: cargo xtask test"]
+        fn $case() {
+            let test = concat!(module_path!(), "::", stringify!($case));
+            let host = $crate::lab::Host { nix: $nix, user: $user, test };
+            assert_eq!($($test)::+(&host $(, $argument)*), Ok(()));
+        }
+    };
 }
 
-/// The hosts that a backend's suite runs on.
+/// An emulated host, and the test that runs again there.
 #[derive(Clone, Copy, Debug)]
-pub enum Hosts {
+pub struct Host {
+    /// The version of Nix.
+    pub nix: &'static str,
+    /// The user.
+    pub user: &'static str,
+    /// The whole path of the test.
+    pub test: &'static str,
+}
+
+impl Host {
+    /// Whether this is the run on the emulated host.
+    pub fn is_inside(&self) -> bool {
+        std::env::var_os(INSIDE).is_some()
+    }
+
+    /// Runs the test on the host. `flags` are further flags of `lab exec`.
+    ///
+    /// # Errors
+    /// What was printed there, if the test did not pass; that NIXOCI_LAB does not name the lab's program.
+    pub fn run(&self, flags: &[&str]) -> Result<(), String> {
+        let lab = std::env::var_os("NIXOCI_LAB");
+        let lab = lab.ok_or("NIXOCI_LAB names the lab's program: run `cargo xtask test`")?;
+        let flags = [flags, &["--nix", self.nix, "--user", self.user]].concat();
+        // The test program knows its tests without the name of the program itself.
+        let test = self.test.split_once("::").map_or(self.test, |(_, test)| test);
+        run_inside(&lab, &flags, test)
+    }
+}
+
+/// The machines that a backend's suite runs on.
+#[derive(Clone, Copy, Debug)]
+pub enum Machines {
     /// Linux machines that build for themselves.
     Linux,
     /// Emulated Macs with this beside them, a name that `lab exec --with` knows, that builds for x86_64-linux.
@@ -61,30 +107,31 @@ pub enum Hosts {
     OwnCpuWith(&'static str),
 }
 
-/// Runs the conformance suite over a backend with these settings, with every Nix, as root and as an ordinary user; a backend that
-/// has to be made ready is, and is removed after that. `test` is the test that calls this: on the hosts it is run again, and runs the suite there.
+/// Runs the conformance suite over a backend with these settings on a host; a backend that has to be made ready is, and is removed after that.
 ///
 /// # Errors
-/// The rules that were broken or left out, and where.
+/// The rules that were broken or left out.
 pub fn keeps_the_contract<F: TypedFactory>(
+    host: &Host,
     factory: &F,
     settings: F::Settings,
-    hosts: Hosts,
-    test: &str,
+    machines: Machines,
 ) -> Result<(), String> {
-    let (flags, host, system) = match hosts {
-        Hosts::Linux => (Vec::new(), "x86_64-linux", "x86_64-linux"),
-        Hosts::MacWith(with) => (vec!["--as", "mac", "--with", with], "aarch64-darwin", "x86_64-linux"),
-        Hosts::OwnCpuWith(with) => (vec!["--as", "mac", "--with", with], "aarch64-darwin", "aarch64-linux"),
+    let (flags, own, system) = match machines {
+        Machines::Linux => (Vec::new(), "x86_64-linux", "x86_64-linux"),
+        Machines::MacWith(with) => (vec!["--as", "mac", "--with", with], "aarch64-darwin", "x86_64-linux"),
+        Machines::OwnCpuWith(with) => {
+            (vec!["--as", "mac", "--with", with], "aarch64-darwin", "aarch64-linux")
+        }
     };
-    if !is_inside() {
-        return on_every_host(&flags, test);
+    if !host.is_inside() {
+        return host.run(&flags);
     }
     let backend = factory.create(settings).map_err(|error| error.to_string())?;
     let outcome = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
-        .and_then(|runtime| runtime.block_on(conform(&backend, host, system)))
+        .and_then(|runtime| runtime.block_on(conform(&backend, own, system)))
         .map_err(|error| format!("the suite does not run: {error}"))?;
     if outcome.failed.is_empty() && outcome.skipped.is_empty() && !outcome.passed.is_empty() {
         return Ok(());
@@ -95,9 +142,9 @@ pub fn keeps_the_contract<F: TypedFactory>(
 /// Runs the suite over a backend on a host of the system `host`, with builds for `system`.
 async fn conform(backend: &dyn Backend, host: &str, system: &str) -> io::Result<Outcome> {
     let project = tempfile::tempdir()?;
-    // `sleep` is enough of a build to be stopped in its middle.
+    // What is stopped in its middle is stopped by the first event of its build: half a second is enough of one.
     let text = "{ system, name }: (import <nixpkgs> { inherit system; }).runCommand name { } \
-                \"sleep 1.5; echo $name > $out\"";
+                \"sleep 0.5; echo $name > $out\"";
     std::fs::write(project.path().join("default.nix"), text)?;
     let world = || {
         #[expect(clippy::expect_used, reason = "a test that cannot start has failed")]

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use nixoci_core::backend::Cx;
-use nixoci_core::event::{Event, Level, Observer};
+use nixoci_core::event::{Event, Level, Observer, TaskKind};
 use nixoci_core::host::{Dirs, Host};
 use nixoci_core::runner::{Command, Process, Runner};
 use nixoci_core::temporary::{TemporaryFiles, Unguarded};
@@ -35,10 +35,15 @@ struct Recorder {
     /// After how many events somebody presses Ctrl-C.
     cancel_after: Option<usize>,
     cancel: CancellationToken,
+    /// Fires when a build begins.
+    build_begins: CancellationToken,
 }
 
 impl Observer for Recorder {
     fn observe(&self, event: Event) {
+        if matches!(event, Event::Started { kind: TaskKind::Build, .. }) {
+            self.build_begins.cancel();
+        }
         if let Ok(mut events) = self.events.lock() {
             events.push(event);
             if self.cancel_after.is_some_and(|count| events.len() >= count) {
@@ -85,7 +90,12 @@ impl World {
     /// A machine that there is, with directories that stay.
     pub fn of(host: Host, dirs: Dirs, runner: Box<dyn Runner>) -> World {
         let cancel = CancellationToken::new();
-        let recorder = Recorder { events: Mutex::default(), cancel_after: None, cancel: cancel.clone() };
+        let recorder = Recorder {
+            events: Mutex::default(),
+            cancel_after: None,
+            cancel: cancel.clone(),
+            build_begins: CancellationToken::new(),
+        };
         World { cancel, host, dirs, recorder, runner, temporary: Arc::new(Unguarded), _directory: None }
     }
 
@@ -115,6 +125,11 @@ impl World {
             temporary: &self.temporary,
             credentials: &nixoci_core::credentials::NONE,
         }
+    }
+
+    /// Waits for the first event of a build that begins.
+    pub(crate) async fn build_begins(&self) {
+        self.recorder.build_begins.cancelled().await;
     }
 
     /// Everything that was said so far.

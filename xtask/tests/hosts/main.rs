@@ -8,6 +8,10 @@
 #[macro_use]
 mod cases;
 mod builders;
+#[path = "../../../lab/cases.rs"]
+#[macro_use]
+mod cases;
+mod multipass;
 mod runtimes;
 
 use std::io::{BufRead, BufReader, Read};

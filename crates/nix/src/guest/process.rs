@@ -91,8 +91,9 @@ async fn filter(stderr: Stream, mut out: DuplexStream, tell: watch::Sender<End>)
         if empty {
             continue;
         }
+        // Nix's own events say nothing about the way into the guest.
         tell.send_modify(|end| {
-            if end.said.len() < KEPT {
+            if end.said.len() < KEPT && !text.starts_with("@nix ") {
                 end.said.push_str(text.trim_end());
                 end.said.push('\n');
             }

@@ -35,8 +35,8 @@ pub(super) enum Knob {
     IpChangeOnStart,
     /// A guest that boots has no package repository: apt's is on the network, which there is none of
     NoNetwork,
-    /// `info` takes five seconds
-    SlowInfo,
+    /// `info` answers when this is off again
+    InfoWaits,
     /// Once, and now: the guest dies
     Die,
 }

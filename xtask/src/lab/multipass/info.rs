@@ -50,8 +50,8 @@ pub(super) fn info(daemon: &Daemon, profile: Profile, names: &[String], runtime:
 
 /// Over ssh in life: whatever keeps that from working makes the whole command fail.
 fn look(daemon: &Daemon, instance: &Instance) -> Result<Now, String> {
-    if Knob::SlowInfo.is_on(&daemon.state, &instance.name) {
-        thread::sleep(Duration::from_secs(5));
+    while Knob::InfoWaits.is_on(&daemon.state, &instance.name) {
+        thread::sleep(Duration::from_millis(20));
     }
     let failed = || format!("ssh connection failed: 'Timeout connecting to {}'", instance.address());
     let root = instance.keeper.map(|pid| format!("/proc/{pid}/root")).ok_or_else(failed)?;

@@ -3,7 +3,7 @@
 use super::host::Run;
 
 /// What differs from run to run, from host to host, and from lab to lab.
-const FILTERS: [(&str, &str); 19] = [
+const FILTERS: [(&str, &str); 21] = [
     // The end of another program's log is its affair.
     (r"(?m)(^    > .*\n)+", "    > [LOG]\n"),
     // Each Nix says it in its own words.
@@ -28,6 +28,8 @@ const FILTERS: [(&str, &str); 19] = [
     (r"-smp \d+", "-smp [N]"),
     (r"\b\d+(\.\d+)? (ms|s|min)\b", "[TIME]"),
     (r"\b10\.23[0-9]\.\d+\.\d+\b", "[ADDRESS]"),
+    (r"\b[0-9a-f]{64}\b", "[SHA256]"),
+    (r"features \{[a-z0-9, -]+\}", "features {[FEATURES]}"),
 ];
 
 impl Run {

@@ -22,19 +22,19 @@ host_is_known() { guest 'cat /etc/ssh/ssh_host_ed25519_key.pub' | sed 's/^/local
 each!(without_an_agent_nothing_is_fetched_by_ssh: release(RELEASE), next(NEXT));
 fn without_an_agent_nothing_is_fetched_by_ssh(options: &'static [&'static str]) {
     let run = NIX_2_34.with(options).sh(&alone("", &format!("{AGENT} t")));
-    run.fails(40, "nixoci::nix::fetch_denied").says("multipass_agent_not_asked");
+    run.fails(41, "nixoci::nix::fetch_denied").says("multipass_agent_not_asked");
 }
 
 each!(a_host_that_nobody_has_confirmed_is_not_asked: release(RELEASE), next(NEXT));
 fn a_host_that_nobody_has_confirmed_is_not_asked(options: &'static [&'static str]) {
     let run = NIX_2_34.with(options).sh(&alone("", &format!("{AGENT} t --ssh default")));
-    run.fails(40, "nixoci::nix::fetch_denied").says("multipass_unconfirmed_host");
+    run.fails(41, "nixoci::nix::fetch_denied").says("multipass_unconfirmed_host");
 }
 
 each!(an_agent_without_the_key_does_not_help: release(RELEASE), next(NEXT));
 fn an_agent_without_the_key_does_not_help(options: &'static [&'static str]) {
     let run = NIX_2_34.with(options).sh(&alone("", &format!("{AGENT} host_is_known; t --ssh default")));
-    run.fails(40, "nixoci::nix::fetch_denied").says("multipass_agent_without_key");
+    run.fails(41, "nixoci::nix::fetch_denied").says("multipass_agent_without_key");
 }
 
 each!(an_agent_is_asked_where_that_is_wanted_and_nothing_of_it_stays: release(RELEASE), next(NEXT));
@@ -44,7 +44,7 @@ fn an_agent_is_asked_where_that_is_wanted_and_nothing_of_it_stays(options: &'sta
         guest 'cd repo; echo more >file; git -c user.name=a -c user.email=a@b commit -qam y'
         printf '[credentials]\nforward = ["ssh-agent"]\n' >$XDG_CONFIG_HOME/nixoci/config.toml; t --refresh 2>/dev/null; echo code $?
         SSH_AUTH_SOCK=/nowhere t 2>&1 | grep -o 'nixoci explain .*'
-        gate $vm; nixoci build --backend multipass -y --no-link -f t.nix --argstr n 0 --argstr cmd "'$(held $vm)'" >$log 2>&1 & pid=$!; begun $vm $pid || cat $log
+        gate $vm; nixoci build --backend multipass -y --no-link -f t.nix --argstr n 0 --argstr cmd "$(held $vm)" >$log 2>&1 & pid=$!; begun $vm $pid || cat $log
         guest 'ls /dev/shm' | wc -l; kill -9 $pid; there() {{ guest 'ls -A /dev/shm'; left; }}; gone there"#
     );
     let run = NIX_2_34.with(options).sh(&alone("", &script)).code(0);

@@ -107,6 +107,11 @@ signaled() {
 shim() { dir=$(mktemp -d); printf '#!/bin/bash\nPATH=%s\n%s\nexec multipass "$@"\n' "$PATH" "$1" > $dir/multipass; chmod 755 $dir $dir/multipass; shimmed=$dir:$PATH; }
 "#;
 
+/// A text without the lines that begin so.
+fn without(prefix: &str, text: &str) -> String {
+    text.lines().filter(|line| !line.starts_with(prefix)).collect::<Vec<_>>().join("\n")
+}
+
 /// A derivation of its own for every run, so that nobody has built it before.
 const EXPRESSION: &str = r#"{ system, n, cmd ? "echo hi > $out" }: derivation {
   name = "t-${n}"; inherit system; builder = "/bin/sh"; args = [ "-c" cmd ];
