@@ -8,9 +8,6 @@
 #[macro_use]
 mod cases;
 mod builders;
-#[path = "../../../lab/cases.rs"]
-#[macro_use]
-mod cases;
 mod multipass;
 mod runtimes;
 
