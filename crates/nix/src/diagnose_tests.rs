@@ -105,7 +105,7 @@ fn machines_that_cannot() {
 fn of_several_near_names_the_first_is_typed() {
     for (said, near) in [("b?", "b"), ("one of b or c?", "b"), ("one of b, c or d?", "b")] {
         let log = format!(
-            r#"@nix {{"action":"msg","level":0,"msg":"","raw_msg":"attribute 'a' in selection path 'a' not found\nDid you mean {said}"}}"#
+            r#"@nix {{"action":"msg","level":0,"msg":"error: attribute 'a' in selection path 'a' not found\n       Did you mean {said}","raw_msg":""}}"#
         );
         let error = outcome(&log, "github:o/r");
         assert!(error.is(&codes::NO_ATTRIBUTE), "{error:?}");

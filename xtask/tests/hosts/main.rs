@@ -83,7 +83,7 @@ fn a_command_ends_when_its_caller_is_killed() {
     let mut lines = BufReader::new(caller.stdout.take().expect("a pipe"));
     lines.read_line(&mut line).expect("it can be read");
     assert_eq!(line, "runs\n");
-    let running = format!("running() {{ pgrep -f 'mkfifo /tmp/{mark}' | grep -vx $$; }}");
+    let running = format!("running() {{ pgrep -f 'mkfifo [/]tmp/{mark}'; }}");
     out(&[], &format!("{running}; test -n \"$(running)\""));
     caller.kill().expect("it can be killed");
     caller.wait().expect("it can be waited for");

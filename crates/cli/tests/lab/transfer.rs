@@ -21,7 +21,11 @@ def pump(source, sink, counts):
             count += len(data)
             sink.sendall(data)
         sink.shutdown(socket.SHUT_WR)
-    except OSError: pass
+    except OSError:
+        # One end is gone: so is the line. (A look whether it answers ends so; sshd would wait for two minutes.)
+        for end in (source, sink):
+            try: end.shutdown(socket.SHUT_RDWR)
+            except OSError: pass
     if counts:
         with open(sys.argv[2], "w") as ended: ended.write(f"{count}\n")
 server = socket.create_server(("127.0.0.1", 0))

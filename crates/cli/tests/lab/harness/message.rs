@@ -3,12 +3,14 @@
 use super::host::Run;
 
 /// What differs from run to run, from host to host, and from lab to lab.
-const FILTERS: [(&str, &str); 21] = [
+const FILTERS: [(&str, &str); 22] = [
     // The end of another program's log is its affair.
     (r"(?m)(^    > .*\n)+", "    > [LOG]\n"),
+    // Not every Nix says where in a file.
+    (r"(?m)^ +--> .*\n(^ *\d* \|.*\n)+", ""),
     // Each Nix says it in its own words.
     (
-        r"because: (Unable to start any build|Cannot build '|builder for '|Nix daemon disconnected|unexpected end-of-file).*",
+        r"because: (Unable to start any build|Cannot build '|builder for '|Nix daemon disconnected|unexpected end-of-file|[Pp]ath '|getting status of |opening lock file |ssh-ng://\S+ failed to start|a '\S+' with features ).*",
         "because: [NIX SAYS WHY]",
     ),
     (r"/nix/store/[a-z0-9]{32}-", "/nix/store/[HASH]-"),

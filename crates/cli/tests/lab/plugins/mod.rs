@@ -84,6 +84,7 @@ fn a_backend_is_written_as_the_documentation_says() {
 const FLEET: &[&str] = &["--user", "alice", "--with", "fleet"];
 const MAC_WITH_A_FLEET: &[&str] = &["--as", "mac", "--user", "alice", "--with", "fleet"];
 
+// nixoci's own backends are taken where they are as near. On a Mac others could be made to build.
 each!(
     a_plugin_builds_unnamed_where_no_backend_of_nixoci_s_is_as_near:
     after_the_local_one(FLEET, "local native [\"as-remote\"]"),
