@@ -16,6 +16,7 @@ use nixoci_nix::guest::sources::{Scope, Sources, send};
 use nixoci_nix::guest::{Agent, Called, Facts, Inside, Secrets, Seen, killed_since};
 use nixoci_nix::{BuildStore, Nix, codes as nix_codes, proof};
 
+use crate::driver::State;
 use crate::machine::Machine;
 use crate::mounts;
 use crate::plan::stamp;
@@ -214,7 +215,8 @@ impl Work<'_> {
             let facts = self.machine.look(cx).await.unwrap_or_else(|_| self.facts.clone());
             return error.report().causes.iter().fold(self.disk_full(&facts), Error::because);
         }
-        if !may_be_for_memory(&error) {
+        // One that is off would be started for the look.
+        if !may_be_for_memory(&error) || !matches!(self.machine.state(cx).await, Ok(Some(State::Running))) {
             return error;
         }
         let killed = killed_since(cx, &self.machine.guest(cx), self.facts.time).await.unwrap_or_default();

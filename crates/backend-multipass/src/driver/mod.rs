@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use nixoci_core::backend::Cx;
-use nixoci_core::runner::{Command, output_with_input};
+use nixoci_core::runner::{Command, output, output_with_input};
 use nixoci_core::{Error, Remedy, Result};
 use nixoci_nix::guest::Door;
 use semver::Version;
@@ -147,7 +147,10 @@ impl Multipass {
             "--cloud-init",
             "-",
         ];
-        self.change(cx, name, &words, launch.cloud_init.as_bytes()).await
+        let command = whole(&self.command(&words));
+        let input = format!("{}\n{WHOLE_MARK}\n", launch.cloud_init.trim_end());
+        let answer = output_with_input(cx.runner, &command, input.as_bytes(), cx.cancel).await?;
+        if answer.exit.success() { Ok(()) } else { Err(texts::diagnose(name, &answer.stderr_text())) }
     }
 
     /// Starts a virtual machine. One that runs is fine.
@@ -155,7 +158,7 @@ impl Multipass {
     /// # Errors
     /// [`crate::error::SLOW`], [`crate::error::DELETED`], [`crate::error::UNKNOWN_STATE`] and others.
     pub async fn start(&self, cx: &Cx<'_>, name: &str) -> Result<()> {
-        self.change(cx, name, &["start", name], &[]).await
+        self.change(cx, name, &["start", name]).await
     }
 
     /// Stops a virtual machine; with `force`, as if its plug were pulled.
@@ -164,7 +167,7 @@ impl Multipass {
     /// Multipass's own.
     pub async fn stop(&self, cx: &Cx<'_>, name: &str, force: bool) -> Result<()> {
         let words: &[&str] = if force { &["stop", "--force", name] } else { &["stop", name] };
-        self.change(cx, name, words, &[]).await
+        self.change(cx, name, words).await
     }
 
     /// Switches a virtual machine off, and keeps its memory.
@@ -172,7 +175,7 @@ impl Multipass {
     /// # Errors
     /// Multipass's own.
     pub async fn suspend(&self, cx: &Cx<'_>, name: &str) -> Result<()> {
-        self.change(cx, name, &["suspend", name], &[]).await
+        self.change(cx, name, &["suspend", name]).await
     }
 
     /// Deletes a virtual machine so that it can be recovered.
@@ -180,7 +183,7 @@ impl Multipass {
     /// # Errors
     /// Multipass's own.
     pub async fn discard(&self, cx: &Cx<'_>, name: &str) -> Result<()> {
-        self.change(cx, name, &["delete", name], &[]).await
+        self.change(cx, name, &["delete", name]).await
     }
 
     /// Brings a deleted virtual machine back.
@@ -188,7 +191,7 @@ impl Multipass {
     /// # Errors
     /// Multipass's own.
     pub async fn recover(&self, cx: &Cx<'_>, name: &str) -> Result<()> {
-        self.change(cx, name, &["recover", name], &[]).await
+        self.change(cx, name, &["recover", name]).await
     }
 
     /// Deletes this one virtual machine for good.
@@ -196,7 +199,7 @@ impl Multipass {
     /// # Errors
     /// Multipass's own.
     pub async fn delete(&self, cx: &Cx<'_>, name: &str) -> Result<()> {
-        self.change(cx, name, &["delete", "-p", name], &[]).await
+        self.change(cx, name, &["delete", "-p", name]).await
     }
 
     /// Changes a size of a virtual machine that is off: `cpus`, `memory` or `disk`.
@@ -204,7 +207,7 @@ impl Multipass {
     /// # Errors
     /// [`crate::error::BAD_SIZE`] and others.
     pub async fn set(&self, cx: &Cx<'_>, name: &str, key: &str, value: &str) -> Result<()> {
-        self.change(cx, name, &["set", &format!("local.{name}.{key}={value}")], &[]).await
+        self.change(cx, name, &["set", &format!("local.{name}.{key}={value}")]).await
     }
 
     /// Has a virtual machine see a directory of this host's, by Multipass's own server, with these owners mapped to its user and
@@ -226,7 +229,7 @@ impl Multipass {
         }
         words.extend([from.to_string_lossy().into_owned(), format!("{name}:{at}")]);
         let words: Vec<&str> = words.iter().map(String::as_str).collect();
-        self.change(cx, name, &words, &[]).await
+        self.change(cx, name, &words).await
     }
 
     /// Takes a mount away.
@@ -234,7 +237,7 @@ impl Multipass {
     /// # Errors
     /// Multipass's own.
     pub async fn umount(&self, cx: &Cx<'_>, name: &str, at: &str) -> Result<()> {
-        self.change(cx, name, &["umount", &format!("{name}:{at}")], &[]).await
+        self.change(cx, name, &["umount", &format!("{name}:{at}")]).await
     }
 
     /// The way into a virtual machine.
@@ -257,12 +260,25 @@ impl Multipass {
     }
 
     /// A command that changes something: what it prints is decoration.
-    async fn change(&self, cx: &Cx<'_>, name: &str, words: &[&str], input: &[u8]) -> Result<()> {
-        let command = self.command(words);
-        let command = if input.is_empty() { command } else { command.with_stdin() };
-        let answer = output_with_input(cx.runner, &command, input, cx.cancel).await?;
+    async fn change(&self, cx: &Cx<'_>, name: &str, words: &[&str]) -> Result<()> {
+        let answer = output(cx.runner, &self.command(words), cx.cancel).await?;
         if answer.exit.success() { Ok(()) } else { Err(texts::diagnose(name, &answer.stderr_text())) }
     }
+}
+
+/// Ends the orders for a first boot.
+const WHOLE_MARK: &str = "# end of the orders";
+/// Runs a command when all of its input has come.
+const WHOLE: &str = r#"input=$(cat); case $input in *"$0") ;; *) exit 1 ;; esac
+exec "$@" <<END
+$input
+END"#;
+
+/// The command, which is not run unless all of its input comes, up to the mark. `multipass launch` takes whatever comes before the end of its
+/// input for all of the orders: if nixoci is killed before it has written them, a machine that does not know who made it would be
+/// launched.
+fn whole(command: &Command) -> Command {
+    Command::new("sh").args(["-c", WHOLE, WHOLE_MARK]).arg(&command.program).args(&command.args).with_stdin()
 }
 
 /// Through `multipass exec`.
@@ -323,6 +339,18 @@ fn unexpected(verb: &str, why: &str) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn a_launch_that_does_not_get_all_of_its_orders_does_not_happen() {
+        let (runner, never) = (nixoci_nix::HostRunner::default(), Default::default());
+        for (orders, code) in [("", 1), ("a: $b\n# end of", 1), ("a: $b\n# end of the orders\n", 0)] {
+            let answer = output_with_input(&runner, &whole(&Command::new("cat")), orders.as_bytes(), &never)
+                .await
+                .unwrap();
+            assert_eq!(answer.exit, nixoci_core::runner::Exit::Code(code), "{orders}");
+            assert_eq!(answer.stdout_text(), if code == 0 { orders } else { "" });
+        }
+    }
 
     #[test]
     fn versions_have_suffixes() {

@@ -10,7 +10,7 @@ mod nix;
 mod services;
 mod states;
 
-use std::io::{BufRead, BufReader, Write};
+use std::io::Write;
 use std::process::{Command, Output, Stdio};
 
 use serde_json::Value;
