@@ -100,7 +100,16 @@ fn choose<'a>(all: &'a [Target], word: &str, checkout: &Path) -> Result<(String,
         return choose_file(all, word, checkout);
     }
     let may_hold = |target: &&Target| target.files.iter().any(|file| mentions(&target.root.join(file), word));
-    Ok((format!("test(~{word})"), all.iter().filter(may_hold).collect()))
+    Ok((named(word), all.iter().filter(may_hold).collect()))
+}
+
+/// nextest's filter for a word. `multipass::from_nothing` is also `multipass::life::from_nothing_to_a_container`: modules between are left out.
+fn named(word: &str) -> String {
+    let identifiers = |c: char| c.is_alphanumeric() || c == '_' || c == ':';
+    if word.contains("::") && word.chars().all(identifiers) {
+        return format!("test(/{}/)", word.replace("::", "::(.*::)?"));
+    }
+    format!("test(~{word})")
 }
 
 /// Whether a file may hold a test of this name: the name of a module that is the file, or of a function in it.
@@ -243,7 +252,7 @@ mod tests {
         assert_eq!(file.filterset.unwrap(), "(binary_id(=nixoci-nix) & test(/^nar::tests::/))");
         let name = chosen(&["images::the_cow_says_hello"]);
         assert!(name.targets.contains(&"lab".to_owned()), "{name:?}");
-        assert_eq!(name.filterset.unwrap(), "test(~images::the_cow_says_hello)");
+        assert_eq!(name.filterset.unwrap(), "test(/images::(.*::)?the_cow_says_hello/)");
         // This very test.
         let name = chosen(&["a_crate_a_file_and_a_name"]);
         assert_eq!(name.targets, ["--bin", "xtask", "--package", "xtask"]);

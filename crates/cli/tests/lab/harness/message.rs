@@ -3,11 +3,11 @@
 use super::host::Run;
 
 /// What differs from run to run, from host to host, and from lab to lab.
-const FILTERS: [(&str, &str); 22] = [
+const FILTERS: [(&str, &str); 21] = [
     // The end of another program's log is its affair.
     (r"(?m)(^    > .*\n)+", "    > [LOG]\n"),
-    // Not every Nix says where in a file.
-    (r"(?m)^ +--> .*\n(^ *\d* \|.*\n)+", ""),
+    // Not every Nix says where in an expression.
+    (r"(?m)^ +--> (\S*\.nix|<nix/\S+>):\d.*\n(^ *\d* \|.*\n)+", ""),
     // Each Nix says it in its own words.
     (
         r"because: (Unable to start any build|Cannot build '|builder for '|Nix daemon disconnected|unexpected end-of-file|[Pp]ath '|getting status of |opening lock file |ssh-ng://\S+ failed to start|a '\S+' with features ).*",
@@ -30,7 +30,6 @@ const FILTERS: [(&str, &str); 22] = [
     (r"-smp \d+", "-smp [N]"),
     (r"\b\d+(\.\d+)? (ms|s|min)\b", "[TIME]"),
     (r"\b10\.23[0-9]\.\d+\.\d+\b", "[ADDRESS]"),
-    (r"\b[0-9a-f]{64}\b", "[SHA256]"),
     (r"features \{[a-z0-9, -]+\}", "features {[FEATURES]}"),
 ];
 
