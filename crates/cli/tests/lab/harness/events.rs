@@ -12,7 +12,7 @@ use super::host::{Host, Run};
 /// - `gate NAME` makes two named pipes. A build with the command of [`held`] says through one that it has begun, and reads from the other.
 /// - `begun NAME PID` waits until that build has begun; fails if the process PID ends before.
 /// - `go_on NAME` lets it go on.
-/// - `line FILE PATTERN PID` waits for a line in a log that is being written by PID; fails if that ends without.
+/// - `line FILE PATTERN PID` waits for a line in a log that is being written by PID, which may not have made it yet; fails if that ends without.
 /// - `gone COMMAND…` waits until the command prints nothing, and prints what it prints then: how soon something ends is the affair of a busy
 ///   machine, that it ends is ours. It looks again and again, since what may be left is anything. The only place that does.
 /// - `strike` says to [`struck`] that the moment has come, and returns when the fault has been struck.
@@ -23,7 +23,7 @@ begun() {
     wait -n $2 $reader; kill $reader 2>/dev/null && { wait $reader; return 1; }; return 0
 }
 go_on() { echo >$events/$1.go; }
-line() { grep -m1 -qE -e "$2" < <(tail -n +1 -f --pid=$3 "$1" 2>/dev/null); }
+line() { grep -m1 -qE -e "$2" < <(tail -n +1 -f --retry --pid=$3 "$1" 2>/dev/null); }
 gone() { local n; for n in $(seq 600); do [ -z "$("$@" 2>/dev/null)" ] && break; sleep 0.1; done; echo left:; "$@"; echo end; }
 strike() { echo >$struck.moment; read -r _ <$struck.done; }
 "#;

@@ -49,7 +49,7 @@ fn sudo_itself_asks_for_a_password_on_a_terminal() {
     let script = format!(
         "cd $XDG_CACHE_HOME; mkfifo keys; export NO_COLOR=1 SUDO_PROMPT=$'the password\\n'
          script -qec '{PROVISION} --allow-root; echo ended $?' /dev/null <keys >log & pid=$!; exec 5>keys
-         for n in 1 2 3; do [ \"$(grep -m$n -c '^the password' < <(tail -n +1 -f --pid=$pid log))\" = $n ] || break; echo wrong >&5; done
+         for n in 1 2 3; do [ \"$(grep -m$n -c '^the password' < <(tail -n +1 -f --retry --pid=$pid log 2>/dev/null))\" = $n ] || break; echo wrong >&5; done
          wait $pid; tr -d '\\r' <log >&2; echo $n; grep -o 'ended [0-9]*' log"
     );
     let run = NIX_2_34.with(NO_ROSETTA_ALICE).sh(&script).code(0).out("3\nended 30\n");
