@@ -11,7 +11,7 @@ use crate::error as c;
 
 struct Rule {
     code: &'static Code,
-    /// Any of these; see [`pattern`](nixoci_core::pattern).
+    /// Any of these; see [`pattern`].
     says: &'static [&'static str],
     /// Sentence and command; `{name}` is the virtual machine.
     remedies: &'static [(&'static str, &'static str)],

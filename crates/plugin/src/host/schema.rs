@@ -45,7 +45,7 @@ pub(super) enum Kind {
     NotOneOf { values: Vec<String> },
 }
 
-/// Checks that a schema's keywords have the types that JSON Schema gives them, as far as [`violations`] reads them.
+/// Checks that a schema's keywords have the types that JSON Schema gives them, as far as [`violation`] reads them.
 ///
 /// # Errors
 /// The place in the schema and what is wrong there, as one sentence.
