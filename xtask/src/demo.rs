@@ -34,7 +34,7 @@ pub(crate) fn run() -> Result<i32> {
     Ok(0)
 }
 
-/// What to type next.
+/// Commands to try next.
 const TRY: [(&str, &str); 3] = [
     ("nixoci run ./examples/cowsay#container -- cowsay moo", "another command in the image"),
     ("nixoci plan -f examples/layered/default.nix", "what a build would do"),

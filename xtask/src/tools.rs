@@ -15,7 +15,7 @@ pub(crate) struct Tool {
     name: &'static str,
     /// The version that is installed where none is there.
     version: &'static str,
-    /// What `cargo install` is told besides.
+    /// Further flags for `cargo install`.
     flags: &'static [&'static str],
     /// Whether a program on PATH serves as well, whatever its version.
     from_path: bool,

@@ -1,4 +1,4 @@
-//! What other programs say, and what it means: a small pattern language, and tables of rules over it.
+//! Recognizes the messages of other programs: a small pattern language, and tables of rules in it.
 //!
 //! Nix, ssh, Multipass and container runtimes report failures as prose for people. A rule lists the wordings of one failure; the first rule
 //! of a table that fits decides, so causes come before their consequences ([`first`]).
@@ -13,7 +13,7 @@ use std::fmt::Write as _;
 
 use regex::Regex;
 
-/// What the names in a pattern stand for, without white space and punctuation at the end.
+/// The text that each name in a pattern matched, without white space and punctuation at the end.
 pub type Captures = BTreeMap<&'static str, String>;
 
 /// The first place where `pattern` fits.

@@ -371,7 +371,7 @@ mod tests {
         drop(file);
         // A process that another test of this program is just starting has the file for a moment: waits until the lock is free.
         lock_file(&lock).unwrap().lock().unwrap();
-        // What a killed one has written counts no more.
+        // The file of a killed keeper no longer counts.
         assert_eq!(Keeper::of(&lock), None);
     }
 

@@ -67,7 +67,7 @@ async fn all_have_ended(mut pipe: Lines<tokio::io::BufReader<Box<dyn AsyncRead +
 /// A process that is asked to stop and left in peace for so long hangs.
 const HANGS: Duration = Duration::from_secs(60);
 const FAMILY: &str = "sleep 1000 & echo $!; echo $$; sleep 1000";
-/// What is ignored stays ignored in what is started.
+/// A child process inherits ignored signals.
 const STUBBORN: &str = "trap '' INT TERM; echo $$; exec sleep 1000";
 
 #[tokio::test]

@@ -85,7 +85,7 @@ impl Host {
     /// Runs the test on the host. `flags` are further flags of `lab exec`.
     ///
     /// # Errors
-    /// What was printed there, if the test did not pass; that NIXOCI_LAB does not name the lab's program.
+    /// The output of the test, if it failed; or that NIXOCI_LAB does not name the lab's program.
     pub fn run(&self, flags: &[&str]) -> Result<(), String> {
         let lab = std::env::var_os("NIXOCI_LAB");
         let lab = lab.ok_or("NIXOCI_LAB names the lab's program: run `cargo xtask test`")?;
@@ -142,7 +142,7 @@ pub fn keeps_the_contract<F: TypedFactory>(
 /// Runs the suite over a backend on a host of the system `host`, with builds for `system`.
 async fn conform(backend: &dyn Backend, host: &str, system: &str) -> io::Result<Outcome> {
     let project = tempfile::tempdir()?;
-    // What is stopped in its middle is stopped by the first event of its build: half a second is enough of one.
+    // A build is stopped at its first event: half a second is long enough for that.
     let text = "{ system, name }: (import <nixpkgs> { inherit system; }).runCommand name { } \
                 \"sleep 0.5; echo $name > $out\"";
     std::fs::write(project.path().join("default.nix"), text)?;

@@ -165,7 +165,7 @@ pub(crate) fn up(scope: Scope) -> Result<Lease> {
     let cache = Cache::open()?;
     let state = State::of(&cache)?;
     let _change = state.change_lock()?;
-    // What runs already may be more than is asked for.
+    // The running lab may have more parts than this scope.
     let running = if state.is_up()? { state.spec().ok() } else { None };
     let scope = running.as_ref().map_or(scope, |running| scope.max(running.parts.scope()));
     let parts = Parts::ensure(&cache, scope)?;

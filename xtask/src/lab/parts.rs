@@ -69,7 +69,7 @@ pub(crate) struct Parts {
     pub(crate) nixpkgs: PathBuf,
     /// The Nix store with the stand-in's packages: every machine has an overlay over it.
     pub(crate) seed: PathBuf,
-    /// What only the whole lab has.
+    /// The parts that only the whole lab has.
     more: Option<More>,
 }
 
@@ -137,7 +137,7 @@ impl Parts {
         if self.more.is_some() { Scope::Whole } else { Scope::Demo }
     }
 
-    /// What only the whole lab has.
+    /// The parts that only the whole lab has.
     pub(crate) fn more(&self) -> Result<&More> {
         self.more.as_ref().context("the lab that is up is the demo's alone: run `cargo xtask lab up`")
     }

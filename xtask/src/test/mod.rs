@@ -26,7 +26,7 @@ use crate::{cargo, lab, sh, tools, workspace};
 /// The profile of `.config/nextest.toml` that knows the lab.
 const PROFILE: &str = "lab";
 
-/// What a run can leave out.
+/// The parts that a run can leave out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum Part {
     /// Tests on emulated hosts with real Nix and real Docker (needs root on a Debian machine)
@@ -40,7 +40,7 @@ pub(crate) enum Part {
 pub(crate) struct Test {
     /// Only these: names of tests or a part of one (`multipass::from_nothing`), files (`crates/cli/tests/lab/images.rs`), crates (`core`)
     filters: Vec<String>,
-    /// What to leave out (repeatable); anything else that cannot run here fails
+    /// Parts to leave out (repeatable); anything else that cannot run here fails
     #[arg(long, value_enum)]
     skip: Vec<Part>,
     /// Lists the tests instead of running them
@@ -113,7 +113,7 @@ struct Nextest {
     selection: Selection,
 }
 
-/// What `nextest list` says, as far as it matters.
+/// The fields of the output of `nextest list` that are used here.
 #[derive(Deserialize)]
 #[serde(rename_all = "kebab-case")]
 struct Listing {
@@ -158,7 +158,7 @@ impl Nextest {
         if !status.success() {
             bail!("the tests do not compile");
         }
-        // What runs the lab is this very file.
+        // This executable also runs the lab.
         if !std::env::current_exe()?.exists() {
             bail!(
                 "the build of the tests has replaced xtask: it was compiled with other features than by itself (xtask/Cargo.toml \

@@ -1,4 +1,4 @@
-//! What a run came to: the counts, and the names of the tests that failed.
+//! The result of a run: the counts, and the names of the tests that failed.
 
 use std::fmt;
 use std::fs;

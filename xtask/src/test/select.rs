@@ -31,7 +31,7 @@ enum Kind {
     Test(String),
 }
 
-/// What to build and what to run.
+/// The targets to build, and the filter for the tests to run.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Selection {
     /// Flags that choose packages and targets, for cargo and nextest alike.
@@ -178,7 +178,7 @@ impl Target {
     }
 }
 
-/// What `cargo metadata` says, as far as it matters.
+/// The fields of `cargo metadata` that are used here.
 #[derive(Deserialize)]
 struct Metadata {
     packages: Vec<Package>,

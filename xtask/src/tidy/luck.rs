@@ -7,7 +7,7 @@ use std::path::Path;
 use super::files;
 use crate::workspace;
 
-/// What a test waits or measures with, in halves, so that this file does not hold it.
+/// The ways of waiting and measuring, in halves, so that this file does not contain them.
 const LUCK: [(&str, &str); 7] = [
     ("::slee", "p("),
     ("sleep", " 0."),
@@ -27,7 +27,7 @@ const ALLOWED: [(&str, &str); 5] = [
     ("xtask/tests/hosts/multipass/mod.rs", "::sleep("),
     // A build that is stopped in its middle. One that ends before is released, and no fault either.
     ("crates/testkit/src/lab.rs", "sleep 0."),
-    // What a backend may take for an answer is part of its contract.
+    // The time limit for an answer is part of the contract of a backend.
     ("crates/testkit/src/conformance.rs", "elapsed()"),
 ];
 

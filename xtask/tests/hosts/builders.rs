@@ -134,7 +134,7 @@ fn cat_hides_its_nix_and_its_disk_is_small() {
     let flood = "x=0123456789abcdef; for i in 1 2 3 4 5 6 7 8 9 10 11 12; do x=$x$x; done; while echo $x; do :; done > big";
     let full = refusal(&FLEET, &build_there(CATS_NIX, &format!("{flood}; exit 1")));
     assert!(full.contains("No space left on device"), "{full}");
-    // What failed is gone: this is the only test of the lab's own that uses cat.
+    // No failed output is left: no other test of this program uses cat.
     assert!(out(&FLEET, &build_there(CATS_NIX, "echo > $out")).starts_with("/nix/store/"));
 }
 

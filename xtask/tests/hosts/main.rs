@@ -37,7 +37,7 @@ fn sh(flags: &[&str], script: &str) -> Output {
 /// A function for scripts: `gone COMMAND…` waits until the command prints nothing, and fails if it goes on printing for a minute.
 const GONE: &str = "gone() { for n in $(seq 600); do [ -n \"$(\"$@\" 2>/dev/null)\" ] || return 0; sleep 0.1; done; \"$@\" >&2; return 1; }; ";
 
-/// What a script printed, which has to succeed.
+/// The standard output of a script that has to succeed.
 fn out(flags: &[&str], script: &str) -> String {
     let output = sh(flags, script);
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
@@ -45,7 +45,7 @@ fn out(flags: &[&str], script: &str) -> String {
     text
 }
 
-/// What a script said on stderr, which has to fail.
+/// The standard error of a script that has to fail.
 fn refusal(flags: &[&str], script: &str) -> String {
     let output = sh(flags, script);
     let said = String::from_utf8_lossy(&output.stderr).into_owned();

@@ -106,7 +106,7 @@ fn too_much_is_refused_where_no_other_backend_is_wanted() {
 #[test]
 #[ignore = "needs the lab: cargo xtask test"]
 fn a_limit_is_raised_for_once() {
-    // What was built once is not built again: the second time there is nothing to count.
+    // A finished build is not repeated: the second run has no cost to report.
     let script = format!(
         "{UNBUILT}\n{LIMIT}
          plan() {{ nixoci plan --backend cross --platform linux/arm64 .#container --format json | jq '.platforms[].forecast.willBuild | length'; }}
@@ -201,7 +201,7 @@ fn a_flake_that_cannot_be_crossed_is_refused_with_the_reason(
         .says(message);
 }
 
-// What is wrong with a project is told of the project.
+// An error in the project is reported as one, not as a failure of cross compilation.
 each!(
     an_attribute_that_is_not_there_is_told_of_the_project:
     of_a_flake(".#nothing", "cross_nothing_in_a_flake"),
@@ -223,7 +223,7 @@ const UNTRACKED: &str = "printf '{ outputs = { self }: { packages.aarch64-linux.
 const THROWS: &str = r#"try 'throw "no luck"'"#;
 const ATTRIBUTE: &str = r#"printf '[backend.cross]\nattr = "packages.{host}.{name}-for-{arch}"\n' >nixoci.toml; try 'pkgs.runCommand "x" { } ""'"#;
 
-// What goes wrong because a project is crossed names another backend; what would go wrong anyway does not.
+// An error that cross compilation causes names another backend; any other error does not.
 each!(
     what_fails_when_it_is_crossed:
     a_program_that_is_run(RUNS, "cross::runs_it", true),

@@ -8,7 +8,7 @@ each!(
     without_a_builder(&["--own-network"], 0, "", "no_builder"),
     without_nix_s_daemon(&["--with", "linux-builder", "--without", "nix-daemon"], 20, "", "no_daemon"),
     with_a_builder_that_is_down(&["--with", "linux-builder"], 20, DOWN, "builder_down"),
-    // What answers is another machine than the one that Nix knows.
+    // The machine that answers is not the one that Nix knows.
     with_another_host_key(&["--with", "linux-builder"], 20, SWAPPED, "another_host_key"),
     without_rosetta(&["--with", "rosetta-builder", "--without", "rosetta"], 0, "", "no_rosetta"),
     with_multipass(&["--without", "nix", "--with", "multipass"], 0, INSTANCE, "multipass"),

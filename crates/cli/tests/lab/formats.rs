@@ -1,6 +1,6 @@
 //! Every image that people's tools make goes in, and comes out in every form: the same image each time.
 //!
-//! What happens is written down in docs/formats.md: a line for each file, and each line is what its own test sees.
+//! docs/formats.md records the results: one line for each file, and one test for each line.
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
@@ -311,7 +311,7 @@ fn a_producer_s_image_in_every_form_and_back(file: &str) {
     );
 }
 
-/// What is no image is refused, with a help; its line in the page is made of the code.
+/// A file that is not an image is refused, with a remedy; its line in the page shows the error code.
 #[test]
 #[ignore = "needs the lab: cargo xtask test"]
 fn the_page_has_a_line_for_everything_that_is_produced_and_everything_has_a_test() {

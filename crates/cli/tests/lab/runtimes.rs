@@ -146,7 +146,7 @@ fn kind_s_nodes_get_the_image() {
 fn one_of_several_clusters_of_kind_has_to_be_named() {
     let script = format!("{KIND} nixoci build ./examples/cowsay#container --load=kind");
     let run = NIX_2_34.with(&["--with", "kind"]).sh(&script).fails(10, "nixoci::runtime::cluster");
-    // What other tests make is listed, too.
+    // The list also has the clusters of other tests.
     run.err("export KIND_CLUSTER_NAME=");
 }
 
@@ -256,7 +256,7 @@ fn where_nothing_runs_every_runtime_says_why() {
         .with(&["--without", "docker-daemon", "--without", "podman", "--without", "containerd-daemon"])
         .sh("nixoci build ./examples/hello#container --load");
     assert!(!run.err.contains("building hello"), "{run:#?}");
-    // What is installed and stopped is the likeliest, and comes first.
+    // An installed runtime that is stopped is the most likely cause, and comes first.
     run.fails(60, "nixoci::runtime::none").says("runtime_none_runs");
 }
 

@@ -116,7 +116,7 @@ pub(super) fn odd_answer(runtime: Runtime, error: &serde_json::Error, said: &str
         .log(said.lines().take(1).map(|line| show_up_to(line.as_bytes(), LINE)))
 }
 
-/// What the commands say, in small letters, and what it means; the first that fits counts. See [`pattern`].
+/// Messages of the commands, in lower case, and their meaning; the first match counts. See [`pattern`].
 const RULES: &[(&Code, &[&str])] = &[
     (&codes::RUNTIME_PERMISSION, &["permission denied"]),
     (&codes::DISK_FULL, &["no space left on device"]),

@@ -25,7 +25,7 @@ const TYPES: [(&str, &str); 7] = [
     ("null", "nothing"),
 ];
 
-/// What is wrong with a value.
+/// The way in which a value breaks the schema.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Violation {
     /// Keys and positions in arrays that lead to it.
@@ -39,7 +39,7 @@ pub(super) enum Kind {
     UnknownKey { key: String, known: Vec<String> },
     /// A key that the table at the path lacks.
     MissingKey { key: String },
-    /// What was expected, and what is there.
+    /// The expected value, and the actual one.
     WrongType { expected: String, found: &'static str },
     /// The values that are possible.
     NotOneOf { values: Vec<String> },

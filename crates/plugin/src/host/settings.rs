@@ -61,7 +61,7 @@ impl Schema {
     }
 }
 
-/// What is wrong, at its place in the table.
+/// The violation as an error, at its place in the table.
 fn error(violation: &Violation, table: Option<&BackendTable>) -> Error {
     let path = &violation.path;
     let value = |text: String| Error::new(&CONFIG_VALUE, nixoci_nix::log_line(&text));

@@ -16,11 +16,11 @@ use super::{Profile, size, user_data};
 /// An image. All releases are the same root under different names; the custom image has Nix in addition.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Image {
-    /// What `launch` takes and `find` lists.
+    /// The name that `launch` takes and `find` lists.
     name: &'static str,
     pub(super) version: &'static str,
     point: &'static str,
-    /// What package repositories call the release.
+    /// The code name of the release in package repositories.
     pub(super) code_name: &'static str,
     aliases: &'static [&'static str],
     serial: &'static str,

@@ -7,7 +7,7 @@ fn exec_keeps_words_apart(with: &'static str) {
     let vm = Vm::launch(with);
     let odd = ["printf", "%s|", "a  b", "", "$HOME", "it's", "x\ny", "\\", "*", "ü"];
     assert_eq!(vm.exec(&odd).out, "a  b||$HOME|it's|x\ny|\\|*|ü|");
-    // What looks like an assignment is one.
+    // A word that looks like an assignment is one.
     assert_eq!(vm.exec(&["FOO=bar", "printenv", "FOO"]).out, "bar\n");
     assert_eq!(vm.run(&["exec", "-d", "/usr/share", &vm.name, "--", "pwd"]).out, "/usr/share\n");
     // With a directory, sudo's words are one text, and split anew.

@@ -1,4 +1,4 @@
-//! What a guest is.
+//! Properties of a guest.
 
 use super::*;
 

@@ -1,4 +1,4 @@
-//! What the client says when it cannot do what it is asked for.
+//! Error messages of the client.
 
 use super::*;
 

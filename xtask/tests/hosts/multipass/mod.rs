@@ -66,7 +66,7 @@ fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
-/// What a command said, and how it ended.
+/// The output and the exit code of a command.
 #[derive(Debug)]
 struct Said {
     code: i32,
@@ -133,7 +133,7 @@ impl Vm {
         self.run(&[&["exec", "-n", &self.name, "--"], command].concat())
     }
 
-    /// What a script of the guest's shell prints.
+    /// The output of a script in the guest's shell.
     fn sh(&self, script: &str) -> String {
         let said = self.exec(&["sh", "-euc", script]);
         assert_eq!(said.code, 0, "{script}: {said:?}");

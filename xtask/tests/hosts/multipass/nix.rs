@@ -14,7 +14,7 @@ fn nix_comes_from_apt_without_a_network_and_builds() {
         vm.sh("systemctl is-active nix-daemon.socket; systemctl is-enabled nix-daemon"),
         "active\nenabled\n"
     );
-    // What 1.16 would run forever.
+    // 1.16 would run this command forever.
     assert_eq!(vm.exec(&["sh", "-c", "systemctl is-active no-such-unit || echo $?"]).out, "inactive\n4\n");
     let built = vm.sh(
         "cd $(mktemp -d); echo '(import <nixpkgs> {}).runCommand \"x\" {} \"echo built > $out\"' > x.nix; \
@@ -129,7 +129,7 @@ fn nix_comes_from_its_installer_and_builds() {
         )
     };
     assert_eq!(works(), "2\nbuilt\n");
-    // What the shell reads before it asks who it is for is enough.
+    // The shell reads this file before it tests whether it is interactive.
     assert_eq!(vm.exec(&["which", "nix"]).out, "/nix/var/nix/profiles/default/bin/nix\n");
     let again = install(&same);
     assert!(again.code == 0 && again.err.contains("with the same settings, already completed."), "{again:?}");

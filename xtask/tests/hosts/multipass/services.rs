@@ -32,7 +32,7 @@ fn what_is_enabled_is_started_at_boot() {
     boot(&vm);
     begun.wait();
     assert_eq!(vm.sh("cat /var/tmp/ticks; systemctl is-active tick"), "tick\ntick\nactive\n");
-    // What has ended has ended. Its process is waited for by number.
+    // A service that has ended is not started again. Its process is awaited by its id.
     let pid = vm.sh("cat /run/lab/units/tick.service");
     go.write();
     vm.sh(&format!("tail -s 0.1 --pid={} -f /dev/null", pid.trim()));

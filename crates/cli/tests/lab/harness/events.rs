@@ -14,7 +14,7 @@ use super::host::{Host, Run};
 /// - `go_on NAME` lets it go on.
 /// - `line FILE PATTERN PID` waits for a line in a log that is being written by PID, which may not have made it yet; fails if that ends without.
 /// - `gone COMMAND…` waits until the command prints nothing, and prints what it prints then: how soon something ends is the affair of a busy
-///   machine, that it ends is ours. It looks again and again, since what may be left is anything. The only place that does.
+///   machine, that it ends is ours. It looks again and again, since no event tells that a process has ended which is not a child. `GONE` in xtask/tests/hosts/main.rs does so, too.
 /// - `strike` says to [`struck`] that the moment has come, and returns when the fault has been struck.
 pub(crate) const EVENTS: &str = r#"events=/lab/events
 gate() { mkfifo -m 666 $events/$1.begun $events/$1.go; }

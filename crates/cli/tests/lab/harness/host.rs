@@ -19,7 +19,7 @@ pub(crate) const NIX_2_34: Host = Host { nix: "2.34", docker: "28", options: &[]
 pub(crate) const NIX_2_26_DOCKER_28: Host = Host { docker: "28", ..NIX_2_26 };
 pub(crate) const NIX_2_34_DOCKER_20: Host = Host { docker: "20.10", ..NIX_2_34 };
 
-/// What a script came to.
+/// The result of a script.
 #[derive(Debug)]
 pub(crate) struct Run {
     pub(crate) code: i32,

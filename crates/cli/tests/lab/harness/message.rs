@@ -2,7 +2,7 @@
 
 use super::host::Run;
 
-/// What differs from run to run, from host to host, and from lab to lab.
+/// Replaces text that differs between runs, hosts or labs.
 const FILTERS: [(&str, &str); 21] = [
     // The end of another program's log is its affair.
     (r"(?m)(^    > .*\n)+", "    > [LOG]\n"),

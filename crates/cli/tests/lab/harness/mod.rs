@@ -1,4 +1,4 @@
-//! What the tests on the lab's hosts are made with.
+//! The building blocks of tests that run on the lab's hosts.
 //!
 //! A test takes its host as an argument, and each host is a test of its own, with a name that says which (`lab/cases.rs`):
 //!
@@ -9,7 +9,7 @@
 //! }
 //! ```
 //!
-//! What programs must be able to rely on is asserted: exit codes, error codes, JSON, what containers print. What nixoci says to people is
+//! Tests assert the interfaces that programs rely on: exit codes, error codes, JSON, the output of containers. Messages for people are
 //! held by snapshots, one a message ([`Run::says`], [`Run::warns`], [`shows`]), so that its words can be mended in one place.
 
 mod events;

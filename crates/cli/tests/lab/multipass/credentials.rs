@@ -113,7 +113,7 @@ each!(a_binary_cache_that_wants_a_password_gets_it_from_the_daemon_and_nobody_ke
 fn a_binary_cache_that_wants_a_password_gets_it_from_the_daemon_and_nobody_keeps_it(
     options: &'static [&'static str],
 ) {
-    // What was built lies in the cache alone, and nothing may be built any more.
+    // The result exists in the cache only, and no further builds are allowed.
     let script = format!(
         r#"export XDG_CONFIG_HOME=$(mktemp -d); mkdir $XDG_CONFIG_HOME/nixoci; printf 'machine 127.0.0.1\nlogin me\npassword hush-word\n' > $log.netrc
         build --no-link -f t.nix --argstr n cached >/dev/null 2>&1; guest 'p=$(ls -d /nix/store/*-t-cached); nix key generate-secret --key-name k >/tmp/k; nix copy --to "file:///tmp/cache?secret-key=/tmp/k" $p && sudo nix-store --delete --ignore-liveness $p' >/dev/null 2>&1

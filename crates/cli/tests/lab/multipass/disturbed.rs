@@ -84,7 +84,7 @@ fn ctrl_c_at_any_event_of_a_provisioning_leaves_nothing(options: &'static [&'sta
     assert_eq!(rest, "end\n", "{run:#?}");
 }
 
-/// What the guest does at the end of its first boot, and what `apt-get` does before it installs something: it waits, once.
+/// A hook that waits, once: at the end of the first boot of the guest, or before `apt-get` installs a package.
 const FIRST_BOOT: &str = r#"[ "$1" != launch ] || { { cat; echo 'runcmd:'; echo "- echo >/lab/events/$vm.begun; read -r _ </lab/events/$vm.go"; } | multipass "$@"; exit; }"#;
 const INSTALLATION: &str = r#"[ "$1" != launch ] || { { cat; echo 'bootcmd:'; echo "- echo 'DPkg::Pre-Invoke { \"[ -e /var/tmp/held ] || { touch /var/tmp/held; echo >/lab/events/$vm.begun; read -r _ </lab/events/$vm.go; }\"; };' >/etc/apt/apt.conf.d/99held"; } | multipass "$@"; exit; }"#;
 

@@ -1,4 +1,4 @@
-//! What keeps Multipass from being used, each with a code of its own.
+//! Conditions that prevent the use of Multipass. Each has an error code of its own.
 
 use super::*;
 use crate::harness::shows;
@@ -71,7 +71,7 @@ fn a_multipass_that_is_too_old_has_its_own_code() {
 #[test]
 #[ignore = "needs the lab: cargo xtask test"]
 fn a_first_boot_that_ignores_its_orders_has_its_own_code() {
-    // What cloud-init is given is nothing that it has to do, as when it fails at its first step.
+    // cloud-init has no work to do, as when its first step fails.
     let ignored =
         r#"[ "$1" != launch ] || { cat >/dev/null; echo "package_update: false" | multipass "$@"; exit; }"#;
     let script = format!(

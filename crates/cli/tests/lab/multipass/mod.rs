@@ -27,7 +27,7 @@ const ROOTS_BOTH: &[&str] = &["--as", "mac", "--with", "multipass"];
 
 const NOT_AN_IMAGE: &str = "nixoci::image::not_an_image";
 
-/// What a virtual machine is launched from.
+/// The image from which a virtual machine is launched.
 #[derive(Clone, Copy, Debug)]
 enum Image {
     /// A custom image in which Nix is installed: for tests that are not about installing it.

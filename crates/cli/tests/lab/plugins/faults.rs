@@ -1,4 +1,4 @@
-//! Whatever a plugin does, nixoci ends as it should, and says whose fault it is.
+//! Faults of plugins: nixoci ends in order, and reports that the plugin is at fault.
 
 use super::{ALICE, NIX_2_34, alone};
 

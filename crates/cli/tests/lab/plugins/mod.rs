@@ -109,6 +109,6 @@ fn the_first_library_of_version_1_still_works() {
         check $own/p/libnixoci_backend_echo.so; trust $own/p/libnixoci_backend_echo.so
         nixoci -v build --backend echo --no-link -f fine.nix; nixoci explain echo::no_voice";
     let run = NIX_2_34.with(ALICE).sh(&alone(script)).code(0);
-    // What the plugin itself says.
+    // The plugin's own message.
     run.out("[19,0,0]\n").err("echo: a build of File").out("`voice` in [backend.echo]");
 }

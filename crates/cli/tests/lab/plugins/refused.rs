@@ -1,4 +1,4 @@
-//! What is no plugin, or not the one that was trusted, is refused, and nothing of it runs.
+//! A file that is not a plugin, or not the trusted one, is refused before any of its code runs.
 
 use super::{ALICE, NIX_2_34, Run, alone};
 

@@ -12,7 +12,7 @@ use crate::mac::{NONE, ROSETTA};
 const LINUX_BUILDER: &[&str] = &["--as", "mac", "--user", "alice", "--with", "linux-builder"];
 const ALICE: &[&str] = &["--user", "alice"];
 
-/// What `doctor --build` found out by building: a line for each system, `aarch64-linux good`.
+/// The results of the builds of `doctor --build`: a line for each system, `aarch64-linux good`.
 const BUILT: &str = "built() { nixoci doctor --build --format json \
     | jq -r '[.backends[][] | select(.title | endswith(\"-linux\")) | \"\\(.title | split(\" \") | last) \\(.verdict)\"] | unique | .[]'; }";
 

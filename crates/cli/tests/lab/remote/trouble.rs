@@ -1,4 +1,4 @@
-//! What stands between here and a machine.
+//! Faults of the connection to a machine.
 
 use super::{FLEET, Host, NIX_2_34, TROUBLE, with};
 

@@ -52,7 +52,7 @@ pub(super) fn odd_answer(error: &Error) -> Error {
 /// How much of a line of Docker's is repeated.
 const LINE: usize = 1000;
 
-/// What the docker command says, in small letters, and what it means; the first that fits counts. See [`pattern`].
+/// Messages of the docker command, in lower case, and their meaning; the first match counts. See [`pattern`].
 const RULES: &[(&Code, &[&str])] = &[
     (&codes::DOCKER_PERMISSION, &["permission denied"]),
     (&codes::DISK_FULL, &["no space left on device"]),

@@ -1,4 +1,4 @@
-//! What the guest sees of a project.
+//! The part of a project that the guest sees.
 
 use super::*;
 
