@@ -99,30 +99,55 @@ fn choose<'a>(all: &'a [Target], word: &str, checkout: &Path) -> Result<(String,
     if word.ends_with(".rs") {
         return choose_file(all, word, checkout);
     }
-    let may_hold = |target: &&Target| target.files.iter().any(|file| mentions(&target.root.join(file), word));
-    Ok((named(word), all.iter().filter(may_hold).collect()))
+    let held: Vec<(&Target, Mention)> =
+        all.iter().filter_map(|target| Some((target, mention(target, word)?))).collect();
+    let whole = held.iter().any(|(_, mention)| *mention == Mention::Whole);
+    Ok((named(word, whole), held.into_iter().map(|(target, _)| target).collect()))
 }
 
 /// nextest's filter for a word. `multipass::from_nothing` is also `multipass::life::from_nothing_to_a_container`: modules between are left out.
-fn named(word: &str) -> String {
+/// A whole name is that test, with all its cases, and no test whose name only begins so.
+fn named(word: &str, whole: bool) -> String {
     let identifiers = |c: char| c.is_alphanumeric() || c == '_' || c == ':';
-    if word.contains("::") && word.chars().all(identifiers) {
-        return format!("test(/{}/)", word.replace("::", "::(.*::)?"));
+    if !word.contains("::") || !word.chars().all(identifiers) {
+        return format!("test(~{word})");
     }
-    format!("test(~{word})")
+    let path = word.trim_end_matches(':').replace("::", "::(.*::)?");
+    if whole || word.ends_with("::") { format!("test(/{path}(::|$)/)") } else { format!("test(/{path}/)") }
 }
 
-/// Whether a file may hold a test of this name: the name of a module that is the file, or of a function in it.
-fn mentions(file: &Path, word: &str) -> bool {
+/// How the sources of a program have the name of a test.
+#[derive(Debug, PartialEq, Eq)]
+enum Mention {
+    /// Its last segment is a part of a name.
+    Part,
+    /// Its last segment is the name of a function, a module or a case.
+    Whole,
+}
+
+/// Whether a program may hold a test of this name: each segment is a file, a module or a function, and the last one may also be a case
+/// (`lab/cases.rs`).
+fn mention(target: &Target, word: &str) -> Option<Mention> {
     let segments: Vec<&str> = word.split("::").filter(|segment| !segment.is_empty()).collect();
-    let stem = file.file_stem().unwrap_or_default().to_string_lossy();
-    let text = fs::read_to_string(file).unwrap_or_default();
-    let names: Vec<&str> = text
-        .lines()
-        .filter_map(|line| Some(line.split_once("fn ").or_else(|| line.split_once("mod "))?.1))
-        .map(|rest| rest.split(|c: char| !c.is_alphanumeric() && c != '_').next().unwrap_or_default())
-        .collect();
-    segments.iter().any(|segment| stem.contains(segment) || names.iter().any(|name| name.contains(segment)))
+    let (last, before) = segments.split_last()?;
+    let mut names = BTreeSet::new();
+    let mut cases = false;
+    for file in &target.files {
+        let text = fs::read_to_string(target.root.join(file)).unwrap_or_default();
+        names.extend(file.with_extension("").iter().map(|part| part.to_string_lossy().into_owned()));
+        for line in text.lines() {
+            let Some((_, rest)) = line.split_once("fn ").or_else(|| line.split_once("mod ")) else {
+                continue;
+            };
+            names.extend(rest.split(|c: char| !c.is_alphanumeric() && c != '_').next().map(str::to_owned));
+        }
+        cases |= !before.is_empty() && text.contains(&format!("{last}("));
+    }
+    let part = |segment: &&str| names.iter().any(|name| name.contains(segment));
+    if !before.iter().all(|segment| part(&segment)) || !(cases || part(last)) {
+        return None;
+    }
+    Some(if cases || names.contains(*last) { Mention::Whole } else { Mention::Part })
 }
 
 fn choose_file<'a>(all: &'a [Target], word: &str, checkout: &Path) -> Result<(String, Vec<&'a Target>)> {
@@ -252,7 +277,13 @@ mod tests {
         assert_eq!(file.filterset.unwrap(), "(binary_id(=nixoci-nix) & test(/^nar::tests::/))");
         let name = chosen(&["images::the_cow_says_hello"]);
         assert!(name.targets.contains(&"lab".to_owned()), "{name:?}");
-        assert_eq!(name.filterset.unwrap(), "test(/images::(.*::)?the_cow_says_hello/)");
+        assert_eq!(name.filterset.unwrap(), "test(/images::(.*::)?the_cow_says_hello(::|$)/)");
+        // One case of it, in the one program that has it; and a part of a name.
+        let case = chosen(&["images::the_cow_says_hello::nix_2_26"]);
+        assert_eq!(case.targets, ["--workspace", "--test", "lab"]);
+        assert!(case.filterset.unwrap().ends_with("nix_2_26(::|$)/)"));
+        let part = chosen(&["multipass::from_noth"]);
+        assert_eq!(part.filterset.unwrap(), "test(/multipass::(.*::)?from_noth/)");
         // This very test.
         let name = chosen(&["a_crate_a_file_and_a_name"]);
         assert_eq!(name.targets, ["--bin", "xtask", "--package", "xtask"]);
