@@ -6,7 +6,7 @@
 
 mod hogs;
 mod report;
-mod select;
+pub(crate) mod select;
 
 use std::io::{BufRead, BufReader};
 use std::path::PathBuf;

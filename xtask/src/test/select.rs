@@ -134,20 +134,25 @@ fn mention(target: &Target, word: &str) -> Option<Mention> {
     let mut cases = false;
     for file in &target.files {
         let text = fs::read_to_string(target.root.join(file)).unwrap_or_default();
-        names.extend(file.with_extension("").iter().map(|part| part.to_string_lossy().into_owned()));
-        for line in text.lines() {
-            let Some((_, rest)) = line.split_once("fn ").or_else(|| line.split_once("mod ")) else {
-                continue;
-            };
-            names.extend(rest.split(|c: char| !c.is_alphanumeric() && c != '_').next().map(str::to_owned));
-        }
+        names.extend(declared(file, &text));
         cases |= !before.is_empty() && text.contains(&format!("{last}("));
     }
-    let part = |segment: &&str| names.iter().any(|name| name.contains(segment));
-    if !before.iter().all(|segment| part(&segment)) || !(cases || part(last)) {
+    let part = |segment: &str| names.iter().any(|name| name.contains(segment));
+    if !before.iter().copied().all(part) || !(cases || part(last)) {
         return None;
     }
     Some(if cases || names.contains(*last) { Mention::Whole } else { Mention::Part })
+}
+
+/// The names that tests of a source have in theirs: the source's own path, its modules and its functions.
+pub(crate) fn declared(path: &Path, text: &str) -> BTreeSet<String> {
+    let line = |line: &str| {
+        let (_, rest) = line.split_once("fn ").or_else(|| line.split_once("mod "))?;
+        rest.split(|c: char| !c.is_alphanumeric() && c != '_').next().map(str::to_owned)
+    };
+    let own = path.with_extension("");
+    let own = own.iter().map(|part| part.to_string_lossy().into_owned());
+    own.chain(text.lines().filter_map(line)).collect()
 }
 
 fn choose_file<'a>(all: &'a [Target], word: &str, checkout: &Path) -> Result<(String, Vec<&'a Target>)> {

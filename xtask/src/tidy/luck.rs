@@ -5,6 +5,7 @@ use std::fs;
 use std::path::Path;
 
 use super::files;
+use crate::test::select::declared;
 use crate::workspace;
 
 /// The ways of waiting and measuring, in halves, so that this file does not contain them.
@@ -60,27 +61,14 @@ fn a_test_waits_for_events_and_measures_no_time() {
     assert!(found.is_empty(), "lab/README.md tells how a test waits for an event: {found:#?}");
 }
 
-/// The names of functions and modules of test programs.
-fn names() -> BTreeSet<String> {
-    let mut names = BTreeSet::new();
-    for path in files().into_iter().filter(|path| path.iter().any(|part| part == "tests")) {
-        let text = fs::read_to_string(workspace().join(&path)).unwrap_or_default();
-        names.extend(path.with_extension("").iter().map(|part| part.to_string_lossy().into_owned()));
-        for line in text.lines() {
-            let Some((_, rest)) = line.split_once("fn ").or_else(|| line.split_once("mod ")) else {
-                continue;
-            };
-            names.extend(rest.split(|c: char| !c.is_alphanumeric() && c != '_').next().map(str::to_owned));
-        }
-    }
-    names
-}
-
 /// A filter that matches nothing is no error for nextest: the tests would then run beside each other.
 #[test]
 fn the_runner_s_settings_name_tests_that_exist() {
     let settings = fs::read_to_string(workspace().join(".config/nextest.toml")).expect("it is there");
-    let names = names();
+    let sources = files().into_iter().filter(|path| path.iter().any(|part| part == "tests"));
+    let names: BTreeSet<String> = sources
+        .flat_map(|path| declared(&path, &fs::read_to_string(workspace().join(&path)).unwrap_or_default()))
+        .collect();
     let mut wanted = 0;
     let mut missing = Vec::new();
     for argument in settings.split("test(").skip(1).filter_map(|rest| rest.split(')').next()) {
