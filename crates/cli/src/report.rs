@@ -124,17 +124,7 @@ pub(crate) fn human(error: &Error) -> String {
         indented(&mut text, "  because: ", cause);
     }
     log(&mut text, report);
-    for remedy in &report.remedies {
-        let _ = writeln!(
-            text,
-            "  {BLUE}help:{BLUE:#} {}{}",
-            remedy.text,
-            if remedy.command.is_some() { ":" } else { "" }
-        );
-        for line in remedy.command.iter().flat_map(|command| command.lines()) {
-            let _ = writeln!(text, "      {line}");
-        }
-    }
+    text.push_str(&helps(&report.remedies));
     if report.kind == ErrorKind::Unexpected {
         let _ = writeln!(
             text,
@@ -142,6 +132,19 @@ pub(crate) fn human(error: &Error) -> String {
         );
     }
     let _ = writeln!(text, "  {DIM}more: nixoci explain {}{DIM:#}", report.code);
+    text
+}
+
+/// Remedies for people, each ending with a line feed: the same under an error and under a warning.
+pub(crate) fn helps(remedies: &[Remedy]) -> String {
+    let mut text = String::new();
+    for remedy in remedies {
+        let colon = if remedy.command.is_some() { ":" } else { "" };
+        let _ = writeln!(text, "  {BLUE}help:{BLUE:#} {}{colon}", remedy.text);
+        for line in remedy.command.iter().flat_map(|command| command.lines()) {
+            let _ = writeln!(text, "      {line}");
+        }
+    }
     text
 }
 

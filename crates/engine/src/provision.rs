@@ -164,8 +164,8 @@ async fn carry_out(
     agreed: Agreed,
 ) -> Result<ProvisionPlan> {
     let plan = choice.backend.plan(&engine.cx, want).await?;
-    if let Some((step, error)) = plan.blocked() {
-        return Err(error.clone().context(format!("{}: {} is not possible", choice.name, step.title)));
+    if let Some((_, error)) = plan.blocked() {
+        return Err(error.clone());
     }
     if plan.is_satisfied() {
         return Ok(plan);

@@ -17,9 +17,9 @@ use nixoci_core::event::{Event, Level, Observer, TaskId, TaskKind};
 
 use super::printer::{Printer, Verbosity};
 use crate::args::{Format, Progress};
+use crate::report;
 
 const YELLOW: Style = AnsiColor::Yellow.on_default().bold();
-const BLUE: Style = AnsiColor::Blue.on_default().bold();
 const DIM: Style = Style::new().dimmed();
 
 /// No silence longer than this without saying what is going on.
@@ -215,11 +215,8 @@ impl Writer {
             Event::Log { task, line } => self.log(task, &line),
             Event::Message { level, text, remedies } => {
                 self.message(level, &text);
-                let shown = self.shows(level);
-                for remedy in remedies.iter().filter(|_| shown) {
-                    let command =
-                        remedy.command.as_ref().map(|command| format!(": {command}")).unwrap_or_default();
-                    self.say(&format!("  {BLUE}help:{BLUE:#} {}{command}", remedy.text));
+                if self.shows(level) && !remedies.is_empty() {
+                    self.say(report::helps(&remedies).trim_end());
                 }
             }
             _ => {}

@@ -1,7 +1,7 @@
 //! Memory does not grow with the image, all the way into a runtime.
 
 use super::*;
-use crate::stopping::image;
+use crate::harness::image_apart;
 
 each!(a_large_image_is_built_written_and_loaded_in_little_memory: nix_2_26(NIX_2_26), nix_2_34(NIX_2_34));
 fn a_large_image_is_built_written_and_loaded_in_little_memory(host: Host) {
@@ -12,7 +12,7 @@ fn a_large_image_is_built_written_and_loaded_in_little_memory(host: Host) {
             printf "code %d\npeak %d\n", unpack("i", $status) >> 8, (unpack "q*", $usage)[4]' \
             nixoci build -q -f image.nix -t $tag -o docker-archive:$PWD/out.tar --load
         docker rmi $tag >/dev/null"#;
-    let run = host.sh(&format!("{}{script}", image(400_000_000))).code(0).out("code 0\n");
+    let run = host.sh(&format!("{}{script}", image_apart(400_000_000))).code(0).out("code 0\n");
     let peak =
         run.out.lines().find_map(|line| line.strip_prefix("peak ")).and_then(|text| text.parse::<u64>().ok());
     assert!(peak.is_some_and(|peak| (1 << 10..128 << 10).contains(&peak)), "{run:#?}");

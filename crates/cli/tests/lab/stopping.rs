@@ -1,6 +1,7 @@
 //! Nothing keeps running and nothing half written stays, however nixoci ends.
 
 use super::*;
+use crate::harness::image_apart;
 use crate::mac::ROSETTA;
 
 const ALICE: &[&str] = &["--user", "alice"];
@@ -30,25 +31,6 @@ each!(
 );
 fn kill_9_in_the_middle_of_a_build_leaves_nothing(host: Host) {
     host.sh(&format!("{SLOW} slow; in_the_middle; kill -9 $pid; gone left")).code(0).out("left:\nend\n");
-}
-
-/// An image of 400 MB, in a directory of its own.
-pub(crate) const BIG: &str = r#"cd $(mktemp -d); trap 'rm -rf $PWD $XDG_CACHE_HOME' EXIT; cat > default.nix <<'END'
-{ system }: (import <nixpkgs> { inherit system; }).runCommand "big.tar" { } ''
-  mkdir -p layer/data; head -c 400000000 /dev/zero > layer/data/big
-  tar -C layer -cf layer.tar .; rm -r layer
-  id=$(sha256sum layer.tar | cut -d' ' -f1)
-  printf '{"architecture":"amd64","os":"linux","config":{},"rootfs":{"type":"layers","diff_ids":["sha256:%s"]}}' $id > config
-  config=$(sha256sum config | cut -d' ' -f1).json; mv config $config
-  printf '[{"Config":"%s","RepoTags":["big:latest"],"Layers":["layer.tar"]}]' $config > manifest.json
-  tar -cf $out layer.tar $config manifest.json
-''
-END
-"#;
-
-/// An image of as many bytes, in a directory of its own, as `image.nix`.
-pub(crate) fn image(bytes: u64) -> String {
-    BIG.replace("400000000", &bytes.to_string()).replace("default.nix", "image.nix")
 }
 
 /// `build GATE DESTINATION` builds a script that streams an image, and stops in its middle until the gate is opened.
@@ -81,7 +63,7 @@ fn kill_9_in_the_middle_of_reading_an_image_leaves_nothing_half(host: Host) {
         kill -9 $pid; gone left; ls
         gate $tag-2; (build $tag-2 out.tar) >/dev/null & pid=$!; begun $tag-2 $pid && go_on $tag-2; wait $pid
         nixoci validate -q out.tar >/dev/null && echo whole"#;
-    let run = host.sh(&format!("{}{STREAM}{script}", image(4_000_000)));
+    let run = host.sh(&format!("{}{STREAM}{script}", image_apart(4_000_000)));
     run.code(0).out("left:\nend\ndefault.nix\nimage.nix\nlog\nwhole\n");
 }
 
@@ -97,7 +79,7 @@ fn an_end_in_the_middle_of_writing_a_file_leaves_nothing_half(host: Host) {
         (ulimit -c 0; ulimit -f 40000; exec nixoci build -q -f image.nix -o archive:$PWD/out.tar) >/dev/null 2>log; echo code $?
         left() { compgen -G "$PWD/.*part"; ls out.tar 2>/dev/null; pgrep -f "$PWD/out.tar"; }; gone left; ls
         { nixoci build -q -f image.nix -o archive:$PWD/out.tar && nixoci validate -q out.tar; } >/dev/null && echo whole"#;
-    let run = host.sh(&format!("{}{script}", image(60_000_000)));
+    let run = host.sh(&format!("{}{script}", image_apart(60_000_000)));
     run.code(0).out("code 153\nleft:\nend\nimage.nix\nlog\nwhole\n");
 }
 
@@ -117,7 +99,7 @@ fn another_that_waited_for_one_that_was_killed_makes_the_image(host: Host) {
         kill -9 $first
         begun $tag-2 $second && go_on $tag-2; wait $second; echo code $?
         nixoci validate -q b.tar >/dev/null && echo whole; gone in_the_making"#;
-    let run = host.sh(&format!("{}{STREAM}{script}", image(4_000_000)));
+    let run = host.sh(&format!("{}{STREAM}{script}", image_apart(4_000_000)));
     run.code(0).out("left:\nend\ncode 0\nwhole\nleft:\nend\n");
 }
 

@@ -14,8 +14,10 @@
 
 mod events;
 mod host;
+mod image;
 mod message;
 
 pub(crate) use self::events::{held, struck, unique};
 pub(crate) use self::host::{Host, NIX_2_26, NIX_2_26_DOCKER_28, NIX_2_34, NIX_2_34_DOCKER_20, Run};
+pub(crate) use self::image::{image, image_apart};
 pub(crate) use self::message::shows;

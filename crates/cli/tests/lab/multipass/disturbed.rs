@@ -1,7 +1,7 @@
 //! Machines that die, and nixocis that are killed or stopped, in the middle of what they do.
 
 use super::*;
-use crate::harness::shows;
+use crate::harness::{image, shows};
 
 each!(a_machine_that_dies_in_the_middle_of_a_build: release(ROOTS), next(ROOTS_NEXT));
 fn a_machine_that_dies_in_the_middle_of_a_build(options: &'static [&'static str]) {
@@ -19,24 +19,14 @@ fn a_machine_that_dies_in_the_middle_of_a_build(options: &'static [&'static str]
 #[ignore = "needs the lab: cargo xtask test"]
 fn a_machine_that_dies_in_the_middle_of_a_transfer_is_started_and_read_once_more() {
     // The image stops on its way, once, behind its first 300 kB.
-    let script = r#"cat > default.nix <<'END'
-{ system }: (import <nixpkgs> { inherit system; }).runCommand "big.tar" { } ''
-  mkdir -p layer/data; head -c 2000000 /dev/zero > layer/data/big
-  tar -C layer -cf layer.tar .; rm -r layer
-  id=$(sha256sum layer.tar | cut -d' ' -f1)
-  printf '{"architecture":"arm64","os":"linux","config":{},"rootfs":{"type":"layers","diff_ids":["sha256:%s"]}}' $id > config
-  config=$(sha256sum config | cut -d' ' -f1).json; mv config $config
-  printf '[{"Config":"%s","RepoTags":["big:latest"],"Layers":["layer.tar"]}]' $config > manifest.json
-  tar -cf $out layer.tar $config manifest.json
-''
-END
-        provision >/dev/null 2>&1; build -q -f default.nix -o archive:$log.first && rm -r $XDG_CACHE_HOME/nixoci/images
+    let script = r#"provision >/dev/null 2>&1; build -q -f image.nix -o archive:$log.first && rm -r $XDG_CACHE_HOME/nixoci/images
         gate $vm; export HELD=$log.held
         shim 'case "$*" in *--dump*) echo read >>$HELD.reads; [ -e $HELD ] || { : >$HELD; multipass "$@" | { head -c 300000; echo >/lab/events/$vm.begun; read -r _ </lab/events/$vm.go; cat; }; exit ${PIPESTATUS[0]}; };; esac'
-        PATH=$shimmed build -f default.nix -o archive:$log.out 2>$log & pid=$!
+        PATH=$shimmed build -f image.nix -o archive:$log.out 2>$log & pid=$!
         begun $vm $pid && strike; go_on $vm; wait $pid; echo code $?; cat $log >&2; wc -l <$HELD.reads; left
         cmp $log.first $log.out && echo whole; rm $log.first $log.out"#;
-    let run = struck(NIX_2_34.with(ROOTS), "", script, "die");
+    let script = image(2_000_000, "arm64") + script;
+    let run = struck(NIX_2_34.with(ROOTS), "", &script, "die");
     run.code(0).out("code 0\n2\nwhole\n");
 }
 

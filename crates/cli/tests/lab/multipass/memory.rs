@@ -63,7 +63,7 @@ fn little_free_memory_is_warned_of_before_a_build() {
     let script = r#"provision >/dev/null 2>&1
         guest 'sed "s/^MemAvailable.*/MemAvailable: 100000 kB/" /proc/meminfo >/tmp/m; sudo mount --bind /tmp/m /proc/meminfo'; tiny"#;
     let run = NIX_2_34.with(RELEASE).sh(&alone("", script)).fails(42, NOT_AN_IMAGE);
-    run.err("memory = \"4G\"").warns("multipass_little_memory");
+    run.warns("multipass_little_memory");
 }
 
 #[test]

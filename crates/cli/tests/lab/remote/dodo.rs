@@ -3,8 +3,8 @@
 use std::process::Command;
 
 use super::{FLEET, Host, NIX_2_26, NIX_2_34, Run, UNTRUSTING, chain, with};
-use crate::harness::{held, struck, unique};
-use crate::stopping::{SLOW, image};
+use crate::harness::{held, image_apart, struck, unique};
+use crate::stopping::SLOW;
 
 /// `dodo` says what is there of ours: connections, processes of build users, roots of its garbage collector.
 const ON_DODO: &str = r#"export DOCKER_DEFAULT_PLATFORM=linux/amd64 XDG_CONFIG_HOME=$(mktemp -d); mkdir $XDG_CONFIG_HOME/nixoci
@@ -95,7 +95,7 @@ fn kill_9_in_the_middle_of_a_transfer_leaves_nothing_and_the_next_run_succeeds(h
         kill -9 $pid; go_on $tag; gone anywhere; test -e out.tar && echo half
         { (build) && nixoci validate -q out.tar; } >/dev/null && echo whole
         gone dodo"#;
-    let run = host.with(FLEET).sh(&format!("{ON_DODO}{}{LINE}{script}", image(60_000_000)));
+    let run = host.with(FLEET).sh(&format!("{ON_DODO}{}{LINE}{script}", image_apart(60_000_000)));
     run.code(0).out("left:\nend\nwhole\nleft:\nend\n");
 }
 
@@ -139,7 +139,7 @@ fn an_image_is_read_once_more_from_a_machine_that_is_lost_in_the_middle(host: Ho
     // The process that held the image there was killed as well: its root goes after a day.
     let script = r#"strike; go_on $tag; wait $pid; echo code $?; cat log >&2
         ssh dodo 'rm -rf .local/state/nixoci/roots'; gone anywhere; nixoci validate -q out.tar >/dev/null && echo whole"#;
-    let script = format!("{ON_DODO}{}{LINE}{script}", image(60_000_000));
+    let script = format!("{ON_DODO}{}{LINE}{script}", image_apart(60_000_000));
     struck(host.with(FLEET), &script, || fault("sessions"))
         .code(0)
         .out("code 0\nleft:\nend\nwhole\n")

@@ -2,10 +2,13 @@
 //!
 //! docs/formats.md records the results: one line for each file, and one test for each line.
 
+mod page;
+mod produced;
+
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
-use std::path::{Path, PathBuf};
 
+use self::produced::{Produced, named};
 use super::*;
 
 /// The forms that are written: a name for the page, what is typed, the flags.
@@ -16,95 +19,6 @@ const FORMS: [(&str, &str, &str); 5] = [
     ("`oci:`", "oci", ""),
     ("`oci:`, zstd", "oci", "--compression zstd"),
 ];
-
-const PAGE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/formats.md");
-/// With this variable, the page is written anew.
-const UPDATE: &str = "NIXOCI_UPDATE_FORMATS";
-
-/// A line of the manifest of what the lab's producers made.
-#[derive(Clone)]
-struct Produced {
-    path: PathBuf,
-    file: String,
-    producer: String,
-    shape: String,
-    images: Vec<String>,
-    platforms: Vec<String>,
-}
-
-fn produced() -> Vec<Produced> {
-    let dir = PathBuf::from(
-        std::env::var_os("NIXOCI_LAB_PRODUCED").expect("NIXOCI_LAB_PRODUCED: run `cargo xtask test`"),
-    );
-    let text = std::fs::read_to_string(dir.join("manifest.tsv")).unwrap();
-    let list = |text: &str| text.split(',').filter(|word| !word.is_empty()).map(str::to_owned).collect();
-    let line = |line: &str| {
-        let fields: Vec<&str> = line.split('\t').collect();
-        let [file, producer, shape, images, platforms] = fields.try_into().expect("five columns");
-        Produced {
-            path: dir.join(file),
-            file: file.to_owned(),
-            producer: ability(file, producer),
-            shape: shape.to_owned(),
-            images: list(images.trim_matches('-')),
-            platforms: list(platforms),
-        }
-    };
-    text.lines().skip(1).map(line).collect()
-}
-
-/// A producer by what it does, not by the version that a distribution has today.
-fn ability(file: &str, producer: &str) -> String {
-    let words: Vec<&str> = producer
-        .split(' ')
-        .take_while(|word| !word.starts_with(|first: char| first.is_ascii_digit()))
-        .collect();
-    let known = [
-        ("docker-20.10", "Docker, classic store"),
-        ("docker-28", "Docker, containerd store"),
-        ("containerd-1.6", "containerd 1"),
-        ("containerd-2", "containerd 2"),
-        ("skopeo-old", "skopeo, an old one"),
-        ("skopeo-oci-gzip", "skopeo, gzip layers"),
-        ("skopeo-dir-gzip", "skopeo, gzip layers"),
-        ("skopeo-oci-zstd", "skopeo, zstd layers"),
-        ("skopeo-dir-zstd", "skopeo, zstd layers"),
-        ("skopeo-oci-plain", "skopeo, plain layers"),
-        ("skopeo-dir", "skopeo, plain layers"),
-        ("skopeo-oci-unnamed", "skopeo, without a name"),
-        ("skopeo-oci-two", "skopeo, two labels"),
-        ("podman-oci-nested", "podman manifest"),
-    ];
-    let known = known.iter().find(|(prefix, _)| file.starts_with(prefix));
-    known.map_or_else(|| words.join(" "), |(_, ability)| (*ability).to_owned())
-}
-
-impl Produced {
-    fn is_image(&self) -> bool {
-        !self.platforms.is_empty() && self.shape != "stream-script"
-    }
-
-    fn is_read_by_skopeo(&self) -> bool {
-        self.file != "hard-links.tar"
-    }
-
-    /// As skopeo calls the first image in it.
-    fn for_skopeo(&self) -> String {
-        let transport = match self.shape.as_str() {
-            "oci-dir" => "oci",
-            "oci-archive" => "oci-archive",
-            "dir" => "dir",
-            _ => "docker-archive",
-        };
-        let first = match (self.shape.as_str(), self.images.first()) {
-            // By name: Docker 20.10 saves several images in any order.
-            (_, Some(name)) if self.images.len() > 1 => format!(":{name}"),
-            (shape, _) if shape.starts_with("docker") || shape == "hybrid" => ":@0".to_owned(),
-            _ => String::new(),
-        };
-        format!("{transport}:{}{first}", self.path.display())
-    }
-}
 
 /// What makes an image this image: platform, digest of the configuration, digests of the layers' contents.
 fn identity(document: &str) -> BTreeSet<String> {
@@ -217,33 +131,6 @@ fn goes_everywhere(file: &Produced) {
     assert_eq!(skopeo_reads, file.is_read_by_skopeo(), "{run:#?}");
 }
 
-/// A producer's line in the page, if everything is as it should be.
-fn row(file: &Produced) -> String {
-    let mut line = format!(
-        "| {} | {} | {} | {} | {} |",
-        file.producer,
-        file.shape,
-        file.images.len().max(1),
-        file.platforms.join(", "),
-        if file.is_read_by_skopeo() { "read" } else { "read (by skopeo: not)" }
-    );
-    for _ in FORMS {
-        line.push_str(" same |");
-    }
-    line
-}
-
-/// What is no image is refused: with what it is, and with what to do.
-fn refused(file: &Produced) -> String {
-    let run = NIX_2_34.sh(&format!(
-        "nixoci validate {0}; echo $?; nixoci convert {0} $XDG_CACHE_HOME/x.tar",
-        file.path.display()
-    ));
-    let run = run.code(42).out("42\n").err("nixoci explain nixoci::image::").err("help: ");
-    let code = run.err.split("nixoci explain ").nth(1).and_then(|rest| rest.split_whitespace().next());
-    format!("| {} | {} | `{}` |", file.producer, file.shape, code.unwrap_or_default())
-}
-
 /// Makes a test of each file that is an image, and the list of them.
 macro_rules! produced {
     ($($case:ident($file:literal)),+ $(,)?) => {
@@ -300,77 +187,9 @@ produced!(
     umoci_tar("umoci.tar"),
 );
 fn a_producer_s_image_in_every_form_and_back(file: &str) {
-    let all = produced();
-    let file = all.iter().find(|one| one.file == file).unwrap_or_else(|| panic!("no {file} is produced"));
-    goes_everywhere(file);
-    let page = std::fs::read_to_string(Path::new(PAGE)).unwrap_or_default();
-    let row = row(file);
-    assert!(
-        page.lines().any(|line| line == row) || std::env::var_os(UPDATE).is_some(),
-        "no line in docs/formats.md is\n{row}"
-    );
-}
-
-/// A file that is not an image is refused, with a remedy; its line in the page shows the error code.
-#[test]
-#[ignore = "needs the lab: cargo xtask test"]
-fn the_page_has_a_line_for_everything_that_is_produced_and_everything_has_a_test() {
-    let all = produced();
-    let images: Vec<&Produced> = all.iter().filter(|file| file.is_image()).collect();
-    let others: Vec<&Produced> = all.iter().filter(|file| file.platforms.is_empty()).collect();
-    let names: Vec<&str> = images.iter().map(|file| file.file.as_str()).collect();
-    assert_eq!(names, CASES, "the cases of this file are not what the lab's producers made");
-    assert!(others.len() > 3, "{}", others.len());
-    let rows: Vec<String> = images.iter().map(|file| row(file)).collect();
-    let refused: Vec<String> = others.iter().map(|file| refused(file)).collect();
-    let page = page(&rows, &refused);
-    if std::env::var_os(UPDATE).is_some() {
-        std::fs::write(PAGE, &page).unwrap();
-    }
-    let there = std::fs::read_to_string(Path::new(PAGE)).unwrap_or_default();
-    assert_eq!(
-        there, page,
-        "docs/formats.md is not what happens; {UPDATE}=1 writes it anew: look at the difference before it is committed"
-    );
-}
-
-/// The page.
-fn page(images: &[String], others: &[String]) -> String {
-    let forms: Vec<&str> = FORMS.iter().map(|(name, ..)| *name).collect();
-    let unique = |lines: &[String]| {
-        let mut seen = BTreeSet::new();
-        lines.iter().filter(|line| seen.insert((*line).clone())).cloned().collect::<Vec<_>>().join("\n")
-    };
-    format!(
-        "# Every producer, every form
-
-<!-- Written by the test `the_page_has_a_line_for_everything_that_is_produced_and_everything_has_a_test`; each line has a test of its own. -->
-
-Each line is an image that the named tool itself made. It was read and checked, written in each of the forms, read again and
-written back as a docker-archive. *same* means: platforms, digests of the configurations and of the layers' contents are those of
-the source, there and back; skopeo reads what was written; and umoci unpacks the same files (the first image's, for
-one platform) from the source and from the `oci:` outputs.
-
-| made by | form | images | platforms | | {} |
-|---|---|---|---|---|{}
-{}
-
-The script of `streamLayeredImage` is a program. A build runs it; elsewhere it is refused with the command that does:
-`SCRIPT | nixoci load -`.
-
-What is no image is refused with exit code 42, what it is, and what to do:
-
-| made by | what it is | |
-|---|---|---|
-{}
-
-How the forms differ, and which runtime takes which: [Image files](images.md).
-",
-        forms.join(" | "),
-        "---|".repeat(forms.len()),
-        unique(images),
-        unique(others)
-    )
+    let file = named(file);
+    goes_everywhere(&file);
+    page::has_line_for(&file);
 }
 
 #[test]
@@ -393,8 +212,8 @@ each!(
     umoci("umoci"),
 );
 fn a_layout_that_needs_no_change_keeps_its_blobs_and_its_labels(file: &str) {
-    let all = produced();
-    let from = all.iter().find(|one| one.file == file).unwrap_or_else(|| panic!("no {file}")).path.display();
+    let file = named(file);
+    let from = file.path.display();
     NIX_2_34.sh(&format!(
         "cd $XDG_CACHE_HOME; nixoci convert {from} oci:to && diff <(ls {from}/blobs/sha256) <(ls to/blobs/sha256) || exit
          labels() {{ grep -o 'image.ref.name\":\"[^\"]*' | grep -o '[a-z0-9]*$' | sort; }}
