@@ -25,7 +25,7 @@ TMPDIR=$dir "$dir/conformance" --include-ignored --exact "$0" </dev/null"#;
 /// Makes a test of each host: every Nix, as root and as an ordinary user. The function of the test's name is called with a [`Host`], and with
 /// the arguments of each case, if there are any. What it returns has to be `Ok(())`.
 ///
-/// ```ignore
+/// ```text
 /// on_every_host!(the_contract_is_kept);
 /// fn the_contract_is_kept(host: &Host) -> Result<(), String> {
 ///     keeps_the_contract(host, &Factory, Settings::default(), Machines::Linux)

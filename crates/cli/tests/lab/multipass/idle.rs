@@ -5,16 +5,17 @@
 use super::*;
 
 /// `ticking` puts the clock into the guest, `tick` has the program look once more, `long_ago` makes the last use hours ago. A tick is
-/// taken when the look before it is over.
+/// taken when the look before it is over. The answer to each tick keeps it apart from the next one: a pipe that is opened while its last user still
+/// has it open loses a line, or ends its reader.
 const CLOCK: &str = r##"ticking() {
-    mkfifo -m 666 $events/$vm.tick
+    mkfifo -m 666 $events/$vm.tick $events/$vm.taken
     multipass exec -n $vm -- sudo sh -c 'cat >/usr/local/sbin/sleep; chmod 755 /usr/local/sbin/sleep; systemctl restart nixoci-idle.service' <<END
 #!/bin/sh
 grep -q nixoci/idle /proc/\$PPID/cmdline || exec /usr/bin/sleep "\$@"
-read -r _ <$events/$vm.tick
+read -r _ <$events/$vm.tick; echo >$events/$vm.taken
 END
 }
-tick() { echo >$events/$vm.tick; }
+tick() { echo >$events/$vm.tick; read -r _ <$events/$vm.taken; }
 long_ago() { guest 'sudo touch -d "3 hours ago" /run/nixoci/used'; }
 running() { multipass info --no-runtime-information --format json $vm | grep '"Running"'; }
 "##;
