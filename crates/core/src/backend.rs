@@ -261,7 +261,7 @@ impl Check {
         Self::new(title, CheckVerdict::Good, detail)
     }
 
-    /// A finding that makes something impossible, but not building.
+    /// A finding that makes something impossible; builds work.
     pub fn warning(title: impl Into<String>, detail: impl Into<String>) -> Self {
         Self::new(title, CheckVerdict::Warning, detail)
     }

@@ -24,6 +24,7 @@ pub mod pattern;
 pub mod plan;
 pub mod platform;
 pub mod registry;
+pub mod release;
 pub mod request;
 pub mod runner;
 pub mod temporary;

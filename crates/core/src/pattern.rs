@@ -141,6 +141,15 @@ mod tests {
         fill(template, values, |how, value| format!("{how}({value})"))
     }
 
+    proptest! {
+        /// `find` takes a pattern that is no regular expression for one that does not fit.
+        #[test]
+        fn any_pattern_is_a_regular_expression(pattern in "[ -~{}*]{0,60}") {
+            let pattern: &'static str = Box::leak(pattern.into_boxed_str());
+            prop_assert!(Regex::new(&expression(pattern)).is_ok());
+        }
+    }
+
     #[test]
     fn finds_across_line_ends_and_quotation_marks() {
         let text =

@@ -5,10 +5,11 @@ use std::time::Instant;
 use futures_util::future::join_all;
 use nixoci_core::Result;
 use nixoci_core::artifact::{Artifact, ArtifactId, PathInfo, Role};
-use nixoci_core::backend::{Amendment, Cx, Depth, Forecast, Release, Verdict};
+use nixoci_core::backend::{Amendment, Cx, Depth, Forecast, Verdict};
 use nixoci_core::codes::CANCELLED;
 use nixoci_core::platform::{NixSystem, OciPlatform};
 use nixoci_core::registry::{Rejection, nobody};
+use nixoci_core::release::release_artifact;
 use tokio::sync::Mutex;
 
 use crate::Engine;
@@ -98,7 +99,7 @@ impl Built {
         if !self.held {
             return Ok(());
         }
-        self.choice.backend.release(cx, Release::Artifact { id: self.artifact.id.clone() }).await
+        release_artifact(&*self.choice.backend, cx, self.artifact.id.clone()).await
     }
 }
 

@@ -296,3 +296,26 @@ fn to_exit(status: ExitStatus) -> Exit {
         (None, signal) => Exit::Signal(signal.unwrap_or_default()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_group_that_does_not_end_is_told_more_and_more_clearly() {
+        let mut escalation = Escalation::new(Duration::from_secs(10));
+        let mut at = |seconds, leader_gone| escalation.next(Duration::from_secs(seconds), leader_gone);
+        assert_eq!(at(0, false), Some(Signal::INT));
+        assert_eq!(at(4, false), None, "it has been told");
+        assert_eq!(at(5, false), Some(Signal::TERM));
+        assert_eq!(at(9, true), None);
+        assert_eq!(at(10, false), Some(Signal::KILL));
+        assert_eq!(at(11, false), Some(Signal::KILL), "until nothing is left");
+        let mut escalation = Escalation::new(Duration::from_secs(10));
+        assert_eq!(
+            escalation.next(Duration::ZERO, true),
+            Some(Signal::TERM),
+            "shells give their jobs no SIGINT"
+        );
+    }
+}

@@ -12,8 +12,9 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use nixoci_core::artifact::{ArtifactId, PathInfo, StorePath};
-use nixoci_core::backend::{Backend, Check, Cx, Depth, Forecast, Release};
+use nixoci_core::backend::{Backend, Check, Cx, Depth, Forecast};
 use nixoci_core::platform::NixSystem;
+use nixoci_core::release::release_artifact;
 use nixoci_core::request::{BuildRequest, Installable, NixArg, NixFlags};
 use nixoci_core::text::hex;
 use nixoci_core::{Error, Result, ResultExt, codes as core_codes};
@@ -132,7 +133,7 @@ async fn build_and_read_by(cx: &Cx<'_>, backend: &dyn Backend, system: &NixSyste
     let mut bytes = Vec::new();
     backend.fetch(cx, paths, &mut bytes).await?;
     read_back(&bytes, &built.path, &nonce)?;
-    backend.release(cx, Release::Artifact { id: built.id }).await?;
+    release_artifact(backend, cx, built.id).await?;
     Ok(built.path)
 }
 

@@ -9,6 +9,7 @@ use std::ffi::OsString;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use nixoci_core::codes;
@@ -106,14 +107,13 @@ async fn dropping_ends_the_group_too() {
 
 #[test]
 fn a_runtime_that_ends_leaves_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let (holding, ended) = until_it_is_closed(dir.path());
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    let pids = runtime.block_on(async {
-        let Family { process, pids, .. } = Family::start(&HostRunner::default(), FAMILY, 2).await;
-        drop(process);
-        pids
-    });
+    let script = format!("{holding}{FAMILY}");
+    runtime.block_on(async { drop(Family::start(&HostRunner::default(), &script, 2).await) });
     drop(runtime);
-    assert!(!pids.iter().any(|&pid| runs(pid)));
+    ended.join().unwrap();
 }
 
 #[test]
@@ -199,6 +199,17 @@ fn fifo(dir: &Path, name: &str) -> PathBuf {
     path
 }
 
+/// The beginning of a script that holds a pipe open, and a thread that ends when nothing holds it any more.
+fn until_it_is_closed(dir: &Path) -> (String, JoinHandle<()>) {
+    let pipe = fifo(dir, "held");
+    let holding = holding(dir);
+    (holding, std::thread::spawn(move || drop(std::fs::read(pipe).unwrap())))
+}
+
+fn holding(dir: &Path) -> String {
+    format!("exec 9>{}; ", dir.join("held").display())
+}
+
 /// Where the watchdog says that it is up, and holds open as long as it lives.
 const WATCHES: &str = "watches";
 
@@ -233,9 +244,10 @@ fn role_nixoci() {
         let done = output(&runner, &sh("exit 0"), &CancellationToken::new()).await.unwrap();
         assert!(done.exit.success());
         // As Nix does: at the polite signal it ends what only it can find.
-        let script = format!("trap 'echo > {}/polite; exit' INT; {FAMILY} & wait", dir.display());
+        let script =
+            format!("{}trap 'echo > {}/polite; exit' INT; {FAMILY} & wait", holding(&dir), dir.display());
         let polite = Family::start(&runner, &script, 2).await;
-        let stubborn = Family::start(&runner, STUBBORN, 1).await;
+        let stubborn = Family::start(&runner, &format!("{}{STUBBORN}", holding(&dir)), 1).await;
         assert_eq!(watchdog.failure(), None);
         println!("pids {:?}", [&*polite.pids, &stubborn.pids].concat());
         std::future::pending::<()>().await;
@@ -271,6 +283,7 @@ fn role_watchdog() {
 fn nothing_is_left_after_kill_9() {
     let dir = tempfile::tempdir().unwrap();
     let watches = fifo(dir.path(), WATCHES);
+    let (_, ended) = until_it_is_closed(dir.path());
     let mut nixoci = start_role("role_nixoci", dir.path());
     let mut watchdog = BufReader::new(std::fs::File::open(watches).unwrap());
     watchdog.read_line(&mut String::new()).unwrap();
@@ -284,7 +297,7 @@ fn nothing_is_left_after_kill_9() {
     nixoci.wait().unwrap();
     // Ends with the watchdog.
     watchdog.read_to_string(&mut String::new()).unwrap();
-    assert!(!pids.iter().any(|&pid| runs(pid)), "something is left");
+    ended.join().unwrap();
     assert!(!dir.path().join("half").exists(), "a half output is left");
     assert!(dir.path().join("whole").exists(), "a finished output is gone");
     assert!(dir.path().join("polite").exists(), "killed without a word");

@@ -10,10 +10,11 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use nixoci_core::artifact::{Artifact, PathInfo};
-use nixoci_core::backend::{Backend, Check, CheckVerdict, Depth, Readiness, Release};
+use nixoci_core::backend::{Backend, Check, CheckVerdict, Depth, Readiness};
 use nixoci_core::codes::CANCELLED;
 use nixoci_core::event::Event;
 use nixoci_core::platform::NixSystem;
+use nixoci_core::release::release_artifact;
 use nixoci_core::request::BuildRequest;
 use nixoci_core::{Error, ErrorKind, Result};
 
@@ -22,8 +23,8 @@ use crate::world::World;
 /// How long offers, and the end of what was cancelled, may take here. The contract gives them two seconds; on a loaded machine everything
 /// takes longer, so that the suite only tells what ends from what hangs.
 const LIMIT: Duration = Duration::from_secs(60);
-/// After this time a backend that reports no events is taken to be in the middle of a build that takes a second or two. What it is in the
-/// middle of when it is not makes no difference to what it has to do.
+/// After this time a backend that reports no events is taken to be in the middle of a build that takes a second or two. If it is not, it
+/// has to do the same.
 const SILENCE: Duration = Duration::from_millis(700);
 
 /// What a run of the suite came to.
@@ -204,8 +205,7 @@ async fn build(backend: &dyn Backend, world: &World, request: &BuildRequest) -> 
 }
 
 async fn release(backend: &dyn Backend, world: &World, artifact: Artifact) -> Finding {
-    let how = Release::Artifact { id: artifact.id };
-    fail(backend.release(&world.cx(), how).await, "release")
+    fail(release_artifact(backend, &world.cx(), artifact.id).await, "release")
 }
 
 async fn forecast(backend: &dyn Backend, world: &World, request: &BuildRequest) -> Finding {

@@ -366,6 +366,10 @@ impl Backend for FakeBackend {
 
     async fn release(&self, cx: &Cx<'_>, how: Release) -> Result<()> {
         if matches!(how, Release::Artifact { .. }) {
+            // As one whose machine has to be told.
+            if cx.cancel.is_cancelled() {
+                return Err(Error::new(&CANCELLED, "`sh` was stopped"));
+            }
             let _ = self.held.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |held| held.checked_sub(1));
             return Ok(());
         }

@@ -23,7 +23,7 @@ chmod 711 "$dir"; cat > "$dir/conformance"; chmod +x "$dir/conformance"
 TMPDIR=$dir "$dir/conformance" --include-ignored --exact "$0" </dev/null"#;
 
 /// Makes a test of each host: every Nix, as root and as an ordinary user. The function of the test's name is called with a [`Host`], and with
-/// the arguments of each case, if there are any. What it returns has to be `Ok(())`.
+/// the arguments of each case, if there are any. It has to return `Ok(())`.
 ///
 /// ```text
 /// on_every_host!(the_contract_is_kept);

@@ -231,7 +231,8 @@ pub(crate) fn run(args: &Exec) -> Result<i32> {
     }
     let state = State::of(&Cache::open()?)?;
     // While a command runs the lab stays up, whoever started it.
-    let _lease = if by_cargo { super::up(args.scope())? } else { super::lease_of(&state)? };
+    let running = state.is_up()? && state.spec().is_ok_and(|spec| spec.parts.scope() >= args.scope());
+    let _lease = if by_cargo && !running { super::up(args.scope())? } else { super::lease_of(&state)? };
     let program = nixoci(&state)?;
     let here = std::env::current_dir().ok();
     // The thread comes first: a process that has joined a PID namespace can start processes, but no threads.

@@ -187,8 +187,12 @@ pub(crate) fn up(scope: Scope) -> Result<Lease> {
         }
         sh::say("  the lab that is up was made of other parts: starting it anew");
     }
+    let stays = running.is_some() && state.path(guard::PERSISTENT).exists();
     stop(&state)?;
     state.write_spec(&spec)?;
+    if stays {
+        fs::write(state.path(guard::PERSISTENT), "")?;
+    }
     sh::step("starting the lab", || start(&state))?;
     Ok(lease)
 }

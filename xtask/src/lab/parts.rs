@@ -269,7 +269,7 @@ fn seed(cache: &Cache, scope: Scope, sources: &Path, nixpkgs: &Path, root: &Path
     cache.entry(&name, |dir| {
         sh::step("filling a Nix store", || {
             start_from_older(cache, &name, dir)?;
-            let work = cache.path("unfinished/seed-scratch");
+            let work = cache.path(&format!("unfinished/seed-scratch-{hash}"));
             let binds = [
                 (dir, "/nix"),
                 (sources, "/lab/sources"),

@@ -39,9 +39,10 @@ pub(crate) const NOBODY: u16 = 9;
 const ONE_WAY: Duration = Duration::from_millis(50);
 /// How much comes through before the line is cut.
 const CUT_AFTER: usize = 200_000;
-/// How long the builder on demand boots, and how long it stays when nobody is connected.
+/// How long the builder on demand boots.
 const BOOT: Duration = Duration::from_secs(3);
-const LINGER: Duration = Duration::from_secs(5);
+/// In the directory of events: a test wants the builder on demand to fall asleep. In life it does so after hours without a connection.
+const SLEEPS: &str = "events/rosetta-sleeps";
 /// Where hosts see what the builder on demand leaves in [`on_demand_dir`].
 pub(crate) const ON_DEMAND_DIR: &str = "/lab/mac/rosetta-on-demand";
 
@@ -66,14 +67,14 @@ pub(crate) fn run(state: &State) -> Result<()> {
     serve(SLOW, |stream| proxy(&stream, bee.port, ONE_WAY, usize::MAX))?;
     serve(CUT, |stream| proxy(&stream, bee.port, Duration::ZERO, CUT_AFTER))?;
     serve(IMPOSTOR, |stream| proxy(&stream, builder::BEES_IMPOSTOR, Duration::ZERO, usize::MAX))?;
-    let on_demand = OnDemand::new(&on_demand_dir(state))?;
+    let on_demand = OnDemand::new(&on_demand_dir(state), state.live(SLEEPS))?;
     let for_connections = Arc::clone(&on_demand);
     serve(ON_DEMAND, move |stream| for_connections.connection(&stream))?;
     let mut web = unknown_certificate(state)?;
     File::create(state.live("trouble"))?;
     loop {
         thread::sleep(Duration::from_millis(100));
-        on_demand.sleep_if_idle()?;
+        on_demand.sleep_if_told()?;
         if let Some(status) = web.try_wait()? {
             bail!("the web server with the unknown certificate ended: {status}");
         }
@@ -110,10 +111,8 @@ fn serve(port: u16, handle: impl Fn(TcpStream) -> io::Result<()> + Send + Sync +
     Ok(())
 }
 
-/// Answers whatever is said first, or silence.
+/// Answers whatever may be said.
 fn refuse_as_a_web_server(mut stream: TcpStream) -> io::Result<()> {
-    stream.set_read_timeout(Some(Duration::from_secs(1)))?;
-    let _ = stream.read(&mut [0; 1024]);
     stream.write_all(b"HTTP/1.0 400 Bad Request\r\n\r\n")?;
     // Closing with something unread would take the answer back.
     stream.shutdown(Shutdown::Write)?;
@@ -176,6 +175,7 @@ fn arrive(line: Receiver<Chunk>, mut to: &TcpStream) {
 #[derive(Debug)]
 struct OnDemand {
     dir: PathBuf,
+    sleeps: PathBuf,
     now: Mutex<Machine>,
 }
 
@@ -184,17 +184,15 @@ struct Machine {
     /// When it is ready, or was. None: it is asleep.
     ready: Option<Instant>,
     connections: usize,
-    /// When it was used last.
-    used: Instant,
     boots: usize,
 }
 
 impl OnDemand {
-    fn new(dir: &Path) -> Result<Arc<Self>> {
+    fn new(dir: &Path, sleeps: PathBuf) -> Result<Arc<Self>> {
         fs::create_dir_all(dir)?;
         File::create(dir.join("log"))?;
-        let machine = Machine { ready: None, connections: 0, used: Instant::now(), boots: 0 };
-        Ok(Arc::new(Self { dir: dir.to_owned(), now: Mutex::new(machine) }))
+        let machine = Machine { ready: None, connections: 0, boots: 0 };
+        Ok(Arc::new(Self { dir: dir.to_owned(), sleeps, now: Mutex::new(machine) }))
     }
 
     /// What launchd and the machine make of a connection: until the machine listens, it is closed without a word.
@@ -203,34 +201,33 @@ impl OnDemand {
             return Ok(());
         }
         let result = proxy(client, ROSETTA.port, Duration::ZERO, usize::MAX);
-        let mut now = self.lock();
-        now.connections -= 1;
-        now.used = Instant::now();
+        self.lock().connections -= 1;
         result
     }
 
     /// Boots it if it is asleep. True: it is ready, and a connection more is counted.
     fn wake(&self) -> io::Result<bool> {
         let mut now = self.lock();
-        now.used = Instant::now();
         let Some(ready) = now.ready else {
-            now.ready = Some(now.used + BOOT);
-            now.used += BOOT;
+            now.ready = Some(Instant::now() + BOOT);
             now.boots += 1;
             fs::write(self.dir.join("awake"), "")?;
             writeln!(File::options().append(true).open(self.dir.join("log"))?, "boot {}", now.boots)?;
             return Ok(false);
         };
-        let is_ready = now.used >= ready;
+        let is_ready = Instant::now() >= ready;
         now.connections += usize::from(is_ready);
-        now.used = now.used.max(ready);
         Ok(is_ready)
     }
 
-    fn sleep_if_idle(&self) -> io::Result<()> {
+    /// Falls asleep when it is told to, once nobody is connected.
+    fn sleep_if_told(&self) -> io::Result<()> {
         let mut now = self.lock();
-        if now.ready.is_some() && now.connections == 0 && Instant::now() > now.used + LINGER {
-            now.ready = None;
+        if now.connections > 0 || !self.sleeps.exists() {
+            return Ok(());
+        }
+        fs::remove_file(&self.sleeps)?;
+        if now.ready.take().is_some() {
             fs::remove_file(self.dir.join("awake"))?;
         }
         Ok(())

@@ -38,7 +38,8 @@ pub(crate) enum Part {
 /// The flags of `cargo xtask test`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Test {
-    /// Only these: names of tests or a part of one (`multipass::from_nothing`), files (`crates/cli/tests/lab/images.rs`), crates (`core`)
+    /// Only these: names of tests or a part of one (`multipass::from_nothing`), files (`crates/cli/tests/lab/images.rs`), crates (`core`), a test of
+    /// one crate (`core:error::`)
     filters: Vec<String>,
     /// Parts to leave out (repeatable); anything else that cannot run here fails
     #[arg(long, value_enum)]

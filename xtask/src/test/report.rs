@@ -40,7 +40,9 @@ impl Report {
         for line in text.lines().map(str::trim_start) {
             if line.starts_with("<testcase ") {
                 tests += 1;
-                current = attribute(line, "name");
+                let package = attribute(line, "classname").unwrap_or_default();
+                let package = package.split("::").next().unwrap_or_default().trim_start_matches("nixoci-");
+                current = attribute(line, "name").map(|name| format!("{package}:{name}"));
             } else if line.starts_with("<failure") || line.starts_with("<error") {
                 // A test that failed more than once counts once.
                 report.failed.extend(current.take());
@@ -122,6 +124,6 @@ mod tests {
 </testsuites>"#,
         );
         assert_eq!(report.counts, Counts { passed: 1, failed: 2, skipped: 0 });
-        assert_eq!(report.failed, ["images::other", "hangs"]);
+        assert_eq!(report.failed, ["nixoci:images::other", "nixoci:hangs"]);
     }
 }

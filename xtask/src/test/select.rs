@@ -1,6 +1,6 @@
 //! From what a developer types to what cargo builds and nextest runs.
 //!
-//! `cargo xtask test WORD…` takes names of tests (or a part of one), files and crates. Only the test programs that may hold such a test are
+//! `cargo xtask test WORD…` takes names of tests (or a part of one, or CRATE:NAME), files and crates. Only the test programs that may hold such a test are
 //! built: the sources are searched for the word beforehand, which takes milliseconds, where building everything takes minutes.
 
 use std::collections::BTreeSet;
@@ -99,10 +99,27 @@ fn choose<'a>(all: &'a [Target], word: &str, checkout: &Path) -> Result<(String,
     if word.ends_with(".rs") {
         return choose_file(all, word, checkout);
     }
+    if let Some((first, name)) = in_crate(all, word) {
+        let (filter, mut targets) = choose(all, name, checkout)?;
+        targets.retain(|target| target.package == first.package);
+        if targets.is_empty() {
+            // A macro of another crate makes the name.
+            targets = all.iter().filter(|target| target.package == first.package).collect();
+        }
+        return Ok((format!("(package(={}) & {filter})", first.package), targets));
+    }
     let held: Vec<(&Target, Mention)> =
         all.iter().filter_map(|target| Some((target, mention(target, word)?))).collect();
     let whole = held.iter().any(|(_, mention)| *mention == Mention::Whole);
     Ok((named(word, whole), held.into_iter().map(|(target, _)| target).collect()))
+}
+
+/// `core:error::tests` is a test of one crate: several have tests of the same name.
+fn in_crate<'a, 'w>(all: &'a [Target], word: &'w str) -> Option<(&'a Target, &'w str)> {
+    let (name, rest) = word.split_once(':')?;
+    let found =
+        all.iter().find(|target| target.package == name || target.package == format!("nixoci-{name}"))?;
+    (!rest.is_empty() && !rest.starts_with(':')).then_some((found, rest))
 }
 
 /// nextest's filter for a word. `multipass::from_nothing` is also `multipass::life::from_nothing_to_a_container`: modules between are left out.
@@ -289,6 +306,11 @@ mod tests {
         assert!(case.filterset.unwrap().ends_with("nix_2_26(::|$)/)"));
         let part = chosen(&["multipass::from_noth"]);
         assert_eq!(part.filterset.unwrap(), "test(/multipass::(.*::)?from_noth/)");
+        // Other crates have tests of this name, too.
+        let one = chosen(&["backend-local:the_contract_is_kept::nix_2_26_as_root"]);
+        assert!(one.targets.contains(&"conformance".to_owned()), "{one:?}");
+        let filter = one.filterset.unwrap();
+        assert!(filter.starts_with("(package(=nixoci-backend-local) & test(/"), "{filter}");
         // This very test.
         let name = chosen(&["a_crate_a_file_and_a_name"]);
         assert_eq!(name.targets, ["--bin", "xtask", "--package", "xtask"]);

@@ -202,15 +202,20 @@ fn a_full_disk_leaves_no_cache_half_written() {
 
 each!(
     an_output_that_cannot_be_written_is_refused_before_the_build:
-    in_no_directory(NIX_2_34, "archive:/no/such/dir/x.tar", 60),
-    a_directory(NIX_2_34, "archive:/tmp", 60),
-    in_another_s_directory(NIX_2_34.with(ALICE), "archive:/etc/x.tar", 60),
-    in_no_form(NIX_2_34, "nonsense:x", 2),
+    in_no_directory(NIX_2_34, "archive:/no/such/dir/x.tar", 60, "unusable"),
+    a_directory(NIX_2_34, "archive:/tmp", 60, "unusable"),
+    in_another_s_directory(NIX_2_34.with(ALICE), "archive:/etc/x.tar", 60, "unusable"),
+    in_no_form(NIX_2_34, "nonsense:x", 2, "unknown"),
 );
-fn an_output_that_cannot_be_written_is_refused_before_the_build(host: Host, output: &str, exit: i32) {
+fn an_output_that_cannot_be_written_is_refused_before_the_build(
+    host: Host,
+    output: &str,
+    exit: i32,
+    code: &str,
+) {
     let run = host
         .sh(&format!("cd /tmp; nixoci build path:$OLDPWD/examples/hello#container -o {output}"))
-        .code(exit);
+        .fails(exit, &format!("nixoci::destination::{code}"));
     assert!(!run.err.contains("building hello"), "{run:#?}");
 }
 

@@ -45,7 +45,7 @@ fn run_ends_with_the_container_s_exit_code() {
 each!(run_takes_docker_s_flags_by_docker_s_letters: nix_2_26(NIX_2_26), nix_2_34(NIX_2_34));
 fn run_takes_docker_s_flags_by_docker_s_letters(host: Host) {
     host.sh("env=$(mktemp); echo B=from-a-file > $env
-         echo from-stdin | nixoci run -f examples/layered/default.nix --verbose --timeout 60s -v /usr:/data:ro \\
+         echo from-stdin | nixoci run -f examples/layered/default.nix --verbose --timeout 1h -v /usr:/data:ro \\
              -e A=from-a-flag --env-file $env -i -p 127.0.0.1::80 --network bridge --entrypoint bash -- \\
              -c 'echo $A $B; ls -d /data/bin; cat -'")
         .code(0)
@@ -70,7 +70,7 @@ fn the_cache_says_what_keeps_an_image_and_lets_go_of_the_rest(host: Host) {
         .sh("cd $(mktemp -d) && cp -r $OLDPWD/examples/hello $OLDPWD/examples/cowsay .
          show() { nixoci cache show --format json | jq -c '[.images[] | [.names, (.links // [] | length)]] | sort'; }
          nixoci build -q ./hello#container >/dev/null && nixoci build -q ./cowsay#container --no-link >/dev/null
-         show; nixoci cache gc --all --format json | jq -c '[.removed, .held]'; show; docker load -q < result
+         show; nixoci cache gc --all --format json | jq -c '[.removed, .held]'; show; docker load -q < result | grep Loaded
          rm result; nixoci cache gc --all --format json | jq -c '[.removed, .held]'; show")
         .code(0);
     let hello = "[[[\"hello:latest\"],1]]\n";

@@ -37,9 +37,9 @@ fn each_cpu_is_built_and_runs(host: Host, cpu: &str) {
 #[test]
 #[ignore = "needs the lab: cargo xtask test"]
 fn only_a_build_wakes_it_up() {
-    // It falls asleep five seconds after the last connection.
+    // It falls asleep when it is told to and nobody is connected.
     let script = "cd $XDG_CACHE_HOME; boots() { cat /lab/mac/rosetta-on-demand/log 2>/dev/null | wc -l; }
-         awake() { ls /lab/mac/rosetta-on-demand/awake; }; gone awake >&2; before=$(boots)
+         awake() { ls /lab/mac/rosetta-on-demand/awake; }; touch $events/rosetta-sleeps; gone awake >&2; before=$(boots)
          nixoci backends --format json | jq -r '.backends[] | select(.name == \"rosetta\").offers[] | \"\\(.system) \\(.readiness.state) \\(.builder)\"'
          nixoci doctor >doctor; grep 'not asked' doctor >&2
          nixoci plan --backend rosetta --platform linux/arm64 $OLDPWD/examples/hello#container >/dev/null

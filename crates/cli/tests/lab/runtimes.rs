@@ -154,14 +154,18 @@ fn one_of_several_clusters_of_kind_has_to_be_named() {
 #[ignore = "needs the lab: cargo xtask test"]
 fn a_cluster_of_kind_that_is_stopped_is_told() {
     let script = format!("{KIND} docker stop -t 0 $b-control-plane >&2; load $b");
-    NIX_2_34.with(&["--with", "kind"]).sh(&script).code(60).err("-b");
+    NIX_2_34
+        .with(&["--with", "kind"])
+        .sh(&script)
+        .fails(60, "nixoci::runtime::down")
+        .says("runtime_kind_stopped");
 }
 
 #[test]
 #[ignore = "needs the lab: cargo xtask test"]
 fn a_cluster_of_kind_that_is_not_there_is_told() {
     let script = format!("{KIND} load rt-x");
-    NIX_2_34.with(&["--with", "kind"]).sh(&script).code(10).err("rt-x");
+    NIX_2_34.with(&["--with", "kind"]).sh(&script).fails(10, "nixoci::runtime::cluster").err("rt-x");
 }
 
 #[test]

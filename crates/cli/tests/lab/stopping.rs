@@ -37,7 +37,7 @@ fn kill_9_in_the_middle_of_a_build_leaves_nothing(host: Host) {
 const STREAM: &str = r#"cat > default.nix <<END
 { system }@args: (import <nixpkgs> args).writeScript "stream-$tag" ''
   #!/bin/sh
-  # What streamLayeredImage makes is known by the name of its settings: /x-conf.json
+  # nixoci recognizes a script of streamLayeredImage by the name of its settings: /x-conf.json
   head -c 2000000 \${import ./image.nix args}
   echo begun >$events/\$GATE.begun; read -r _ <$events/\$GATE.go
   tail -c +2000001 \${import ./image.nix args}

@@ -17,17 +17,15 @@ use tokio::time::timeout;
 use super::rules::{diagnose, failure};
 use super::{SshHost, SshSession, codes};
 
-/// A builder on this machine answers at once.
-const NEAR: Duration = Duration::from_millis(1500);
-/// Another one may need a moment.
-const FAR: Duration = Duration::from_secs(4);
+/// A server that is there says so within this time, also one on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(4);
 
 impl SshHost {
     /// Why no ssh server answers; nothing if one does, or if only ssh itself can find out (through a jump host, for
     /// example). A connection wakes up a machine that starts on demand.
     pub async fn refusal(&self, cx: &Cx<'_>) -> Option<Error> {
         let (host, port) = self.address(cx).await?;
-        match timeout(FAR, tokio::net::lookup_host((host.as_str(), port))).await {
+        match timeout(PATIENCE, tokio::net::lookup_host((host.as_str(), port))).await {
             Ok(Ok(_)) => {}
             Ok(Err(error)) => {
                 let said = error.to_string();
@@ -54,10 +52,8 @@ impl SshHost {
                 (code, if ended { String::new() } else { error.to_string() })
             }
             Seen::Another => (&codes::NOT_SSH, String::new()),
-            Seen::Nobody => (&codes::UNREACHABLE, format!("no answer within {} s", FAR.as_secs())),
-            Seen::Silence(patience) => {
-                (&codes::SILENT, format!("not a word within {:.1} s", patience.as_secs_f32()))
-            }
+            Seen::Nobody => (&codes::UNREACHABLE, format!("no answer within {} s", PATIENCE.as_secs())),
+            Seen::Silence => (&codes::SILENT, format!("not a word within {} s", PATIENCE.as_secs())),
         };
         let place = format!("{host}:{port}");
         let said = if said.is_empty() { place } else { format!("{place}: {said}") };
@@ -73,7 +69,7 @@ impl SshHost {
         };
         let (host, port) = self.address(cx).await?;
         // ssh-keyscan does not go on to a name's next address when nobody listens at the first.
-        let there = timeout(FAR, TcpStream::connect((host.as_str(), port))).await.ok()?.ok()?;
+        let there = timeout(PATIENCE, TcpStream::connect((host.as_str(), port))).await.ok()?.ok()?;
         let host = there.peer_addr().ok()?.ip().to_string();
         let scan = Command::new("ssh-keyscan").args([
             "-T",
@@ -182,23 +178,21 @@ enum Seen {
     /// Packets go nowhere.
     Nobody,
     /// A connection, and nothing on it for so long.
-    Silence(Duration),
+    Silence,
 }
 
 /// Looks whether what listens there begins as an ssh server does; nothing if so.
 async fn look(host: &str, port: u16) -> Option<Seen> {
-    let mut stream = match timeout(FAR, TcpStream::connect((host, port))).await {
+    let mut stream = match timeout(PATIENCE, TcpStream::connect((host, port))).await {
         Ok(Ok(stream)) => stream,
         Ok(Err(error)) => return Some(Seen::Refused(error)),
         Err(_) => return Some(Seen::Nobody),
     };
-    let near = stream.peer_addr().is_ok_and(|address| address.ip().is_loopback());
-    let patience = if near { NEAR } else { FAR };
     let mut banner = [0; 4];
-    match timeout(patience, stream.read_exact(&mut banner)).await {
+    match timeout(PATIENCE, stream.read_exact(&mut banner)).await {
         Ok(Ok(_)) if &banner == b"SSH-" => None,
         Ok(Ok(_)) => Some(Seen::Another),
         Ok(Err(error)) => Some(Seen::Refused(error)),
-        Err(_) => Some(Seen::Silence(patience)),
+        Err(_) => Some(Seen::Silence),
     }
 }

@@ -35,9 +35,9 @@ use super::transfer::{Copied, copy, rest};
 use crate::abi;
 use crate::wire::{Foreseen, Hello, Request, ShellCommand};
 
-/// How long a plugin may be silent when it is asked what needs no work. (Selection stops waiting for offers after ten seconds, and does not
-/// know for whom.)
-const QUESTION: Duration = Duration::from_secs(8);
+/// How long a plugin may be silent when it is asked what needs no work. (Selection stops waiting for offers after ten seconds, the
+/// start of the plugin's process included, and does not know for whom.)
+const QUESTION: Duration = Duration::from_secs(5);
 /// The same for what may ask another machine.
 const ERRAND: Duration = Duration::from_secs(120);
 

@@ -67,7 +67,8 @@ fn check_keywords(schema: &Value, at: &str) -> Result<(), String> {
         match (key.as_str(), value) {
             ("type", Value::String(name)) if !is_type(name) => return wrong(key, "the name of a type"),
             ("type", Value::String(_)) => {}
-            ("type", Value::Array(names)) if names.iter().all(|name| name.as_str().is_some_and(is_type)) => {}
+            ("type", Value::Array(names))
+                if !names.is_empty() && names.iter().all(|name| name.as_str().is_some_and(is_type)) => {}
             ("type", _) => return wrong(key, "the name of a type"),
             ("properties" | "$defs", Value::Object(schemas)) => {
                 for (name, schema) in schemas {
@@ -84,8 +85,9 @@ fn check_keywords(schema: &Value, at: &str) -> Result<(), String> {
             ("items" | "additionalProperties", schema) => check_keywords(schema, &below(key))?,
             ("required", Value::Array(keys)) if keys.iter().all(Value::is_string) => {}
             ("required", _) => return wrong(key, "an array of keys"),
-            ("enum", Value::Array(_)) | ("$ref", Value::String(_)) => {}
-            ("enum", _) => return wrong(key, "an array"),
+            ("enum", Value::Array(values)) if !values.is_empty() => {}
+            ("$ref", Value::String(_)) => {}
+            ("enum", _) => return wrong(key, "an array of values"),
             ("$ref", _) => return wrong(key, "a string"),
             _ => {}
         }
@@ -114,7 +116,7 @@ struct Walk<'a> {
 
 impl<'a> Walk<'a> {
     fn visit(&mut self, schema: &'a Value, value: &Value) -> Result<(), Violation> {
-        // A schema that is `true`, or none at all, takes everything.
+        // `true` takes everything. `false` means something here only as `additionalProperties`.
         let Value::Object(keywords) = schema else { return Ok(()) };
         if self.steps == 0 || self.depth == MAX_DEPTH {
             return Ok(());
@@ -185,29 +187,44 @@ impl<'a> Walk<'a> {
         self.violation(Kind::NotOneOf { values })
     }
 
-    /// One of the schemas has to take the value. If none does, the one that got farthest into it says why: it is the one that was meant.
+    /// One of the schemas has to take the value. If none does, the one that got farthest into it says why: it is the one that was meant. Where
+    /// all of them differ about the value itself, everything that it may be is named.
     fn check_alternatives(&mut self, schemas: &'a [Value], value: &Value) -> Result<(), Violation> {
         let here = self.path.clone();
         let mut nearest: Option<Violation> = None;
         let mut possible: Vec<String> = Vec::new();
+        let mut types: Vec<String> = Vec::new();
         for schema in schemas {
             let Err(violation) = self.visit(schema, value) else { return Ok(()) };
             self.path.clone_from(&here);
-            if violation.path == here
-                && let Kind::NotOneOf { values } = &violation.kind
-            {
-                possible.extend(values.iter().cloned());
+            match &violation.kind {
+                Kind::NotOneOf { values } if violation.path == here => {
+                    possible.extend(values.iter().cloned())
+                }
+                Kind::WrongType { expected, .. } if violation.path == here && !expected.is_empty() => {
+                    types.push(expected.clone());
+                }
+                _ => {}
             }
             if nearest.as_ref().is_none_or(|known| known.path.len() < violation.path.len()) {
                 nearest = Some(violation);
             }
         }
         let Some(nearest) = nearest else { return Ok(()) };
+        if nearest.path != here {
+            return Err(nearest);
+        }
         // schemars describes each documented variant of an enumeration as an alternative of its own.
-        if nearest.path == here && !possible.is_empty() {
+        if !possible.is_empty() {
             return self.violation(Kind::NotOneOf { values: possible });
         }
-        Err(nearest)
+        match nearest.kind {
+            Kind::WrongType { found, .. } => {
+                types.dedup();
+                self.violation(Kind::WrongType { expected: types.join(" or "), found })
+            }
+            kind => self.violation(kind),
+        }
     }
 
     fn check_table(
@@ -216,7 +233,11 @@ impl<'a> Walk<'a> {
         table: &Map<String, Value>,
     ) -> Result<(), Violation> {
         let properties = keywords.get("properties").and_then(Value::as_object);
-        let others = keywords.get("additionalProperties");
+        // Keys that a pattern describes are the plugin's affair, and so are all that it may describe.
+        let others = match keywords.get("patternProperties") {
+            Some(_) => None,
+            None => keywords.get("additionalProperties"),
+        };
         for (key, value) in table {
             self.path.push(key.clone());
             match (properties.and_then(|known| known.get(key)), others) {
@@ -240,7 +261,9 @@ impl<'a> Walk<'a> {
 
     fn check_items(&mut self, keywords: &'a Map<String, Value>, values: &[Value]) -> Result<(), Violation> {
         let Some(schema) = keywords.get("items") else { return Ok(()) };
-        for (place, value) in values.iter().enumerate() {
+        // The first ones may have schemas of their own, which are left to the plugin.
+        let own = schemas(keywords, "prefixItems").len();
+        for (place, value) in values.iter().enumerate().skip(own) {
             self.path.push(place.to_string());
             self.visit(schema, value)?;
             self.path.pop();
@@ -305,6 +328,10 @@ mod tests {
                 "mode": { "anyOf": [{ "$ref": "#/$defs/Mode" }, { "type": "null" }] },
                 "level": { "enum": ["low", "high"] },
                 "machines": { "type": "array", "items": { "$ref": "#/$defs/Machine" } },
+                "by-pattern": {
+                    "type": "object", "patternProperties": { "^x": {} }, "additionalProperties": false,
+                },
+                "pair": { "type": "array", "prefixItems": [{ "type": "string" }], "items": { "type": "integer" } },
                 "labels": { "type": "object", "additionalProperties": { "type": "string" } },
                 "loop": { "$ref": "#/$defs/Loop" },
                 "nowhere": { "$ref": "#/$defs/Nowhere" },
@@ -324,6 +351,7 @@ mod tests {
             json!({ "size": "1G" }),
             json!({ "mode": "always", "level": "low" }),
             json!({ "machines": [{ "name": "a", "jobs": 2 }, { "name": "b" }] }),
+            json!({ "by-pattern": { "xy": 1 }, "pair": ["a", 1, 2] }),
             json!({ "labels": { "anything": "goes" }, "loop": 1, "nowhere": 2.5 }),
         ] {
             assert_eq!(violated(value.clone()), None, "{value}");
@@ -342,12 +370,13 @@ mod tests {
         };
         for (value, path, kind) in [
             (json!({ "host": 1 }), "host", wrong("a string", "an integer")),
-            (json!({ "size": true }), "size", wrong("an integer", "true or false")),
+            (json!({ "size": true }), "size", wrong("an integer or a string", "true or false")),
             (json!({ "mode": "never" }), "mode", none_of(&["auto", "always"])),
             (json!({ "level": "middle" }), "level", none_of(&["low", "high"])),
             (json!({ "machines": [{ "name": "a" }, 7] }), "machines.1", wrong("a table", "an integer")),
             (json!({ "machines": [{ "job": 1 }] }), "machines.0.job", unknown("job", &["jobs", "name"])),
             (json!({ "machines": [{ "jobs": "1" }] }), "machines.0.jobs", wrong("an integer", "a string")),
+            (json!({ "pair": ["a", "b"] }), "pair.1", wrong("an integer", "a string")),
             (json!({ "labels": { "a": [] } }), "labels.a", wrong("a string", "an array")),
         ] {
             assert_eq!(violated(value), Some((path.to_owned(), kind)));
@@ -370,6 +399,8 @@ mod tests {
             (json!({ "type": 7 }), "#/type"),
             (json!({ "type": "text" }), "#/type"),
             (json!({ "type": ["string", "text"] }), "#/type"),
+            (json!({ "type": [] }), "#/type"),
+            (json!({ "enum": [] }), "#/enum"),
             (json!({ "properties": { "a": 1 } }), "#/properties/a"),
             (json!({ "properties": [] }), "#/properties"),
             (json!({ "required": [1] }), "#/required"),

@@ -20,7 +20,7 @@ const FORMS: [(&str, &str, &str); 5] = [
     ("`oci:`, zstd", "oci", "--compression zstd"),
 ];
 
-/// What makes an image this image: platform, digest of the configuration, digests of the layers' contents.
+/// The parts by which an image is identified: platform, digest of the configuration, digests of the layers' contents.
 fn identity(document: &str) -> BTreeSet<String> {
     let document: serde_json::Value = serde_json::from_str(document).expect(document);
     let platforms = document["images"]
@@ -41,8 +41,8 @@ fn identity(document: &str) -> BTreeSet<String> {
     platforms.map(one).collect()
 }
 
-/// The script for one file: converts it to every form and back. What other tools say of what was written goes to standard
-/// error, what is compared to standard output, behind a line with `== ` each.
+/// The script for one file: converts it to every form and back. Messages of other tools go to standard error; values that are compared go to
+/// standard output, each behind a line with `== `.
 fn round_trips(file: &Produced) -> String {
     let mut script = format!(
         "set -e; d=$XDG_CACHE_HOME; f={0}

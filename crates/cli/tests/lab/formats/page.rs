@@ -59,7 +59,7 @@ fn row(file: &Produced) -> String {
     line
 }
 
-/// What is no image is refused: with what it is, and with what to do.
+/// A file that is no image is refused: the error says what it is, and what to do.
 fn refused(file: &Produced) -> String {
     let run = NIX_2_34.sh(&format!(
         "nixoci validate {0}; echo $?; nixoci convert {0} $XDG_CACHE_HOME/x.tar",

@@ -1,5 +1,6 @@
 //! When something happens: tests wait for it, and are never right or wrong by how long something takes.
 
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::process::{Child, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc;
@@ -20,6 +21,7 @@ pub(crate) const EVENTS: &str = r#"events=/lab/events
 gate() { mkfifo -m 666 $events/$1.begun $events/$1.go; }
 begun() {
     { read -r _ <$events/$1.begun; } & local reader=$!
+    kill -0 $2 2>/dev/null || { kill $reader; return 1; }
     wait -n $2 $reader; kill $reader 2>/dev/null && { wait $reader; return 1; }; return 0
 }
 go_on() { echo >$events/$1.go; }
@@ -57,8 +59,10 @@ pub(crate) fn struck(host: Host, script: &str, fault: impl FnOnce()) -> Run {
             let _ = ended.send(status.success());
         });
         if first.recv().expect("one of them ends") {
-            fault();
+            // The script goes on also when the fault could not be struck: it would wait forever.
+            let struck = catch_unwind(AssertUnwindSafe(fault));
             assert_eq!(NIX_OF_EVERYONE.sh(&format!("echo >{pipe}.done")).code, 0);
+            struck.unwrap_or_else(|why| resume_unwind(why));
         } else {
             end(waiter);
         }

@@ -7,7 +7,7 @@ const FILTERS: [(&str, &str); 21] = [
     // The end of another program's log is its affair.
     (r"(?m)(^    > .*\n)+", "    > [LOG]\n"),
     // Not every Nix says where in one of its files.
-    (r"(?m)^ +--> .*(\.nix|»)(:\d+)*\n(^ *\d* \|.*\n)+", ""),
+    (r"(?m)^ +--> .*(\.nix|»|>)(:\d+)*\n(^ *\d* \|.*\n)+", ""),
     // Each Nix says it in its own words.
     (
         r"because: (Unable to start any build|Cannot build '|builder for '|Nix daemon disconnected|unexpected end-of-file|[Pp]ath '|getting status of |opening lock file |ssh-ng://\S+ failed to start|a '\S+' with features ).*",

@@ -23,11 +23,11 @@ fn a_machine_that_dies_in_the_middle_of_a_transfer_is_started_and_read_once_more
         gate $vm; export HELD=$log.held
         shim 'case "$*" in *--dump*) echo read >>$HELD.reads; [ -e $HELD ] || { : >$HELD; multipass "$@" | { head -c 300000; echo >/lab/events/$vm.begun; read -r _ </lab/events/$vm.go; cat; }; exit ${PIPESTATUS[0]}; };; esac'
         PATH=$shimmed build -f image.nix -o archive:$log.out 2>$log & pid=$!
-        begun $vm $pid && strike; go_on $vm; wait $pid; echo code $?; cat $log >&2; wc -l <$HELD.reads; left
+        begun $vm $pid && strike; go_on $vm; wait $pid; echo code $?; cat $log >&2; wc -l <$HELD.reads; gone left
         cmp $log.first $log.out && echo whole; rm $log.first $log.out"#;
     let script = image(2_000_000, "arm64") + script;
     let run = struck(NIX_2_34.with(ROOTS), "", &script, "die");
-    run.code(0).out("code 0\n2\nwhole\n");
+    run.code(0).out("code 0\n2\nleft:\nend\nwhole\n");
 }
 
 each!(kill_9_at_any_event_of_a_provisioning_leaves_nothing: release(RELEASE), next(NEXT));

@@ -20,7 +20,7 @@ fn hungry(settings: &str, flags: &str) -> Run {
 #[ignore = "needs the lab: cargo xtask test"]
 fn a_build_that_runs_out_of_memory_is_told_from_others() {
     let run = hungry("on-oom = 'fail'", "-y").fails(40, OOM).out("1.0GiB\n");
-    // Whom the kernel has killed is the kernel's choice.
+    // The kernel chooses the process that it kills.
     run.err("its kernel killed `").err("it has 1 GiB of memory");
 }
 

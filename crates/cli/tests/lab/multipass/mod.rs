@@ -91,7 +91,10 @@ printf '%s' '{EXPRESSION}' > t.nix
 const FUNCTIONS: &str = r#"build() { nixoci build --backend multipass -y "$@"; }
 provision() { nixoci provision --backend multipass -y "$@"; }
 guest() { multipass exec -n $vm -- sh -c "$1"; }
-left() { guest "ps -eo user,args --no-headers | grep -vE 'ps -eo|grep|sshd|multipass-guest|nix-daemon --daemon|nixoci/idle|sleep 20|\['"; }
+left() {
+    local all; all=$(guest "ps -eo user,args --no-headers") || { echo the guest cannot be looked into; return; }
+    grep -vE 'ps -eo|sshd|multipass-guest|nix-daemon --daemon|nixoci/idle|sleep [0-9]|\[' <<<"$all"
+}
 state() { multipass info --no-runtime-information --format json $vm | jq -r '.info[].state'; }
 tiny() { build --no-link -f t.nix --argstr n "$RANDOM$RANDOM" "$@"; }
 held() { echo "echo >$events/$1.begun; read -r _ <$events/$1.go; echo hi > \$out"; }

@@ -78,7 +78,7 @@ each!(
     multipass(NIX_2_34.with(VM), "multipass", MULTIPASS),
 );
 fn a_backend_of_nixoci_s_keeps_the_contract_as_a_library(host: Host, name: &str, script: &str) {
-    // The suite cancels one of these builds after half a second: it is enough of a build for that.
+    // The suite cancels some of these builds at their first event, or after a while where there are none: they take long enough for that.
     let script = format!(
         r#"library=$plugins/libnixoci_backend_as_{name}.so
         echo '{{ system, name }}: (import <nixpkgs> {{ inherit system; }}).runCommand name {{ }} "sleep 1.5; echo $name > $out"' > slow.nix

@@ -67,7 +67,7 @@ fn commands(page: &str) -> String {
 fn a_backend_is_written_as_the_documentation_says() {
     let commands = commands("write.md");
     assert!(commands.contains("plugin new demo") && commands.contains("--load"), "{commands}");
-    // Another compiler than nixoci's builds it. What is not published yet is patched in; what was built before is kept elsewhere.
+    // Another compiler than nixoci's builds it. Crates that are not published yet are patched in; earlier build results are kept elsewhere.
     let script = format!(
         "cp $plugins/cargo.toml $CARGO_HOME/config.toml; cp -r $here/examples .; export CARGO_PROFILE_DEV_DEBUG=0 CARGO_INCREMENTAL=0\n\
          nixoci() {{ command nixoci \"$@\" || exit; [ \"$1 $2\" != 'plugin new' ] || cp -a /lab/produced/plugins-second $3/target; }}\n\

@@ -8,6 +8,7 @@ const OWN: &str = "export XDG_STATE_HOME=$(mktemp -d); own=$XDG_STATE_HOME/nixoc
     trap 'nixoci provision --backend linux-builder --remove --yes >/dev/null 2>&1; rm -rf $XDG_STATE_HOME $XDG_CACHE_HOME' EXIT
     provision() { nixoci provision --backend linux-builder \"$@\"; }
     keeper() { jq -r .$1 $own/keeper; }
+    of_ours() { ps -eo pid=,pgid=,stat= | awk -v ids=\" $* \" '(index(ids, \" \" $1 \" \") || index(ids, \" \" $2 \" \")) && $3 !~ /^Z/'; }
     runs() { kill -0 $pid 2>/dev/null && echo runs; }
     build() { nixoci build ./examples/hello#container --no-link -o archive:$XDG_CACHE_HOME/hello.tar \"$@\"; }
     readiness() { nixoci backends --format json | jq -r '.backends[].offers[] | select(.builder == \"linux-builder\" and .system == \"aarch64-linux\").readiness.state'; }
@@ -40,7 +41,7 @@ fn a_builder_of_one_s_own_is_stopped_and_removed(host: Host) {
     let script = own("provision -y >&2 || exit 1
         pid=$(keeper pid) vm=$(keeper vm)
         nixoci provision --stop >&2; echo stopped $?
-        ! kill -0 $pid 2>/dev/null && ! kill -0 -- -$vm 2>/dev/null && echo nothing runs
+        there() { of_ours $pid $vm; }; gone there
         test -e $own/vm/nixos.qcow2 && echo the disk is there
         tail -1 $own/log >&2
         nixoci provision --remove; echo not agreed $?
@@ -48,8 +49,14 @@ fn a_builder_of_one_s_own_is_stopped_and_removed(host: Host) {
         find $XDG_STATE_HOME -name linux-builder | wc -l
         nixoci provision --remove >&2; echo nothing $?");
     let run = host.with(NONE).sh(&script).code(0);
-    let ends = "stopped 0\nnothing runs\nthe disk is there\nnot agreed 75\nremoved 0\n1\n0\nnothing 0\n";
+    let ends = "stopped 0\nleft:\nend\nthe disk is there\nnot agreed 75\nremoved 0\n1\n0\nnothing 0\n";
     assert_eq!(run.out, ends, "{run:#?}");
+    shows(
+        "provision_builder_stopped",
+        run.err.lines().find(|line| line.starts_with("nixoci: ")).unwrap_or_default(),
+    );
+    let announced: Vec<&str> = run.err.lines().take_while(|line| !line.starts_with("making ")).collect();
+    shows("provision_builder_announced", &announced.join("\n"));
 }
 
 each!(a_builder_of_one_s_own_outlives_the_nixoci_that_uses_it: nix_2_26(NIX_2_26), nix_2_34(NIX_2_34));
@@ -119,10 +126,10 @@ fn a_builder_whose_keeper_was_killed_is_found_by_its_key() {
         vm=$(keeper vm); kill -9 $(keeper pid)
         provision -y; echo taken $?
         provision --stop >&2; echo stopped $?
-        kill -0 -- -$vm 2>/dev/null || echo nothing runs
+        there() { of_ours $vm; }; gone there
         provision -y >&2");
     let run = NIX_2_34.with(NONE).sh(&script).code(0);
-    run.out("taken 75\nstopped 0\nnothing runs\n").err("nixoci explain nixoci::darwin_builder::port");
+    run.out("taken 75\nstopped 0\nleft:\nend\n").err("nixoci explain nixoci::darwin_builder::port");
 }
 
 /// The lab's own linux-builder is at the port.

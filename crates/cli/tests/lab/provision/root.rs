@@ -26,10 +26,11 @@ fn rosetta_is_not_installed_without_agreement_to_root(host: Host, flag: &str) {
 each!(rosetta_is_installed_by_root_when_that_is_agreed_to: nix_2_26(NIX_2_26), nix_2_34(NIX_2_34));
 fn rosetta_is_installed_by_root_when_that_is_agreed_to(host: Host) {
     let script = format!(
-        "{PROVISION} --allow-root >&2 && ls /Library/Apple/usr/libexec/oah
-         {PROVISION} --format json | jq -c '[.platforms[]?, .backends[]?] | length > 0'"
+        "{PROVISION} --allow-root --format json | jq -c '.backends[] | [.changed, (.proof | length)]'; ls /Library/Apple/usr/libexec/oah
+         {PROVISION} --format json | jq -c '.backends[] | [.changed, ([.plan.steps[].state.state] | unique)]'"
     );
-    host.with(NO_ROSETTA).sh(&script).code(0).out("libRosettaRuntime\n");
+    let run = host.with(NO_ROSETTA).sh(&script).code(0);
+    assert_eq!(run.out, "[true,1]\nlibRosettaRuntime\n[false,[\"satisfied\"]]\n", "{run:#?}");
 }
 
 #[test]

@@ -20,7 +20,7 @@ file() { compare "$1" -f "$2" -- --argstr system aarch64-linux -f "$2" drvPath; 
 
 /// A project in which Git's files differ from those that lie there, with two commits and a branch.
 const PROJECT: &str = r#"mkdir -p p/sub; cd p; git init -q -b main; printf '%s' 'FLAKE' > flake.nix; cp flake.nix sub
-# What Git has of this file differs from what lies there.
+# Git's copy of this file differs from the one in the work tree.
 printf '* text=auto\ncrlf eol=crlf\n' > .gitattributes; printf 'a\r\nb\r\n' > crlf; git add . 2>/dev/null; git commit -qm 0
 echo ignored > .gitignore; echo x > ignored; ln -s flake.nix link; for i in 1 2 3; do echo $i > "f $i"; done
 printf '#!/bin/sh\n' > run; chmod +x run; git add -A 2>/dev/null; git commit -qm a; echo more >> 'f 1'; git commit -qam b
