@@ -1,6 +1,7 @@
 //! Images that a Mac cross compiles, with no Linux builder at all, from projects that know nothing of it.
 
 use super::*;
+use crate::harness::shows;
 
 /// A Mac with Nix and no builder that its Nix knows.
 const MAC: &[&str] = &["--as", "mac", "--user", "alice"];
@@ -64,20 +65,32 @@ fn what_it_costs_is_counted_beforehand() {
     let script = format!("{UNBUILT}\nnixoci plan --backend cross --platform linux/arm64 .#container");
     let run = NIX_2_34.with(MAC).sh(&copied("examples/cowsay", &script)).code(0);
     let cost = run.out.lines().find(|line| line.starts_with("cost")).unwrap_or_default();
-    // Names of derivations; how many there are is the stand-in's affair.
     for word in ["2 x gcc", "glibc", "perl"] {
         assert!(cost.contains(word), "{cost}");
     }
+    shows("cross_cost", &counted(cost));
+}
+
+/// How many derivations there are is the stand-in's affair.
+fn counted(text: &str) -> String {
+    let mut digits = false;
+    let sign = |c: char| match std::mem::replace(&mut digits, c.is_ascii_digit()) {
+        before if c.is_ascii_digit() => (!before).then_some('N'),
+        _ => Some(c),
+    };
+    text.chars().filter_map(sign).collect()
 }
 
 #[test]
 #[ignore = "needs the lab: cargo xtask test"]
 fn a_plan_says_who_takes_over_when_it_is_too_much() {
     let script = format!(
-        "{UNBUILT}\n{LIMIT}\nnixoci plan --profile p --platform linux/arm64 .#container --format json | jq -c '.platforms[] | [.backend, [.rejected[]?.backend]]'"
+        "{UNBUILT}\n{LIMIT}\nnixoci plan --profile p --platform linux/arm64 .#container --format json | jq -c '.platforms[] | [.backend, [.rejected[]?.backend]]'
+         nixoci plan --profile p --platform linux/arm64 .#container | grep 'not cross' >&2"
     );
     let run = NIX_2_34.with(ROSETTA).sh(&copied("examples/cowsay", &script)).code(0);
     assert_eq!(run.out, "[\"rosetta\",[\"cross\"]]\n", "{run:#?}");
+    shows("cross_too_much", &counted(run.err.lines().last().unwrap_or_default()));
 }
 
 #[test]

@@ -10,6 +10,7 @@
 #[path = "../../../../lab/cases.rs"]
 #[macro_use]
 mod cases;
+mod answers;
 #[path = "../shared/conforms.rs"]
 mod conforms;
 mod cross;
