@@ -102,11 +102,12 @@ async fn is_ready(backend: &dyn Backend, world: &World, system: &NixSystem) -> b
     able && plan.is_ok_and(|plan| plan.is_satisfied())
 }
 
-/// A build that takes a second or two and needs nothing but the shell that Nix gives every build on Linux.
+/// A build that takes a second or two and needs nothing but the shell that Nix gives every build on Linux. It waits at the terminal that Nix
+/// makes for its messages, where nobody types anything; a shell that cannot do so looks at the clock until the time has passed.
 const EXPRESSION: &str = r#"{ system, name }: derivation {
   inherit system name;
   builder = "/bin/sh";
-  args = [ "-c" "read a _ < /proc/uptime; a=\${a%.*}; b=$a; while [ $((b - a)) -lt 2 ]; do read b _ < /proc/uptime; b=\${b%.*}; done; echo $name > $out" ];
+  args = [ "-c" "read a _ < /proc/uptime; a=\${a%.*}; b=$a; while [ $((b - a)) -lt 2 ]; do read -t 1 _ <&2 2>/dev/null; read b _ < /proc/uptime; b=\${b%.*}; done; echo $name > $out" ];
 }
 "#;
 

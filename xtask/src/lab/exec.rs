@@ -231,8 +231,12 @@ pub(crate) fn run(args: &Exec) -> Result<i32> {
     }
     let state = State::of(&Cache::open()?)?;
     // While a command runs the lab stays up, whoever started it.
-    let running = state.is_up()? && state.spec().is_ok_and(|spec| spec.parts.scope() >= args.scope());
-    let _lease = if by_cargo && !running { super::up(args.scope())? } else { super::lease_of(&state)? };
+    let _lease = match super::lease_of(&state) {
+        // Started by hand, it takes the lab that runs, also if that was made by another build of this program.
+        Ok(lease) if !by_cargo || state.spec()?.parts.scope() >= args.scope() => lease,
+        Err(error) if !by_cargo => return Err(error),
+        _ => super::up(args.scope())?,
+    };
     let program = nixoci(&state)?;
     let here = std::env::current_dir().ok();
     // The thread comes first: a process that has joined a PID namespace can start processes, but no threads.
