@@ -59,11 +59,17 @@ pub(crate) struct Test {
 }
 
 pub(crate) fn run(args: &Test) -> Result<i32> {
-    let nextest = Nextest { program: tools::NEXTEST.ensure()?, selection: select::select(&args.filters)? };
+    let mut nextest =
+        Nextest { program: tools::NEXTEST.ensure()?, selection: select::select(&args.filters)? };
+    let with_lab = !args.skip.contains(&Part::Lab);
+    if !nextest.selection.whole.is_empty() {
+        nextest.build()?;
+        let tests = nextest.names()?;
+        nextest.selection.settle(&tests);
+    }
     if args.list {
         return nextest.list();
     }
-    let with_lab = !args.skip.contains(&Part::Lab);
     let lease = prepare(&nextest, args, with_lab)?;
     let _hogs = Hogs::start(args.hogs)?;
     let mut report = nextest.run(args, lease.is_some())?;
@@ -139,6 +145,12 @@ struct FilterMatch {
     status: String,
 }
 
+impl Case {
+    fn is_selected(&self) -> bool {
+        self.filter_match.status == "matches"
+    }
+}
+
 impl Nextest {
     /// A command of nextest's on the selection. It is found by cargo, or by its path.
     fn command(&self, name: &str) -> Command {
@@ -181,14 +193,26 @@ impl Nextest {
 
     /// The names of the selected tests that need the lab.
     fn ignored(&self) -> Result<Vec<String>> {
+        Ok(self
+            .cases()?
+            .filter(|(_, case)| case.ignored && case.is_selected())
+            .map(|(name, _)| name)
+            .collect())
+    }
+
+    /// The names of all tests in the programs that were built.
+    fn names(&self) -> Result<Vec<String>> {
+        Ok(self.cases()?.map(|(name, _)| name).collect())
+    }
+
+    /// Every test in the programs that were built, whether it is selected or not.
+    fn cases(&self) -> Result<impl Iterator<Item = (String, Case)>> {
         let mut list = self.command("list");
-        list.args(["--run-ignored", "only", "--cargo-quiet", "--message-format", "json"]);
+        list.args(["--run-ignored", "all", "--cargo-quiet", "--message-format", "json"]);
         let output = list.stderr(Stdio::inherit()).output()?;
         let listing: Listing =
             serde_json::from_slice(&output.stdout).context("nextest does not list the tests")?;
-        let cases = listing.rust_suites.into_values().flat_map(|suite| suite.testcases);
-        let ignored = cases.filter(|(_, case)| case.ignored && case.filter_match.status == "matches");
-        Ok(ignored.map(|(name, _)| name).collect())
+        Ok(listing.rust_suites.into_values().flat_map(|suite| suite.testcases))
     }
 
     fn run(&self, args: &Test, with_lab: bool) -> Result<Report> {

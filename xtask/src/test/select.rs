@@ -38,6 +38,29 @@ pub(super) struct Selection {
     pub(super) targets: Vec<String>,
     /// nextest's filterset; none for everything.
     pub(super) filterset: Option<String>,
+    /// Words that were taken for whole names, because a source declares something of that name.
+    pub(super) whole: Vec<String>,
+}
+
+impl Selection {
+    /// Takes words that are no whole name of a test after all for a part of one.
+    pub(super) fn settle(&mut self, tests: &[String]) {
+        let Some(filterset) = &mut self.filterset else { return };
+        for word in &self.whole {
+            let begins = |test: &String| segments_follow(test, word);
+            if !tests.iter().any(begins) {
+                *filterset = filterset.replace(&named(word, true), &named(word, false));
+            }
+        }
+    }
+}
+
+/// Whether the segments of a word are segments of a test's name, in this order, as [`named`] tells nextest. The first may be the end of one.
+fn segments_follow(test: &str, word: &str) -> bool {
+    let mut rest = test.split("::");
+    let mut wanted = word.split("::").filter(|segment| !segment.is_empty());
+    let Some(first) = wanted.next() else { return true };
+    rest.any(|segment| segment.ends_with(first)) && wanted.all(|next| rest.any(|segment| segment == next))
 }
 
 /// The selection for these words; none of them means every test.
@@ -51,18 +74,20 @@ pub(super) fn select(words: &[String]) -> Result<Selection> {
 fn select_among(all: &[Target], words: &[String], checkout: &Path) -> Result<Selection> {
     let mut chosen: BTreeSet<(&str, &Kind)> = BTreeSet::new();
     let mut filters = Vec::new();
+    let mut whole = Vec::new();
+    let mut anywhere = words.is_empty();
     for word in words {
         let (filter, targets) = choose(all, word, checkout)?;
+        let name = in_crate(all, word).map_or(word.as_str(), |(_, name)| name);
+        whole.extend(filter.contains(&named(name, true)).then(|| name.to_owned()));
         filters.push(filter);
-        if targets.is_empty() {
-            // The name may be one that a macro makes. nextest says if there is none.
-            return Ok(Selection { targets: everything(), filterset: Some(filters.join(" | ")) });
-        }
+        // The name may be one that a macro makes. nextest says if there is none.
+        anywhere |= targets.is_empty();
         chosen.extend(targets.iter().map(|target| (target.package.as_str(), &target.kind)));
     }
     let filterset = (!filters.is_empty()).then(|| filters.join(" | "));
-    let targets = if words.is_empty() { everything() } else { flags(&chosen) };
-    Ok(Selection { targets, filterset })
+    let targets = if anywhere { everything() } else { flags(&chosen) };
+    Ok(Selection { targets, filterset, whole })
 }
 
 /// Every test program. Examples of programs are built, too: a test may want one.
@@ -306,6 +331,17 @@ mod tests {
         assert!(case.filterset.unwrap().ends_with("nix_2_26(::|$)/)"));
         let part = chosen(&["multipass::from_noth"]);
         assert_eq!(part.filterset.unwrap(), "test(/multipass::(.*::)?from_noth/)");
+        // A module that is called so is no test.
+        let mut guess = chosen(&["credentials::secrets"]);
+        assert_eq!(guess.whole, ["credentials::secrets"]);
+        guess.settle(&[
+            "multipass::credentials::secrets_stay".to_owned(),
+            "a::credentials::secret".to_owned(),
+        ]);
+        assert_eq!(guess.filterset.unwrap(), "test(/credentials::(.*::)?secrets/)");
+        let mut case = chosen(&["images::the_cow_says_hello"]);
+        case.settle(&["images::the_cow_says_hello::nix_2_26".to_owned()]);
+        assert_eq!(case.filterset.unwrap(), "test(/images::(.*::)?the_cow_says_hello(::|$)/)");
         // Other crates have tests of this name, too.
         let one = chosen(&["backend-local:the_contract_is_kept::nix_2_26_as_root"]);
         assert!(one.targets.contains(&"conformance".to_owned()), "{one:?}");
@@ -318,7 +354,7 @@ mod tests {
 
     #[test]
     fn nothing_means_everything_and_so_does_a_name_that_no_source_has() {
-        assert_eq!(chosen(&[]), Selection { targets: everything(), filterset: None });
+        assert_eq!(chosen(&[]), Selection { targets: everything(), ..Selection::default() });
         // Written in halves, so that this file does not have it.
         let unknown = chosen(&[concat!("no_such", "_test_anywhere")]);
         assert_eq!(unknown.targets, everything());

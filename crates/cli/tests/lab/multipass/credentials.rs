@@ -65,7 +65,7 @@ fn secrets_and_the_way_out_reach_the_guest_and_no_secret_stays() {
     let script = format!(
         r#"{SECRETS} export https_proxy=http://proxy.corp:3128 NIX_SSL_CERT_FILE=$log.pem; echo certificate > $log.pem
         secret 2>$log.err; grep -E 'HUSH|/run/nixoci/secrets|proxy.corp' $log.err | sort -u; grep -c hush $log.err
-        guest 'cat /etc/nixoci/certificates.pem /etc/nixoci/environment; echo searched; sudo grep -rls hush / --include=* --exclude-dir=proc --exclude-dir=sys --exclude-dir=lab --exclude-dir=store 2>/dev/null'; echo clean
+        guest 'cat /etc/nixoci/certificates.pem /etc/nixoci/environment; echo searched; sudo grep -rls -e hush-token -e hush-word / --exclude-dir=proc --exclude-dir=sys --exclude-dir=lab --exclude-dir=store 2>/dev/null'; echo clean
         unset https_proxy NIX_SSL_CERT_FILE; tiny 2>/dev/null; guest 'cat /etc/nixoci/environment; ls /etc/nixoci'"#
     );
     let run = NIX_2_34.with(RELEASE).sh(&alone("", &script)).code(0);
