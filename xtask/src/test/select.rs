@@ -110,8 +110,9 @@ fn flags(chosen: &BTreeSet<(&str, &Kind)>) -> Vec<String> {
             Kind::Test(name) => vec!["--test".to_owned(), name.clone()],
         });
     }
-    let workspace = whole.then(|| "--workspace".to_owned());
-    workspace.into_iter().chain(flags.into_iter().flatten()).collect()
+    // Every feature of a crate is wanted by some other crate of the workspace.
+    let first = if whole { "--workspace" } else { "--all-features" };
+    std::iter::once(first.to_owned()).chain(flags.into_iter().flatten()).collect()
 }
 
 /// The filter for one word, and the targets that may have such a test.
@@ -314,7 +315,7 @@ mod tests {
     fn a_crate_a_file_and_a_name() {
         for word in ["nixoci-core", "core"] {
             let core = chosen(&[word]);
-            assert_eq!(core.targets, ["--lib", "--package", "nixoci-core"]);
+            assert_eq!(core.targets, ["--all-features", "--lib", "--package", "nixoci-core"]);
             assert_eq!(core.filterset.unwrap(), "package(=nixoci-core)");
         }
         let file = chosen(&["crates/cli/tests/lab/images.rs"]);
@@ -349,7 +350,7 @@ mod tests {
         assert!(filter.starts_with("(package(=nixoci-backend-local) & test(/"), "{filter}");
         // This very test.
         let name = chosen(&["a_crate_a_file_and_a_name"]);
-        assert_eq!(name.targets, ["--bin", "xtask", "--package", "xtask"]);
+        assert_eq!(name.targets, ["--all-features", "--bin", "xtask", "--package", "xtask"]);
     }
 
     #[test]
