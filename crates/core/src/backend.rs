@@ -126,7 +126,7 @@ pub trait Backend: Send + Sync + fmt::Debug {
     ) -> Result<u64>;
 
     /// Lets go of an artifact, or puts the backend away. What was put away, or that there is nothing to, is told to
-    /// [`Cx::observer`].
+    /// [`Cx::observer`]. An artifact is let go of through [`release_artifact`](crate::release::release_artifact), also after a cancellation.
     async fn release(&self, cx: &Cx<'_>, how: Release) -> Result<()>;
 
     /// The command that opens a shell where this backend builds for `system`, or that runs `command` there if it is not
