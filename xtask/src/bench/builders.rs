@@ -208,17 +208,7 @@ cat > many/default.nix <<'END'
 let pkgs = import <nixpkgs> { inherit system; }; in
 pkgs.dockerTools.buildLayeredImage { name = "many"; contents = [ (pkgs.writeTextDir "etc/f7" (builtins.readFile ./f7)) ]; }
 END
-cat > big/default.nix <<'END'
-{ system }: (import <nixpkgs> { inherit system; }).runCommand "big.tar" { } ''
-  mkdir -p layer/data; head -c 400000000 /dev/urandom > layer/data/big
-  tar -C layer -cf layer.tar .; rm -r layer
-  id=$(sha256sum layer.tar | cut -d' ' -f1)
-  printf '{"architecture":"arm64","os":"linux","config":{},"rootfs":{"type":"layers","diff_ids":["sha256:%s"]}}' $id > config
-  config=$(sha256sum config | cut -d' ' -f1).json; mv config $config
-  printf '[{"Config":"%s","RepoTags":["big:latest"],"Layers":["layer.tar"]}]' $config > manifest.json
-  tar -cf $out layer.tar $config manifest.json
-''
-END
+{ printf '{ system }: (\n'; cat $OLDPWD/lab/big-image.nix; echo ') { inherit system; bytes = 400000000; architecture = "arm64"; from = "urandom"; }'; } > big/default.nix
 nixoci provision --backend multipass -y -q >/dev/null && nixoci build -q --backend multipass -f big >/dev/null && nixoci build -q --backend multipass -f layered > /dev/null || exit
 multipass exec -n bench -- sh -c 'ls -d /nix/store/*-big.tar | tail -n 1' > big/path; tar c layered | multipass exec -n bench -- tar x
 "#;

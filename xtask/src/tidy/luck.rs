@@ -19,12 +19,10 @@ const LUCK: [(&str, &str); 6] = [
 ];
 
 /// Where a test may look again after a while, and why.
-const ALLOWED: [(&str, &str); 6] = [
+const ALLOWED: [(&str, &str); 5] = [
     // These ask the kernel for processes until there are none: no event tells that a process that is not a child has ended.
     ("crates/cli/tests/lab/harness/events.rs", "sleep 0.1"),
     ("xtask/tests/hosts/main.rs", "sleep 0.1"),
-    // The lab's multipass, as the real one, tells nobody that a guest has gone off.
-    ("xtask/tests/hosts/multipass/mod.rs", "::sleep("),
     // A build that is stopped in its middle. One that ends before is released, and no fault either.
     ("crates/testkit/src/lab.rs", "sleep 0.5"),
     ("crates/cli/tests/lab/plugins/kept.rs", "sleep 1.5"),

@@ -43,7 +43,7 @@ pub struct Launch {
     pub disk: String,
     /// How long the first boot may take, in seconds.
     pub timeout: u64,
-    /// The first boot's orders, a YAML mapping.
+    /// The cloud-init configuration of the first boot, a YAML mapping.
     pub cloud_init: String,
 }
 
@@ -266,8 +266,8 @@ impl Multipass {
     }
 }
 
-/// Ends the orders for a first boot.
-const WHOLE_MARK: &str = "# end of the orders";
+/// Ends the cloud-init configuration.
+const WHOLE_MARK: &str = "# end of the configuration";
 /// Runs a command when all of its input has come.
 const WHOLE: &str = r#"input=$(cat); case $input in *"$0") ;; *) exit 1 ;; esac
 exec "$@" <<END
@@ -275,7 +275,7 @@ $input
 END"#;
 
 /// The command, which is not run unless all of its input comes, up to the mark. `multipass launch` takes whatever comes before the end of its
-/// input for all of the orders: if nixoci is killed before it has written them, a machine that does not know who made it would be
+/// input for all of the configuration: if nixoci is killed before it has written them, a machine that does not know who made it would be
 /// launched.
 fn whole(command: &Command) -> Command {
     Command::new("sh").args(["-c", WHOLE, WHOLE_MARK]).arg(&command.program).args(&command.args).with_stdin()
@@ -341,14 +341,14 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_launch_that_does_not_get_all_of_its_orders_does_not_happen() {
+    async fn a_launch_that_does_not_get_all_of_its_configuration_does_not_happen() {
         let (runner, never) = (nixoci_nix::HostRunner::default(), Default::default());
-        for (orders, code) in [("", 1), ("a: $b\n# end of", 1), ("a: $b\n# end of the orders\n", 0)] {
-            let answer = output_with_input(&runner, &whole(&Command::new("cat")), orders.as_bytes(), &never)
+        for (input, code) in [("", 1), ("a: $b\n# end of", 1), ("a: $b\n# end of the configuration\n", 0)] {
+            let answer = output_with_input(&runner, &whole(&Command::new("cat")), input.as_bytes(), &never)
                 .await
                 .unwrap();
-            assert_eq!(answer.exit, nixoci_core::runner::Exit::Code(code), "{orders}");
-            assert_eq!(answer.stdout_text(), if code == 0 { orders } else { "" });
+            assert_eq!(answer.exit, nixoci_core::runner::Exit::Code(code), "{input}");
+            assert_eq!(answer.stdout_text(), if code == 0 { input } else { "" });
         }
     }
 

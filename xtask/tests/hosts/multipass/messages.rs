@@ -129,7 +129,7 @@ fn an_instance_that_is_not_there_is_named() {
     let vm = Vm::named(OLD);
     let missing = format!("The following errors occurred:\ninstance \"{}\" does not exist\n", vm.name);
     assert_eq!(refused(&["info", &vm.name]), (2, format!("info failed: {missing}")));
-    // Whose directory is to be mapped is asked first: the same twice.
+    // The client first asks for the directories that are mapped, so that the message comes twice.
     let twice = format!("exec failed: {missing}exec failed: {missing}");
     assert_eq!(refused(&["exec", &vm.name, "--", "true"]), (2, twice));
     let absent = format!("start failed: instance(s) missing\nInstance '{}' does not exist.\n", vm.name);

@@ -94,7 +94,7 @@ one platform) from the source and from the `oci:` outputs.
 The script of `streamLayeredImage` is a program. A build runs it; elsewhere it is refused with the command that does:
 `SCRIPT | nixoci load -`.
 
-What is no image is refused with exit code 42, what it is, and what to do:
+A file that is no image is refused with exit code 42; the error says what it is, and what to do:
 
 | made by | what it is | |
 |---|---|---|
