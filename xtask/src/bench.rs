@@ -137,6 +137,7 @@ fn inside(nix: &str) -> Result<Vec<Row>> {
         .arg(std::env::current_exe()?)
         .arg("bench-inside")
         .env("NIXOCI_BIN", release_binary()?)
+        .env("NIXOCI_TRUST_PROJECT", "true")
         .stderr(Stdio::inherit())
         .output()?;
     if !output.status.success() {

@@ -15,15 +15,20 @@ use serde::{Deserialize, Serialize};
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
 pub struct Settings {
     /// The attribute of the flake to build instead of the one that was asked for by name: `packages.{host}.{name}-cross-{arch}`.
+    #[schemars(extend("x-trust" = "safe"))]
     pub attr: Option<String>,
     /// The C library of what is made: `gnu` or `musl`.
+    #[schemars(extend("x-trust" = "safe"))]
     pub libc: Libc,
     /// Whether programs contain their libraries.
     #[serde(rename = "static")]
+    #[schemars(extend("x-trust" = "safe"))]
     pub is_static: bool,
     /// How many derivations may be built on this machine.
+    #[schemars(extend("x-trust" = "safe"))]
     pub max_local_builds: usize,
     /// More names of what is expensive, with minutes: `{ tensorflow = 120 }`.
+    #[schemars(extend("x-trust" = "safe"))]
     pub weights: BTreeMap<String, u32>,
 }
 

@@ -9,6 +9,7 @@ use serde::Deserialize;
 pub struct Settings {
     /// Whether to build for the platforms in Nix's `extra-platforms`, which another CPU's emulator runs. Slow,
     /// but true to the platform.
+    #[schemars(extend("x-trust" = "safe"))]
     pub extra_platforms: bool,
 }
 

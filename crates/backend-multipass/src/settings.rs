@@ -17,31 +17,44 @@ pub(crate) const USER: &str = "ubuntu";
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
 pub struct Settings {
     /// The virtual machine's name.
+    #[schemars(extend("x-trust" = "asks"))]
     pub instance: String,
     /// How many CPUs it gets; half of this machine's without.
+    #[schemars(extend("x-trust" = "asks"))]
     pub cpus: Option<u32>,
     /// How much memory it gets: `8G`; a third of this machine's without, but at least 4G.
+    #[schemars(extend("x-trust" = "asks"))]
     pub memory: Option<Size>,
     /// How big its disk may become: `60G`.
+    #[schemars(extend("x-trust" = "asks"))]
     pub disk: Size,
     /// Ubuntu's release, or another image that Multipass knows.
+    #[schemars(extend("x-trust" = "asks"))]
     pub image: String,
     /// How long its first boot may take, in seconds.
+    #[schemars(extend("x-trust" = "asks"))]
     pub timeout: u64,
     /// How long it runs on when nobody uses it: `30m`, `2h`; `0s` for ever.
+    #[schemars(extend("x-trust" = "asks"))]
     pub idle: Idle,
     /// Whose Nix evaluates, and how it builds: the virtual machine's own, through `multipass exec`; or this machine's, by ssh.
+    #[schemars(extend("x-trust" = "safe"))]
     pub transport: Transport,
     /// What is sent of a project: what a flake sees (`stream`), or everything in its directory (`path`); or nothing, and Multipass
     /// mounts the directory (`mount`).
+    #[schemars(extend("x-trust" = "asks", "x-trust-safe" = ["stream"]))]
     pub sources: Send,
     /// What is done when a build runs out of memory, or the disk is full.
+    #[schemars(extend("x-trust" = "asks", "x-trust-safe" = ["ask", "fail"]))]
     pub on_oom: OnOom,
     /// Whether it builds for the other CPU architecture as well, whose programs qemu runs there: many times slower.
+    #[schemars(extend("x-trust" = "asks"))]
     pub emulate: bool,
     /// NixOS's static installer of Nix, for releases whose package is too old: a URL, or a file on this machine by its whole path.
+    #[schemars(extend("x-trust" = "asks"))]
     pub installer: Option<String>,
     /// The SHA-256 of the installer.
+    #[schemars(extend("x-trust" = "asks"))]
     pub installer_sha256: Option<String>,
 }
 

@@ -14,10 +14,13 @@ use serde::Deserialize;
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
 pub struct Settings {
     /// The machines. Without, and without `from`, those that Nix knows.
+    #[schemars(extend("x-trust" = "asks"))]
     pub builders: Vec<Builder>,
     /// A file with machines in the form of /etc/nix/machines.
+    #[schemars(extend("x-trust" = "asks"))]
     pub from: Option<PathBuf>,
     /// How Nix is made to build there. Without settings of machines, `auto` lets the daemon connect where their keys are root's.
+    #[schemars(extend("x-trust" = "safe"))]
     pub transport: Transport,
 }
 

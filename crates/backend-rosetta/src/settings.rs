@@ -10,7 +10,9 @@ use serde::Deserialize;
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
 pub struct Settings {
     /// How the builder is used.
+    #[schemars(extend("x-trust" = "safe"))]
     pub transport: Transport,
     /// The virtual machine that `provision` and `plan` describe where there is none yet.
+    #[schemars(extend("x-trust" = "asks"))]
     pub vm: Vm,
 }

@@ -1,5 +1,6 @@
 //! What every command works with: the machine, the configuration, processes with their watchdog, the cache.
 
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -11,18 +12,19 @@ use nixoci_core::platform::{NixSystem, OciPlatform};
 use nixoci_core::registry::Registry;
 use nixoci_core::runner::{Command as Process, Runner, output};
 use nixoci_core::temporary::{TemporaryFiles, Unguarded};
-use nixoci_core::{Error, Result, ResultExt};
+use nixoci_core::{Error, Remedy, Result, ResultExt, shell};
 use nixoci_engine::Engine;
 use nixoci_image::Cache;
 use nixoci_nix::{HostRunner, Watchdog};
 
 use crate::args::{Command, Global, How};
 use crate::backends;
-use crate::codes::{NO_DIRECTORY, NO_HOME, NO_HOST};
+use crate::codes::{FOREIGN_FILE, NO_DIRECTORY, NO_HOME, NO_HOST};
 use crate::output::{Printer, Terminal, Ui};
 use crate::plugins::Plugins;
 use crate::signal::Signals;
 use crate::terminal::TerminalRunner;
+use crate::trust::Project;
 
 /// This version, as `required-version` compares it.
 pub(crate) const VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -31,13 +33,15 @@ pub(crate) const VERSION: &str = env!("CARGO_PKG_VERSION");
 pub(crate) struct App {
     pub(crate) printer: Printer,
     pub(crate) ui: Arc<Ui>,
-    terminal: Terminal,
+    pub(crate) terminal: Terminal,
     pub(crate) signals: Signals,
     pub(crate) runner: TerminalRunner,
     pub(crate) temporary: Arc<dyn TemporaryFiles>,
     pub(crate) host: Host,
     pub(crate) dirs: Dirs,
     pub(crate) files: Vec<ConfigFile>,
+    /// What the first of them is trusted with, if it is the project's.
+    pub(crate) project: Option<Project>,
     pub(crate) registry: Registry,
     pub(crate) cwd: PathBuf,
     pub(crate) plugins: Plugins,
@@ -66,7 +70,7 @@ impl App {
         let cwd = std::env::current_dir()
             .and_then(|cwd| cwd.canonicalize())
             .or_error(&NO_DIRECTORY, || "the current directory is gone")?;
-        let files = config_files(global, &cwd, &dirs)?;
+        let files = config_files(global, &cwd, &dirs, &host)?;
         let credentials = credentials(&files, command.how());
         let plugins = Plugins::new(&files, &host, &dirs);
         let cx = Cx {
@@ -83,6 +87,10 @@ impl App {
             Command::Plugin(_) => backends::registry(Vec::new()),
             _ => plugins.registry(&cx).await?,
         };
+        let own = own_file(&dirs);
+        let project = files.first().filter(|file| file.path != own);
+        let project = project.map(|file| Project::new(file, &registry, &dirs.state, global.trust_project));
+        let project = project.transpose()?;
         let terminal = Terminal::new(printer.clone(), Arc::clone(&ui), signals.cancel().clone());
         Ok(App {
             printer,
@@ -94,11 +102,17 @@ impl App {
             host,
             dirs,
             files,
+            project,
             registry,
             cwd,
             plugins,
             credentials,
         })
+    }
+
+    /// Whether a configuration file is the user's own.
+    pub(crate) fn is_own(&self, file: &Path) -> bool {
+        file == own_file(&self.dirs)
     }
 
     /// Makes sure that what the files say of backends can be.
@@ -169,16 +183,40 @@ async fn host(runner: &dyn Runner, signals: &Signals) -> Result<Host> {
     })
 }
 
+/// Where the user's own configuration is.
+fn own_file(dirs: &Dirs) -> PathBuf {
+    dirs.config.join("config.toml")
+}
+
+/// Refuses a file that another user could have put in the way. What root wrote is as good as the system's.
+fn check_owner(file: &Path, host: &Host) -> Result<()> {
+    // With sudo, the user is who typed it.
+    let sudo = host.var("SUDO_UID").and_then(|uid| uid.parse().ok()).filter(|_| host.is_root());
+    let (linked, real) = (file.symlink_metadata(), file.metadata());
+    let foreign = [linked, real].into_iter().flatten().map(|about| about.uid());
+    let foreign = foreign.into_iter().find(|owner| ![host.uid, 0].contains(owner) && Some(*owner) != sudo);
+    match foreign {
+        None => Ok(()),
+        Some(owner) => Err(Error::new(&FOREIGN_FILE, format!("{} belongs to another user", file.display()))
+            .because(format!("its owner has the number {owner}, and yours is {}", host.uid))
+            .remedy(Remedy::command("if you mean it, name it", shell!("nixoci build --config-file {}", file)))
+            .remedy(Remedy::command("or read no configuration", "nixoci build --no-config"))),
+    }
+}
+
 /// The project's file, then the user's.
-fn config_files(global: &Global, cwd: &Path, dirs: &Dirs) -> Result<Vec<ConfigFile>> {
+fn config_files(global: &Global, cwd: &Path, dirs: &Dirs, host: &Host) -> Result<Vec<ConfigFile>> {
     if global.no_config {
         return Ok(Vec::new());
     }
     let project = match &global.config_file {
         Some(path) => Some(cwd.join(path)),
-        None => discover(cwd),
+        None => discover(cwd, host.home.as_deref()),
     };
-    let user = Some(dirs.config.join("config.toml")).filter(|path| path.exists());
+    if let (None, Some(found)) = (&global.config_file, &project) {
+        check_owner(found, host)?;
+    }
+    let user = Some(own_file(dirs)).filter(|path| path.exists());
     let project = project.map(|path| ConfigFile::load(&path, VERSION)).transpose()?;
     project.iter().try_for_each(ConfigFile::check_project)?;
     let user = user.map(|path| ConfigFile::load(&path, VERSION)).transpose()?;

@@ -62,6 +62,10 @@ pub(crate) struct Global {
     #[arg(long, global = true, value_name = "FILE", env = "NIXOCI_CONFIG_FILE", hide_env_values = true,
         value_hint = ValueHint::FilePath, conflicts_with = "no_config")]
     pub(crate) config_file: Option<PathBuf>,
+    /// Trust the project's nixoci.toml, for this command alone.
+    #[arg(long, global = true, env = "NIXOCI_TRUST_PROJECT", hide_env_values = true, action = clap::ArgAction::SetTrue,
+        value_parser = clap::builder::FalseyValueParser::new())]
+    pub(crate) trust_project: bool,
     /// Read no configuration file at all.
     #[arg(long, global = true)]
     pub(crate) no_config: bool,

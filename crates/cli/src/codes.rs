@@ -4,6 +4,22 @@ nixoci_core::codes! {
     /// The command line cannot be understood.
     USAGE = ("nixoci::usage", Usage, "the command line cannot be understood",
         "A flag or an argument is not what it should be. `nixoci help COMMAND` shows what a command takes.");
+    /// A project wants more than it may do by itself.
+    UNTRUSTED_PROJECT = ("nixoci::project::not_trusted", Untrusted, "the project is not trusted",
+        "nixoci.toml came with the project, and names machines, keys, addresses, directories or clusters, or sets up your \
+         virtual machines. What describes the image needs no trust; this does: `nixoci config trust` lists it and \
+         remembers your answer for this file, until it changes. On a terminal nixoci asks by itself. In CI, \
+         --trust-project or NIXOCI_TRUST_PROJECT=true trusts the file for that command. docs/trust.md has every class of key.");
+    /// The list of trusted projects cannot be used.
+    TRUST_FILE = ("nixoci::project::list", Config, "the list of trusted projects cannot be used",
+        "Projects that you trust are listed in $XDG_STATE_HOME/nixoci/trusted-projects.json \
+         (~/.local/state/nixoci/trusted-projects.json). It cannot be read or written; the cause says why. Deleted, it trusts \
+         no project, and nixoci asks again.");
+    /// A configuration file of somebody else.
+    FOREIGN_FILE = ("nixoci::config::owner", Untrusted, "the configuration file belongs to another user",
+        "nixoci looks for nixoci.toml in this directory and, in a repository or below your home directory, in those above. It \
+         found one that belongs to neither you nor root, and whoever owns it could have everything built in this \
+         directory go their way. Name the file if you mean it.");
     /// Not a date.
     BAD_DATE = ("nixoci::usage::date", Usage, "not a date for the image",
         "--created takes keep (the image's own date, which Nix sets to 1970 so that equal images are equal), now, commit \

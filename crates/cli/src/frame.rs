@@ -15,6 +15,7 @@ use crate::commands;
 use crate::output::{Printer, Stream, Ui};
 use crate::report;
 use crate::signal::Signals;
+use crate::trust::{self, Need};
 
 /// Runs the command and says how it ended.
 pub(crate) fn run(cli: Cli) -> ExitCode {
@@ -116,14 +117,17 @@ async fn with_app(printer: &Printer, global: &Global, command: Command) -> Resul
     hello(printer);
     let app = App::new(printer.clone(), global, &command, Arc::clone(&ui), signals.clone()).await;
     let result = match app {
-        Ok(app) => {
+        Ok(mut app) => {
             // Plugins are what is managed there: that one is not trusted must not keep anybody from trusting it.
             let checked = match command {
                 Command::Plugin(_) => Ok(()),
                 _ => app.check_backends(),
             };
             match checked {
-                Ok(()) => commands::dispatch(&app, command).await,
+                Ok(()) => match trust::settle(&mut app, Need::of(&command)).await {
+                    Ok(()) => commands::dispatch(&app, command).await,
+                    Err(error) => Err(error),
+                },
                 Err(error) => Err(error),
             }
         }

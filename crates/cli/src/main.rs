@@ -17,6 +17,7 @@ mod resolve;
 mod schemas;
 mod signal;
 mod terminal;
+mod trust;
 
 use std::process::ExitCode;
 

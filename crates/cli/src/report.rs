@@ -4,9 +4,9 @@ use std::borrow::Cow;
 use std::fmt::Write as _;
 use std::process::ExitCode;
 
-use anstyle::{AnsiColor, Style};
 use nixoci_core::config::LoadTarget;
 use nixoci_core::error::Report;
+use nixoci_core::text::{is_printable, printable};
 use nixoci_core::{Error, ErrorKind, Remedy};
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -14,12 +14,8 @@ use serde::Serialize;
 use crate::args::{Color, Format};
 use crate::codes::USAGE;
 use crate::habits;
+use crate::output::style::{BLUE, BOLD, DIM, RED};
 use crate::output::{Printer, Stream};
-
-const RED: Style = AnsiColor::Red.on_default().bold();
-const BLUE: Style = AnsiColor::Blue.on_default().bold();
-const DIM: Style = Style::new().dimmed();
-const BOLD: Style = Style::new().bold();
 
 /// Ends the program after clap refused the command line (or printed help, which is no error).
 pub(crate) fn usage(error: &clap::Error) -> ExitCode {
@@ -118,7 +114,8 @@ fn hint(error: &clap::Error, typed: &[String]) -> Option<String> {
 pub(crate) fn human(error: &Error) -> String {
     let report = error.report();
     let mut text = String::new();
-    let _ = writeln!(text, "{RED}error:{RED:#} {BOLD}{}{BOLD:#}", report.message);
+    // On one line: another one could be taken for words of nixoci.
+    let _ = writeln!(text, "{RED}error:{RED:#} {BOLD}{}{BOLD:#}", printable(&report.message));
     excerpt(&mut text, report);
     for cause in &report.causes {
         indented(&mut text, "  because: ", cause);
@@ -140,7 +137,7 @@ pub(crate) fn helps(remedies: &[Remedy]) -> String {
     let mut text = String::new();
     for remedy in remedies {
         let colon = if remedy.command.is_some() { ":" } else { "" };
-        let _ = writeln!(text, "  {BLUE}help:{BLUE:#} {}{colon}", remedy.text);
+        let _ = writeln!(text, "  {BLUE}help:{BLUE:#} {}{colon}", printable(&remedy.text));
         for line in remedy.command.iter().flat_map(|command| command.lines()) {
             let _ = writeln!(text, "      {line}");
         }
@@ -164,7 +161,13 @@ fn excerpt(text: &mut String, report: &Report) {
     let number = at.line.to_string();
     let margin = " ".repeat(number.len());
     let (line, before, width) = window(&at.text, at.column.saturating_sub(1), at.width);
-    let _ = writeln!(text, " {margin}{BLUE}-->{BLUE:#} {}:{}:{}", at.file.display(), at.line, at.column);
+    let _ = writeln!(
+        text,
+        " {margin}{BLUE}-->{BLUE:#} {}:{}:{}",
+        printable(&at.file.display().to_string()),
+        at.line,
+        at.column
+    );
     let _ = writeln!(text, " {margin} {BLUE}|{BLUE:#}");
     let _ = writeln!(text, " {BLUE}{number} |{BLUE:#} {line}");
     let (before, marks) = (" ".repeat(before), "^".repeat(width));
@@ -174,7 +177,7 @@ fn excerpt(text: &mut String, report: &Report) {
 /// The part of a line around what is marked, what stands before it, and the width of the mark. Tabs become a
 /// space, so that the mark stands below what it marks.
 fn window(line: &str, before: usize, width: usize) -> (String, usize, usize) {
-    let chars: Vec<char> = line.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+    let chars: Vec<char> = line.chars().map(|c| if is_printable(c) { c } else { ' ' }).collect();
     let start = if chars.len() > SHOWN { before.saturating_sub(SHOWN / 3) } else { 0 };
     let end = chars.len().min(start + SHOWN);
     let (head, tail) = (if start > 0 { "…" } else { "" }, if end < chars.len() { "…" } else { "" });
@@ -187,11 +190,11 @@ fn log(text: &mut String, report: &Report) {
     if !report.log_tail.is_empty() {
         let _ = writeln!(text, "  the last lines of the log:");
         for line in &report.log_tail {
-            let _ = writeln!(text, "    {DIM}>{DIM:#} {line}");
+            let _ = writeln!(text, "    {DIM}>{DIM:#} {}", printable(line));
         }
     }
     if let Some(path) = &report.log_path {
-        let _ = writeln!(text, "  the whole log: {}", path.display());
+        let _ = writeln!(text, "  the whole log: {}", printable(&path.display().to_string()));
     }
 }
 

@@ -10,7 +10,7 @@ use nixoci_core::config::{
 use nixoci_core::platform::OciPlatform;
 use nixoci_core::registry::nearest;
 use nixoci_core::request::{Installable, NixArg, NixFlags};
-use nixoci_core::{Error, Remedy, Result};
+use nixoci_core::{Error, ErrorKind, Remedy, Result};
 use nixoci_engine::{Agreed, Job, Link, LoadSink, Sinks};
 use nixoci_image::{Destination, Naming};
 
@@ -76,6 +76,7 @@ fn settle(app: &App, args: &BuildArgs) -> Result<(Settings, Installable)> {
     };
     let settings = resolve(Sources { flags, host: &app.host, files: &app.files, image })?;
     let installable = installable(app, &args.what, &settings, image.is_some())?;
+    installable.check()?;
     Ok((settings, installable))
 }
 
@@ -125,8 +126,21 @@ pub(crate) fn check(app: &App) -> Result<()> {
 }
 
 fn outputs(app: &App, settings: &Settings) -> Result<Vec<Destination>> {
-    let outputs = settings.outputs.value.iter().map(|text| Destination::parse(text, &app.cwd));
-    outputs.collect::<Result<_>>().map_err(|error| blame(error, &settings.outputs.origin))
+    let file = match &settings.outputs.origin {
+        Origin::File { path, .. } => Some(path.as_path()),
+        _ => None,
+    };
+    let base = file.and_then(Path::parent).unwrap_or(&app.cwd);
+    let confined = file.is_some_and(|file| !app.is_own(file));
+    let destination = |text: &String| {
+        let destination = Destination::parse(text, base)?;
+        if confined {
+            destination.check_confined(base)?;
+        }
+        Ok(destination)
+    };
+    let outputs: Result<Vec<Destination>> = settings.outputs.value.iter().map(destination).collect();
+    outputs.map_err(|error| blame(error, &settings.outputs.origin))
 }
 
 fn naming(settings: &Settings) -> Result<Naming> {
@@ -137,6 +151,9 @@ fn naming(settings: &Settings) -> Result<Naming> {
 fn blame(error: Error, origin: &Origin) -> Error {
     if matches!(origin, Origin::Flag(_)) {
         return error;
+    }
+    if error.kind() == ErrorKind::Config {
+        return error.because(format!("it comes from {origin}"));
     }
     let report = error.report();
     let blamed = Error::new(&CONFIG_VALUE, error.to_string()).because(format!("it comes from {origin}"));

@@ -32,6 +32,11 @@ pub(crate) const FORMS: &[Form] = &[
     form("cache-show", "nixoci cache show --format json", of::<cache::CacheReport>),
     form("config-check", "nixoci config check --format json", of::<config::CheckReport>),
     form("config-show", "nixoci config show --format json", of::<config::SettingsReport>),
+    form(
+        "config-trust",
+        "nixoci config trust --format json, and config untrust",
+        of::<config::ProjectReport>,
+    ),
     form("convert", "nixoci convert --format json, and nixoci merge", of::<convert::ConvertReport>),
     form("doctor", "nixoci doctor --format json", of::<nixoci_engine::Doctor>),
     form("error", "standard error of a command that failed, with --format json", of::<ErrorReport<'_>>),

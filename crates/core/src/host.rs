@@ -36,10 +36,10 @@ impl Host {
         self.uid == 0
     }
 
-    /// Reads a file of the host, at most `limit` bytes of it.
+    /// Reads a regular file of the host, at most `limit` bytes of it.
     pub fn read(&self, path: &Path, limit: u64) -> std::io::Result<Vec<u8>> {
         let mut bytes = Vec::new();
-        std::fs::File::open(path)?.take(limit).read_to_end(&mut bytes)?;
+        crate::file::open(path)?.take(limit).read_to_end(&mut bytes)?;
         Ok(bytes)
     }
 }

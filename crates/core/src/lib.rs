@@ -19,6 +19,7 @@ pub mod digest;
 pub mod error;
 pub mod event;
 pub mod factory;
+pub mod file;
 pub mod host;
 pub mod pattern;
 pub mod plan;

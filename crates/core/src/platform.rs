@@ -1,7 +1,7 @@
 //! Platforms as Nix and as container tools name them.
 //!
-//! Nix says `aarch64-linux`; OCI says `linux/arm64`. The table follows the OCI image specification's use of
-//! Go's `GOARCH` values and nixpkgs' `lib/systems`.
+//! Nix says `aarch64-linux`; OCI says `linux/arm64`. OCI takes its names from Go's `GOARCH`, and there are more of them than
+//! Nix has systems: an image for any of them can be read and converted, and built where Nix has a system for it.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -30,16 +30,32 @@ pub struct OciPlatform {
 #[error("`{0}` is not a platform such as linux/amd64 or linux/arm64")]
 pub struct ParsePlatformError(String);
 
-/// Nix CPU, GOARCH, variant.
+/// Every architecture of Go that a Linux image may be for. Source: Go `internal/syslist/syslist.go`; OCI image
+/// specification, `image-index.md`, "Platform Variants".
+const ARCHITECTURES: &[&str] = &[
+    "386", "amd64", "arm", "arm64", "arm64be", "armbe", "loong64", "mips", "mips64", "mips64le", "mipsle",
+    "ppc", "ppc64", "ppc64le", "riscv", "riscv64", "s390", "s390x", "sparc", "sparc64", "wasm",
+];
+
+/// Nix CPU, GOARCH, variant: those of nixpkgs' `lib/systems/doubles.nix` that Go has as well.
 const CPUS: &[(&str, &str, Option<&str>)] = &[
     ("x86_64", "amd64", None),
     ("aarch64", "arm64", None),
     ("armv7l", "arm", Some("v7")),
     ("armv6l", "arm", Some("v6")),
+    ("armv5tel", "arm", Some("v5")),
     ("i686", "386", None),
     ("riscv64", "riscv64", None),
     ("powerpc64le", "ppc64le", None),
     ("s390x", "s390x", None),
+    ("loongarch64", "loong64", None),
+    ("mips64el", "mips64le", None),
+    ("mips64", "mips64", None),
+    ("mipsel", "mipsle", None),
+    ("mips", "mips", None),
+    ("powerpc64", "ppc64", None),
+    ("powerpc", "ppc", None),
+    ("s390", "s390", None),
 ];
 
 impl NixSystem {
@@ -56,6 +72,11 @@ impl NixSystem {
     /// Whether this is a Linux system.
     pub fn is_linux(&self) -> bool {
         self.kernel() == "linux"
+    }
+
+    /// Whether both parts are names that Nix and containers have, and not merely two words.
+    pub fn is_known(&self) -> bool {
+        matches!(self.kernel(), "linux" | "darwin") && CPUS.iter().any(|(cpu, ..)| *cpu == self.cpu())
     }
 
     /// The Linux system of the same CPU: what a container on this host runs natively.
@@ -155,7 +176,7 @@ impl FromStr for OciPlatform {
             (None, "armhf") => ("arm", Some("v7")),
             (None, other) => (other, None),
         };
-        if !CPUS.iter().any(|(_, known, _)| *known == architecture) {
+        if !ARCHITECTURES.contains(&architecture) {
             return Err(fail());
         }
         let variant = parts.get(2).copied().or(implied).map(str::to_owned);

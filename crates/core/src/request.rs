@@ -61,8 +61,7 @@ pub enum NixArg {
 
 /// Output sets of a flake whose second component is a system.
 /// Source: Nix manual, "nix flake check", evaluation checks.
-const PER_SYSTEM: &[&str] =
-    &["packages", "legacyPackages", "checks", "devShells", "apps", "defaultPackage", "hydraJobs"];
+const PER_SYSTEM: &[&str] = &["packages", "legacyPackages", "checks", "devShells", "apps", "defaultPackage"];
 
 impl Installable {
     /// Takes apart what a user types after `nixoci build`: `.#container`, `./dir`, `path:…#x`, a store path.
@@ -81,6 +80,9 @@ impl Installable {
         if text.is_empty() {
             return Err(fail("it is empty"));
         }
+        if let Err(why) = check_word(text) {
+            return Err(fail(why));
+        }
         if text.contains('^') {
             return Err(fail("outputs cannot be selected with `^`: an image has one output"));
         }
@@ -92,22 +94,101 @@ impl Installable {
             None => (text, ""),
         };
         let reference = if reference.is_empty() { "." } else { reference };
-        Ok(Installable::Flake { reference: reference.to_owned(), attribute: Attribute::parse(fragment) })
+        let attribute = Attribute::parse(fragment);
+        check_attribute(attribute.as_str()).map_err(fail)?;
+        Ok(Installable::Flake { reference: reference.to_owned(), attribute })
+    }
+
+    /// Whether every part of it can be given to a program and be taken for what it is. A part that begins with a dash would
+    /// be a flag of Nix, and there are flags with which an expression runs programs.
+    ///
+    /// # Errors
+    /// [`codes::BAD_INSTALLABLE`].
+    pub fn check(&self) -> Result<()> {
+        let fail = |what: &str, text: &str, why: &str| {
+            let text = format!("`{}` is not {what}", text.escape_debug());
+            Error::new(&codes::BAD_INSTALLABLE, text).because(why)
+        };
+        match self {
+            Installable::Flake { reference, attribute } => {
+                check_word(reference).map_err(|why| fail("a flake reference", reference, why))?;
+                let attribute = attribute.as_str();
+                check_attribute(attribute).map_err(|why| fail("an attribute", attribute, why))
+            }
+            Installable::File { attribute, args, .. } => {
+                let attribute = attribute.as_deref().unwrap_or("default");
+                check_attribute(attribute).map_err(|why| fail("an attribute", attribute, why))?;
+                match args.keys().find(|name| !is_identifier(name)) {
+                    Some(name) => {
+                        Err(fail("an argument's name", name, "a function's arguments have plain names"))
+                    }
+                    None => Ok(()),
+                }
+            }
+            Installable::StorePath { .. } => Ok(()),
+        }
     }
 
     /// The Linux system that this installable names by itself, such as the one in a pasted
-    /// `.#packages.x86_64-linux.container`.
+    /// `.#packages.x86_64-linux.container`. A Mac's own set says nothing of the image in it: many projects keep their Linux
+    /// images there.
     pub fn implied_system(&self) -> Option<NixSystem> {
         let Installable::Flake { attribute: Attribute::Full(path), .. } = self else { return None };
         let parts = split_attribute(path);
-        let system: NixSystem = parts.get(1)?.parse().ok()?;
-        PER_SYSTEM.contains(&parts[0].as_str()).then_some(system)
+        parts.get(system_place(&parts)?)?.parse().ok().filter(NixSystem::is_linux)
     }
 }
 
+/// Which component of an attribute path is a system: the second of the sets that Nix knows, whatever it is, and elsewhere the
+/// first one that is a system's name (`dockerImages.x86_64-linux.web`, `hydraJobs.web.x86_64-linux`).
+pub fn system_place(parts: &[String]) -> Option<usize> {
+    let is_system = |part: &String| part.parse::<NixSystem>().is_ok();
+    let per_system = parts.first().is_some_and(|set| PER_SYSTEM.contains(&set.as_str()));
+    if per_system && parts.get(1).is_some_and(is_system) {
+        return Some(1);
+    }
+    let known = |part: &String| part.parse::<NixSystem>().is_ok_and(|system| system.is_known());
+    parts.iter().skip(1).position(known).map(|place| place + 1)
+}
+
+/// A word that no program takes for a flag, and no terminal for an instruction.
+fn check_word(text: &str) -> std::result::Result<(), &'static str> {
+    if text.starts_with('-') {
+        return Err("it begins with a dash, as a flag does");
+    }
+    if text.chars().any(char::is_control) {
+        return Err("it has a control character in it");
+    }
+    Ok(())
+}
+
+fn check_attribute(path: &str) -> std::result::Result<(), &'static str> {
+    check_word(path)?;
+    if !path.matches('"').count().is_multiple_of(2) {
+        return Err("a quotation mark in it is not closed");
+    }
+    if split_attribute(path).iter().any(String::is_empty) {
+        return Err("a name between its dots is empty");
+    }
+    Ok(())
+}
+
+/// Source: Nix manual, "Identifiers".
+fn is_identifier(text: &str) -> bool {
+    let begins = text.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_');
+    begins && text.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '\''))
+}
+
+/// One name of an attribute path as it has to be written in a path: in quotation marks unless it is plain.
+pub fn attribute_name(name: &str) -> String {
+    let plain = !name.is_empty()
+        && name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '\'' | '+'));
+    if plain { name.to_owned() } else { format!("\"{name}\"") }
+}
+
 impl Attribute {
-    /// Takes apart what stands after `#`. A path that begins with a per-system output set and a system, or
-    /// with a dot, is full; everything else is a name that is looked up.
+    /// Takes apart what stands after `#`. A path with a system in it (see [`system_place`]), or that begins with a dot, is
+    /// full; everything else is a name that is looked up.
     pub fn parse(fragment: &str) -> Attribute {
         if fragment.is_empty() {
             return Attribute::Name("default".to_owned());
@@ -115,11 +196,10 @@ impl Attribute {
         if let Some(path) = fragment.strip_prefix('.') {
             return Attribute::Full(path.to_owned());
         }
-        let parts = split_attribute(fragment);
-        let full = parts.len() >= 2
-            && PER_SYSTEM.contains(&parts[0].as_str())
-            && parts[1].parse::<NixSystem>().is_ok();
-        if full { Attribute::Full(fragment.to_owned()) } else { Attribute::Name(fragment.to_owned()) }
+        match system_place(&split_attribute(fragment)) {
+            Some(_) => Attribute::Full(fragment.to_owned()),
+            None => Attribute::Name(fragment.to_owned()),
+        }
     }
 
     /// The text as typed.
@@ -192,6 +272,7 @@ pub struct BuildRequest {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     fn flake(text: &str) -> (String, Attribute) {
         match Installable::parse(text).unwrap() {
@@ -225,6 +306,41 @@ mod tests {
         assert_eq!(system(".#legacyPackages.aarch64-linux.a.b").unwrap().as_str(), "aarch64-linux");
         assert_eq!(system(".#container"), None);
         assert_eq!(system(".#packages.container"), None);
+        assert_eq!(system(".#dockerImages.aarch64-linux.web").unwrap().as_str(), "aarch64-linux");
+        assert_eq!(system(".#hydraJobs.web.x86_64-linux").unwrap().as_str(), "x86_64-linux");
+        assert_eq!(system(".#hydraJobs.\"x86_64-linux\".\"my.web\"").unwrap().as_str(), "x86_64-linux");
+        // A Mac's own set holds Linux images in many projects.
+        assert_eq!(system(".#packages.aarch64-darwin.container"), None);
+        assert_eq!(system(".#images.my-app"), None);
+    }
+
+    proptest! {
+        /// Whatever a project or a plugin names, Nix takes it for what it is.
+        #[test]
+        fn no_part_of_an_installable_is_a_flag(dashes in "-{1,3}", rest in "[a-z =./#\"]{0,12}", name in "[a-z-]{1,8}") {
+            let flag = format!("{dashes}{rest}");
+            let file = |attribute: Option<&str>, argument: &str| Installable::File {
+                path: "/p/default.nix".into(),
+                attribute: attribute.map(str::to_owned),
+                args: [(argument.to_owned(), NixArg::Str(flag.clone()))].into(),
+            };
+            prop_assert!(Installable::parse(&flag).is_err());
+            prop_assert!(file(Some(&flag), "x").check().is_err());
+            prop_assert!(file(None, &flag).check().is_err());
+            prop_assert_eq!(file(Some("a"), &name).check().is_ok(), !name.starts_with('-'));
+            for attribute in [Attribute::Name(flag.clone()), Attribute::Full(flag.clone())] {
+                let flake = Installable::Flake { reference: "/p".into(), attribute };
+                prop_assert!(flake.check().is_err());
+            }
+            let flake = Installable::Flake { reference: flag.clone(), attribute: Attribute::Name("a".into()) };
+            prop_assert!(flake.check().is_err());
+        }
+
+        /// What is written for a name is read as that name.
+        #[test]
+        fn a_name_that_is_written_is_the_name(name in "[a-zA-Z0-9_.#?+' -]{1,12}") {
+            prop_assert_eq!(split_attribute(&attribute_name(&name)), [name]);
+        }
     }
 
     #[test]

@@ -118,15 +118,68 @@ impl fmt::Debug for Command {
     }
 }
 
-/// Quotes a word for a POSIX shell, only where it needs it.
+/// Quotes a word for bash, zsh or a POSIX shell, only where it needs it.
 pub fn quote(word: &OsStr) -> String {
     let text = word.to_string_lossy();
     let plain = |c: char| c.is_ascii_alphanumeric() || "-_=+./:,@%#^".contains(c);
-    if !text.is_empty() && text.chars().all(plain) {
+    // `#` begins a comment, and zsh looks for a program behind `=`.
+    let begins_plain = !text.is_empty() && !text.starts_with(['#', '=']);
+    if begins_plain && text.chars().all(plain) {
         text.into_owned()
-    } else {
+    } else if text.chars().all(crate::text::is_printable) {
         format!("'{}'", text.replace('\'', r"'\''"))
+    } else {
+        // A terminal must not see these, and what is pasted has to have them: bash and zsh read escapes between `$'` and `'`.
+        format!("$'{}'", text.chars().map(escaped).collect::<String>())
     }
+}
+
+fn escaped(character: char) -> String {
+    match character {
+        '\'' | '\\' => format!("\\{character}"),
+        printable if crate::text::is_printable(printable) => printable.to_string(),
+        other => match u32::from(other) {
+            code @ 0..0x80 => format!("\\x{code:02x}"),
+            code @ 0..0x1_0000 => format!("\\u{code:04x}"),
+            code => format!("\\U{code:08x}"),
+        },
+    }
+}
+
+/// A command to be pasted, with every word that is put into it quoted: `shell!("mkdir -p {}", path)`. A word is anything that
+/// an [`OsStr`] can be borrowed from; one that has several parts is put together before.
+///
+/// ```
+/// use nixoci_core::shell;
+/// let attribute = "my image; rm -r x";
+/// assert_eq!(shell!("nixoci build {}", format!(".#{attribute}")), "nixoci build '.#my image; rm -r x'");
+/// ```
+#[macro_export]
+macro_rules! shell {
+    ($command:literal $(, $word:expr)* $(,)?) => {{
+        const { assert!($crate::runner::has_only_blanks($command), "a name in braces would not be quoted") };
+        format!($command $(, $crate::runner::quote(::std::convert::AsRef::<::std::ffi::OsStr>::as_ref(&$word)))*)
+    }};
+}
+
+/// Whether every brace of a format is one of `{}`, `{{` and `}}`.
+#[doc(hidden)]
+pub const fn has_only_blanks(format: &str) -> bool {
+    let bytes = format.as_bytes();
+    let mut at = 0;
+    while at < bytes.len() {
+        match bytes[at] {
+            b'{' | b'}' => {
+                let pair = if at + 1 < bytes.len() { [bytes[at], bytes[at + 1]] } else { [0, 0] };
+                if !matches!(pair, [b'{', b'}'] | [b'{', b'{'] | [b'}', b'}']) {
+                    return false;
+                }
+                at += 2;
+            }
+            _ => at += 1,
+        }
+    }
+    true
 }
 
 /// How a process ended.
@@ -320,6 +373,26 @@ mod tests {
         let command = Command::new("nix").args(["build", ".#a b", "it's"]).env("X", "1 2");
         assert_eq!(command.to_string(), r"X='1 2' nix build '.#a b' 'it'\''s'");
         assert_eq!(quote(OsStr::new("")), "''");
+    }
+
+    #[test]
+    fn a_word_is_one_word_to_a_shell_whatever_is_in_it() {
+        let shown = |word: &str| quote(OsStr::new(word));
+        assert_eq!(shown("#x"), "'#x'");
+        assert_eq!(shown("=ls"), "'=ls'");
+        assert_eq!(shown(".#x"), ".#x");
+        assert_eq!(shown("a\u{1b}[2J'\\\n\u{202e}"), r"$'a\x1b[2J\'\\\x0a\u202e'");
+        assert_eq!(shell!("rm -- {} {{}}", "my app"), "rm -- 'my app' {}");
+    }
+
+    #[test]
+    fn only_blanks_are_filled() {
+        for right in ["", "a", "{}", "x {} {{}} {}"] {
+            assert!(has_only_blanks(right), "{right}");
+        }
+        for wrong in ["{x}", "{", "}", "a {0}", "{:?}", "{{}"] {
+            assert!(!has_only_blanks(wrong), "{wrong}");
+        }
     }
 
     #[test]

@@ -1,5 +1,6 @@
-//! Numbers and bytes as people read them.
+//! Numbers and bytes as people read them, and foreign texts as a terminal may show them.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 /// Bytes, in decimal units as Docker counts: `62.3 MB`.
@@ -39,9 +40,57 @@ pub fn count(number: usize, thing: &str) -> String {
     format!("{number} {thing}{}", if number == 1 { "" } else { "s" })
 }
 
+/// Whether a terminal shows a character, and does nothing else with it: no control character, and none of those that change
+/// the direction of what stands beside them. Source: Unicode Standard Annex 9, "Explicit Directional Formatting Characters";
+/// Unicode Technical Report 36, "Bidirectional Text Spoofing".
+pub fn is_printable(character: char) -> bool {
+    let directs = matches!(
+        character,
+        '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}'
+    );
+    !character.is_control() && !directs
+}
+
+/// A text that somebody else wrote, on one line: what is not [printable](is_printable) is shown as an escape, such as
+/// `\u{1b}`.
+pub fn printable(text: &str) -> Cow<'_, str> {
+    escaped_but(text, |_| false)
+}
+
+/// As [`printable`], for a text of several lines: line feeds and tabs stay.
+pub fn printable_lines(text: &str) -> Cow<'_, str> {
+    escaped_but(text, |character| matches!(character, '\n' | '\t'))
+}
+
+fn escaped_but(text: &str, kept: impl Fn(char) -> bool) -> Cow<'_, str> {
+    let stays = |character: char| is_printable(character) || kept(character);
+    if text.chars().all(&stays) {
+        return Cow::Borrowed(text);
+    }
+    let mut shown = String::with_capacity(text.len() + 16);
+    for character in text.chars() {
+        if stays(character) {
+            shown.push(character);
+        } else {
+            shown.extend(character.escape_default());
+        }
+    }
+    Cow::Owned(shown)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_a_terminal_would_obey_is_shown() {
+        assert_eq!(printable("a\u{1b}]0;x\u{7}\u{9b}\r\nb"), "a\\u{1b}]0;x\\u{7}\\u{9b}\\r\\nb");
+        assert_eq!(printable_lines("a\tb\nc\r"), "a\tb\nc\\r");
+        assert_eq!(printable("safe \u{202e}txt.exe"), "safe \\u{202e}txt.exe");
+        for plain in ["", "grün 漢字 👩‍🚀", "/nix/store/x"] {
+            assert!(matches!(printable(plain), Cow::Borrowed(text) if text == plain));
+        }
+    }
 
     #[test]
     fn hexadecimal_digits() {

@@ -34,11 +34,28 @@ nixoci_core::codes! {
     CANNOT_MERGE = ("nixoci::image::cannot_merge", Usage, "these images cannot be merged",
         "`nixoci merge` makes one image of several, one for each platform. Two of them are for the same platform, or \
          none was named.");
-    /// A warning: an index lists more than is there.
-    ABSENT_PLATFORM = ("nixoci::image::absent_platform", Image, "a platform of the image was left out",
-        "The image's index lists a platform whose content is not in the archive, or that is not Linux. Docker and \
-         containerd export such indexes when only one platform of an image was pulled. What is complete was taken, and \
-         the index was made anew.");
+    /// A warning: an index lists more than images that are there.
+    LEFT_OUT = ("nixoci::image::left_out", Image, "an entry of the image's index was left out",
+        "The index lists something that is not an image for Linux whose content is there: a signature, a bill of \
+         materials or a chart beside the image, a platform whose content was not pulled (Docker and containerd export \
+         such indexes), Windows. What is an image was taken, and the index was made anew. To take one entry alone, name \
+         it: `oci:DIR:NAME`.");
+    /// A warning: two images of one name.
+    SAME_NAME = ("nixoci::image::same_name", Image, "several images have one name",
+        "The archive or layout lists several images under one name, as `dockerTools.mergeImages` does with images of one \
+         name. The last one has the name, as `docker load` gives it; the others are written and loaded without a name. \
+         Give each image a name or a tag of its own in the expression.");
+    /// A warning: a configuration with the name of another one.
+    CONFIG_NAME = ("nixoci::image::config_name", Image, "the configuration's name is not its digest",
+        "manifest.json calls the configuration's file after a digest, and the file's content has another one. Docker \
+         loads such an image, and so does nixoci: the layers are checked by the digests in the configuration. If nobody \
+         changed it on purpose, the archive may be damaged.");
+    /// A key of the configuration with the wrong type.
+    BAD_CONFIG = ("nixoci::image::config", Image, "a key of the image's configuration has the wrong type",
+        "Container runtimes give every key of the configuration a type, and refuse the whole image for one that has \
+         another: `Env` is a list of texts, `Labels` a set of texts, `Volumes` and `ExposedPorts` sets whose values are \
+         empty sets, `created` a date with a time and a zone. dockerTools writes whatever the expression says. Keys that \
+         no runtime knows may be anything.");
     /// A warning: the layers are empty by themselves.
     NEEDS_SNAPSHOTTER = ("nixoci::image::needs_snapshotter", Image, "the image needs nix-snapshotter",
         "The image was made for nix-snapshotter: its layers hold mount points, and the store paths come from the \
@@ -119,6 +136,14 @@ nixoci_core::codes! {
     DESTINATION_UNUSABLE = ("nixoci::destination::unusable", Delivery, "the destination cannot be written",
         "The directory of the output does not exist or may not be written, or the output is a directory. nixoci \
          looks before it builds, so nothing was done.");
+    /// An output of a configuration file outside of its directory.
+    DESTINATION_OUTSIDE = ("nixoci::destination::outside", Config, "a configuration file names an output outside of its directory",
+        "`output` in nixoci.toml may name files and directories below the directory of that file, links resolved: what was \
+         checked out must not write elsewhere. Outputs that are typed (`-o`) may be anywhere.");
+    /// An output of a configuration file where something else is.
+    DESTINATION_IN_THE_WAY = ("nixoci::destination::in_the_way", Config, "an output would replace something that is no image",
+        "`output` in nixoci.toml may replace images only. Move the file away, or type the output (`-o`), which replaces \
+         whatever file is there.");
     /// No room.
     DISK_FULL = ("nixoci::disk_full", Delivery, "the disk is full",
         "There was no room for the image. What was written so far has been removed again. Images are kept under \
@@ -159,6 +184,11 @@ nixoci_core::codes! {
     DOCKER_FAILED = ("nixoci::docker::failed", Delivery, "the docker command failed",
         "Docker's own words are below. The image itself was checked and is kept: ./result, or the path that is \
          printed, can be loaded again with `docker load -i`.");
+    /// The docker command is Podman.
+    DOCKER_IS_PODMAN = ("nixoci::docker::podman", ToolMissing, "the docker command is Podman's",
+        "Distributions install Podman under the name `docker` (podman-docker), and its answers are not Docker's. Name \
+         Podman as the runtime: `--load=podman`, `nixoci load --runtime podman`. Without a name, nixoci finds Podman by \
+         itself.");
     /// What Docker has is not what it was given.
     DOCKER_MISMATCH = ("nixoci::docker::mismatch", Delivery, "Docker holds another image than the one loaded",
         "After loading, nixoci asks Docker what the name stands for, and the answer was another image. Something \
@@ -214,6 +244,16 @@ nixoci_core::codes! {
          executed. A container of this image ends at once, unless the file comes from a volume. With dockerTools, \
          put the package into `contents` or `copyToRoot`, or name the program with its whole path \
          (`${pkgs.hello}/bin/hello`); `#!/usr/bin/env` needs `dockerTools.usrBinEnv`.");
+    /// A warning: the user is not in the image.
+    USER_MISSING = ("nixoci::image::user_missing", Image, "the image's user is not in the image",
+        "`User` names a user or a group, and the image's /etc/passwd or /etc/group does not have it: Docker and Podman \
+         refuse to start such a container. A number needs no entry: `User = \"1000:1000\";`. \
+         `pkgs.dockerTools.fakeNss` has the users root and nobody; others are written with `pkgs.writeTextDir \
+         \"etc/passwd\" ...`.");
+    /// A warning: the working directory is something else.
+    WORKING_DIR = ("nixoci::image::working_dir", Image, "the working directory is not a directory",
+        "`WorkingDir` leads to a file. Runtimes make a working directory that is not there, and refuse to start where \
+         something else is in its place.");
     /// A warning: more layers than runtimes stack.
     MANY_LAYERS = ("nixoci::image::many_layers", Image, "the image has more layers than runtimes stack",
         "Docker's and containerd's overlay file systems stack at most 127 layers. Lower `maxLayers`.");

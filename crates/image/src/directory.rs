@@ -9,7 +9,9 @@ use std::io::{self, Cursor, Read};
 use std::path::{Path, PathBuf};
 
 use nixoci_core::digest::Digest;
-use nixoci_core::{Result, ResultExt};
+use nixoci_core::file;
+use nixoci_core::text::bytes;
+use nixoci_core::{Error, Result, ResultExt};
 use serde_json::Value;
 
 use crate::codes;
@@ -19,6 +21,8 @@ use crate::tar::{file_header, padding};
 
 /// The longest JSON document that is followed; the reader has the same limit.
 const JSON_LIMIT: u64 = 4 << 20;
+/// The longest `oci-layout`, which holds a version.
+const MARK_LIMIT: u64 = 4 << 10;
 /// How many blobs are looked at: as many as an archive may have members.
 const BLOB_LIMIT: usize = 1 << 14;
 
@@ -53,64 +57,99 @@ fn member(root: &Path, name: String) -> Result<Option<Member>> {
 }
 
 fn layout(root: &Path) -> Result<Vec<Member>> {
-    let mut walk = Walk { root, members: Vec::new(), seen: HashSet::new(), blobs: "blobs/sha256/" };
-    walk.members.extend(member(root, "oci-layout".to_owned())?);
-    walk.document("index.json".to_owned())?;
+    let mut walk = Walk::new(root, "blobs/sha256/");
+    if let Some(mark) = member(root, "oci-layout".to_owned())? {
+        mark.no_longer_than(MARK_LIMIT)?;
+        walk.members.push(mark);
+    }
+    walk.reach("index.json")?;
     Ok(walk.members)
 }
 
 fn skopeo(root: &Path) -> Result<Vec<Member>> {
-    let mut walk = Walk { root, members: Vec::new(), seen: HashSet::new(), blobs: "" };
-    walk.document("manifest.json".to_owned())?;
+    let mut walk = Walk::new(root, "");
+    walk.reach("manifest.json")?;
     Ok(walk.members)
 }
 
-struct Walk<'a> {
-    root: &'a Path,
-    members: Vec<Member>,
-    seen: HashSet<String>,
-    blobs: &'static str,
+impl Member {
+    fn no_longer_than(&self, limit: u64) -> Result<()> {
+        if self.size <= limit {
+            return Ok(());
+        }
+        let (size, limit) = (bytes(self.size), bytes(limit));
+        let text = format!("{} is {size} long, and {limit} is the limit", self.path.display());
+        Err(Error::new(&codes::TOO_LARGE, text))
+    }
 }
 
-impl Walk<'_> {
+/// The files that a document leads to, each once.
+struct Walk<'a> {
+    root: &'a Path,
+    blobs: &'static str,
+    members: Vec<Member>,
+    seen: HashSet<String>,
+    /// Documents that are not followed yet. A list, because indexes may lie in each other as deep as they like.
+    waiting: Vec<Member>,
+}
+
+impl<'a> Walk<'a> {
+    fn new(root: &'a Path, blobs: &'static str) -> Self {
+        Walk { root, blobs, members: Vec::new(), seen: HashSet::new(), waiting: Vec::new() }
+    }
+
     /// A document, and everything it names.
-    fn document(&mut self, name: String) -> Result<()> {
-        if self.seen.len() >= BLOB_LIMIT || !self.seen.insert(name.clone()) {
+    fn reach(&mut self, name: &str) -> Result<()> {
+        if let Some(first) = member(self.root, name.to_owned())? {
+            first.no_longer_than(JSON_LIMIT)?;
+            self.waiting.push(first);
+        }
+        while let Some(document) = self.waiting.pop() {
+            self.follow(&document)?;
+            self.members.push(document);
+        }
+        Ok(())
+    }
+
+    fn follow(&mut self, document: &Member) -> Result<()> {
+        if document.size > JSON_LIMIT {
+            // The reader knows whether it matters.
             return Ok(());
         }
-        let Some(found) = member(self.root, name)? else { return Ok(()) };
-        let (path, size) = (found.path.clone(), found.size);
-        self.members.push(found);
-        if size > JSON_LIMIT {
-            return Ok(());
-        }
-        let bytes = std::fs::read(&path)
-            .or_error(&codes::READ_FAILED, || format!("{} cannot be read", path.display()))?;
+        let unreadable = || format!("{} cannot be read", document.path.display());
+        let bytes = file::read(&document.path, JSON_LIMIT).or_error(&codes::READ_FAILED, unreadable)?;
         // What is no JSON leads nowhere; the reader will say so.
         let document: Value = serde_json::from_slice(&bytes).unwrap_or_default();
-        let list = |key: &str| document[key].as_array().cloned().unwrap_or_default();
+        let list = |key: &str| document[key].as_array().map(Vec::as_slice).unwrap_or_default();
         for child in list("manifests") {
-            if let Some(name) = self.name(&child) {
-                self.document(name)?;
+            if let Some(found) = self.blob(child, &["", ".manifest.json"])? {
+                self.waiting.push(found);
             }
         }
-        let config = Some(document["config"].clone()).filter(Value::is_object);
+        let config = Some(&document["config"]).filter(|config| config.is_object());
         for child in config.into_iter().chain(list("layers")) {
-            if let Some(name) = self.name(&child)
-                && self.seen.len() < BLOB_LIMIT
-                && self.seen.insert(name.clone())
-            {
-                self.members.extend(member(self.root, name)?);
+            if let Some(found) = self.blob(child, &[""])? {
+                self.members.push(found);
             }
         }
         Ok(())
     }
 
-    /// The file of a descriptor's blob.
-    fn name(&self, descriptor: &Value) -> Option<String> {
-        let hex = descriptor["digest"].as_str()?.strip_prefix("sha256:")?;
-        let digest = Digest::from_hex(hex).ok()?;
-        Some(format!("{}{}", self.blobs, digest.hex()))
+    /// The file of a descriptor's blob, where it is new. skopeo's `dir:` gives the manifests of an index an ending of their
+    /// own. Source: containers/image `directory/directory_transport.go`.
+    fn blob(&mut self, descriptor: &Value, endings: &[&str]) -> Result<Option<Member>> {
+        let hex = descriptor["digest"].as_str().and_then(|digest| digest.strip_prefix("sha256:"));
+        let Some(digest) = hex.and_then(|hex| Digest::from_hex(hex).ok()) else { return Ok(None) };
+        let name = format!("{}{}", self.blobs, digest.hex());
+        if self.seen.len() >= BLOB_LIMIT || !self.seen.insert(name.clone()) {
+            return Ok(None);
+        }
+        for ending in endings {
+            if let Some(found) = member(self.root, format!("{name}{ending}"))? {
+                return Ok(Some(found));
+            }
+        }
+        Ok(None)
     }
 }
 
@@ -128,7 +167,7 @@ impl Stream {
                 let header = Cursor::new(file_header(&name, size).to_vec());
                 let pad = io::repeat(0).take(padding(size));
                 // A file that shrinks meanwhile must not shift what follows.
-                let content = Exactly { file: File::open(path)?, left: size };
+                let content = Exactly { file: file::open(&path)?, left: size };
                 self.current = Box::new(header.chain(content).chain(pad));
                 Ok(true)
             }

@@ -88,6 +88,14 @@ impl<'a> ReadOptions<'a> {
             progress: &|_, _| {},
         }
     }
+
+    /// The platform of an image that names none: what was asked for, or with `allow_mismatch` that of this machine's containers.
+    pub(crate) fn assumed(&self) -> Option<&OciPlatform> {
+        match self.expect.as_slice() {
+            [one] => Some(one),
+            _ => self.allow_mismatch.then_some(&self.native),
+        }
+    }
 }
 
 impl fmt::Debug for ReadOptions<'_> {

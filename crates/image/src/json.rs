@@ -146,6 +146,11 @@ impl<'a> Object<'a> {
         self.get(key).is_some_and(|value| value.get() == "true")
     }
 
+    /// The keys with their values.
+    pub(crate) fn entries(&self) -> impl Iterator<Item = (&str, &'a RawValue)> {
+        self.fields.iter().map(|(name, value)| (name.as_str(), *value))
+    }
+
     /// The keys.
     pub(crate) fn keys(&self) -> impl Iterator<Item = &str> {
         self.fields.iter().map(|(name, _)| name.as_str())

@@ -58,8 +58,9 @@ impl fmt::Display for Machine {
 /// What the first bytes of an executable file say.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Head {
-    /// A program for this `e_machine`; the flags tell 32 bits from 64 and the byte order.
-    Elf { machine: u16, wide: bool, little: bool },
+    /// A program for this `e_machine`; the flags tell 32 bits from 64 and the byte order. The loader is the program that
+    /// the kernel starts in its place, where there is one.
+    Elf { machine: u16, wide: bool, little: bool, loader: Option<Box<[u8]>> },
     /// A macOS program for these CPU types; zero for "none".
     MachO([u32; 2]),
     /// A script: what follows `#!` on the first line.
@@ -94,7 +95,8 @@ impl Head {
     pub(crate) fn of(bytes: &[u8]) -> Head {
         if let Some(rest) = bytes.strip_prefix(b"#!") {
             let line = rest.split(|&byte| byte == b'\n').next().unwrap_or_default();
-            return Head::Script(line[..line.len().min(HEAD)].trim_ascii().into());
+            // The kernel knows spaces and tabs alone: a carriage return is a part of the name.
+            return Head::Script(trimmed(&line[..line.len().min(HEAD)]).into());
         }
         elf(bytes).or_else(|| mach(bytes)).unwrap_or(Head::Unknown)
     }
@@ -102,13 +104,74 @@ impl Head {
     /// The machine, if this is a program for one.
     pub(crate) fn machine(&self) -> Option<Machine> {
         match self {
-            Head::Elf { machine, wide, little } => {
+            Head::Elf { machine, wide, little, .. } => {
                 Some(Machine::Elf { cpu: elf_cpu(*machine, *wide, *little) })
             }
             Head::MachO(cpus) => Some(Machine::MachO { cpu: mach_cpus(cpus) }),
             Head::Script(_) | Head::Unknown => None,
         }
     }
+
+    /// The same program, with its loader.
+    pub(crate) fn loaded_by(self, name: &[u8]) -> Head {
+        match self {
+            Head::Elf { machine, wide, little, .. } => {
+                Head::Elf { machine, wide, little, loader: Some(name.into()) }
+            }
+            other => other,
+        }
+    }
+
+    /// What the kernel starts to load it.
+    pub(crate) fn loader(&self) -> Option<&[u8]> {
+        match self {
+            Head::Elf { loader, .. } => loader.as_deref(),
+            _ => None,
+        }
+    }
+}
+
+/// Whether a byte separates words to `fs/binfmt_script.c`.
+pub(crate) fn is_blank(byte: u8) -> bool {
+    matches!(byte, b' ' | b'\t')
+}
+
+fn trimmed(line: &[u8]) -> &[u8] {
+    let start = line.iter().position(|byte| !is_blank(*byte)).unwrap_or(line.len());
+    let end = line.iter().rposition(|byte| !is_blank(*byte)).map_or(start, |last| last + 1);
+    &line[start..end]
+}
+
+/// Whether a file that begins so is a compiled program of ELF.
+pub(crate) fn is_elf(bytes: &[u8]) -> bool {
+    bytes.starts_with(ELF_MAGIC)
+}
+
+/// `p_type` of the header that names the loader.
+const PT_INTERP: u64 = 3;
+
+/// Where in the file the name of the loader is, where the program headers are within these first bytes.
+pub(crate) fn loader(bytes: &[u8]) -> Option<std::ops::Range<u64>> {
+    let (wide, little) = (*bytes.get(4)? == 2, *bytes.get(5)? == 1);
+    let number = |at: usize, length: usize| {
+        let field = bytes.get(at..at.checked_add(length)?)?;
+        let digit = |value: u64, byte: &u8| value << 8 | u64::from(*byte);
+        Some(if little { field.iter().rev().fold(0, digit) } else { field.iter().fold(0, digit) })
+    };
+    // e_phoff, e_phentsize, e_phnum; then p_offset and p_filesz of a header, in the two classes.
+    let (table, size, count) = if wide {
+        (number(32, 8)?, number(54, 2)?, number(56, 2)?)
+    } else {
+        (number(28, 4)?, number(42, 2)?, number(44, 2)?)
+    };
+    let header = |place: u64| usize::try_from(table.checked_add(place.checked_mul(size)?)?).ok();
+    let found = (0..count).map_while(header).find(|at| number(*at, 4) == Some(PT_INTERP))?;
+    let (start, length) = if wide {
+        (number(found + 8, 8)?, number(found + 32, 8)?)
+    } else {
+        (number(found + 4, 4)?, number(found + 16, 4)?)
+    };
+    Some(start..start.checked_add(length)?)
 }
 
 fn elf(bytes: &[u8]) -> Option<Head> {
@@ -117,7 +180,7 @@ fn elf(bytes: &[u8]) -> Option<Head> {
     let (wide, little) = (*rest.first()? == 2, *rest.get(1)? == 1);
     let pair = [*bytes.get(18)?, *bytes.get(19)?];
     let machine = if little { u16::from_le_bytes(pair) } else { u16::from_be_bytes(pair) };
-    Some(Head::Elf { machine, wide, little })
+    Some(Head::Elf { machine, wide, little, loader: None })
 }
 
 fn elf_cpu(machine: u16, wide: bool, little: bool) -> String {
@@ -160,8 +223,39 @@ fn mach_cpus(cpus: &[u32; 2]) -> String {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
+
+    /// A program with one program header, which names its loader at this place.
+    pub(crate) fn dynamic(wide: bool, little: bool, at: u64, loader: &[u8]) -> Vec<u8> {
+        let mut bytes = vec![0; 128.max(usize::try_from(at).unwrap() + loader.len() + 1)];
+        let at = at.max(128);
+        bytes.resize(usize::try_from(at).unwrap() + loader.len() + 1, 0);
+        let mut put = |place: usize, length: usize, value: u64| {
+            for (index, byte) in value.to_le_bytes()[..length].iter().enumerate() {
+                bytes[place + if little { index } else { length - 1 - index }] = *byte;
+            }
+        };
+        let length = loader.len() as u64 + 1;
+        if wide {
+            for (place, size, value) in
+                [(32, 8, 64), (54, 2, 56), (56, 2, 1), (64, 4, 3), (72, 8, at), (96, 8, length)]
+            {
+                put(place, size, value);
+            }
+        } else {
+            for (place, size, value) in
+                [(28, 4, 52), (42, 2, 32), (44, 2, 1), (52, 4, 3), (56, 4, at), (68, 4, length)]
+            {
+                put(place, size, value);
+            }
+        }
+        put(18, 2, 62);
+        bytes[..6].copy_from_slice(&[0x7f, b'E', b'L', b'F', 1 + u8::from(wide), 2 - u8::from(little)]);
+        let start = usize::try_from(at).unwrap();
+        bytes[start..start + loader.len()].copy_from_slice(loader);
+        bytes
+    }
 
     fn elf_head(class: u8, data: u8, machine: [u8; 2]) -> Vec<u8> {
         let mut bytes = vec![0; 64];
@@ -199,6 +293,7 @@ mod tests {
     #[test]
     fn a_script_names_its_interpreter() {
         assert_eq!(Head::of(b"#! /bin/sh -e\necho"), Head::Script((*b"/bin/sh -e").into()));
+        assert_eq!(Head::of(b"#! \t/bin/sh\r\necho"), Head::Script((*b"/bin/sh\r").into()));
         assert_eq!(Head::of(b"#!"), Head::Script((*b"").into()));
         assert_eq!(Head::of(b""), Head::Unknown);
         assert_eq!(Head::of(b"\x7fELF"), Head::Unknown);

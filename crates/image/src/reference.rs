@@ -88,6 +88,30 @@ impl Reference {
         Ok(Reference { domain, path, tag: tag.to_owned() })
     }
 
+    /// The name without its tag, whatever that is; the tag is `latest`.
+    ///
+    /// # Errors
+    /// [`codes::BAD_REFERENCE`].
+    pub(crate) fn without_tag(text: &str) -> Result<Reference> {
+        match text.rsplit_once(':') {
+            Some((name, tag)) if !tag.contains('/') => Reference::parse(name),
+            _ => Reference::parse(text),
+        }
+    }
+
+    /// The reference that somebody may have meant: in lower case, and with a tag of the letters that tags may have.
+    pub(crate) fn nearest(text: &str) -> Option<Reference> {
+        let (name, tag) = match text.rsplit_once(':') {
+            Some((name, tag)) if !tag.contains('/') => (name, tag),
+            _ => (text, DEFAULT_TAG),
+        };
+        let letter = |c: char| if c.is_ascii_alphanumeric() || matches!(c, '_' | '.') { c } else { '-' };
+        let tag: String = tag.chars().map(letter).take(TAG_LIMIT).collect();
+        let tag = tag.trim_start_matches(['-', '.']);
+        let name = Reference::parse(&name.to_lowercase()).ok()?;
+        name.with_tag(tag).ok()
+    }
+
     /// The registry: `docker.io` when none was given.
     pub fn domain(&self) -> &str {
         &self.domain

@@ -18,9 +18,9 @@ pub(crate) fn show_up_to(bytes: &[u8], limit: usize) -> String {
             shown.push('…');
             break;
         }
-        match character.is_control() {
-            true => shown.extend(character.escape_default()),
-            false => shown.push(character),
+        match nixoci_core::text::is_printable(character) {
+            true => shown.push(character),
+            false => shown.extend(character.escape_default()),
         }
     }
     shown

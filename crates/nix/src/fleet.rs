@@ -287,7 +287,7 @@ impl Fleet {
             _ => {
                 let machines =
                     self.machines.iter().filter(|machine| key.iter().any(|name| name == machine.host()));
-                Place::private(cx, machines.cloned().collect(), session).await?
+                Place::private(cx, &self.machines, machines.cloned().collect(), session).await?
             }
         };
         let store = Arc::new(BuildStore::new(nix.at(place)));

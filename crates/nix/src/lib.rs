@@ -14,6 +14,7 @@
 //! before anybody sees it.
 
 pub mod codes;
+pub mod git;
 pub mod guest;
 pub mod keeper;
 pub mod mac;

@@ -31,6 +31,7 @@ pub(crate) struct Candidate {
 pub(crate) fn candidates(request: &BuildRequest, host: &Host) -> Result<Vec<Candidate>> {
     let base =
         || std::env::current_dir().or_error(&core_codes::PROCESS, || "the current directory is not known");
+    request.installable.check()?;
     let bases = match &request.installable {
         Installable::Flake { reference, attribute } => {
             let reference = canonical_reference(reference, &base()?)?;

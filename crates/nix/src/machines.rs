@@ -11,9 +11,15 @@ use nixoci_core::platform::NixSystem;
 
 use crate::ssh::SshHost;
 
-/// The most that is read of a list, and how deep lists may include each other.
+/// The most that is read of a list, how deep lists may include each other, how many files are read, and how many machines are
+/// taken. A list may be a project's.
 const LIMIT: u64 = 1 << 20;
 const DEPTH: usize = 8;
+const FILES: usize = 64;
+const MACHINES: usize = 1024;
+/// The parameters of a store's URI that Nix is given. Source: Nix manual, "Experimental SSH Store", "Settings". What is not
+/// among them (`ssh-key`, `base64-ssh-public-host-key`, `remote-store`) is told to ssh in another way, or not at all.
+const PARAMETERS: [&str; 4] = ["remote-program", "compress", "max-connections", "priority"];
 
 /// A machine that Nix knows.
 #[derive(Clone, Debug, PartialEq)]
@@ -65,9 +71,23 @@ impl Machine {
 
     /// The program that serves its store, where the URI names a plain one.
     pub(crate) fn remote_program(&self) -> Option<&str> {
-        let parameters = self.uri.split_once('?')?.1;
-        let program = parameters.split('&').find_map(|word| word.strip_prefix("remote-program="))?;
+        let program =
+            self.parameters().find_map(|(name, value)| (name == "remote-program").then_some(value))?;
         Some(program).filter(|program| !program.contains('%'))
+    }
+
+    /// What its URI says beside its name.
+    fn parameters(&self) -> impl Iterator<Item = (&str, &str)> {
+        let words = self.uri.split_once('?').map_or("", |(_, words)| words);
+        words.split('&').filter_map(|word| word.split_once('='))
+    }
+
+    /// Whether its URI has nothing but what may be given to Nix and to a shell of the machine.
+    fn is_plain(&self) -> bool {
+        self.parameters().all(|(name, value)| match name {
+            "remote-program" => is_program(value),
+            name => !PARAMETERS.contains(&name) || value.bytes().all(|byte| byte.is_ascii_alphanumeric()),
+        })
     }
 
     /// Whether its store speaks the protocol of Nix's daemon, and not the legacy one.
@@ -78,8 +98,10 @@ impl Machine {
     /// Its store for a Nix whose ssh knows port and keys from our configuration. (A port in a URI is understood since 2.31
     /// only.)
     pub(crate) fn store_uri(&self) -> String {
-        let parameters = self.uri.split_once('?').map_or(String::new(), |(_, words)| format!("?{words}"));
-        format!("ssh-ng://{}{parameters}", self.destination())
+        let known = self.parameters().filter(|(name, _)| PARAMETERS.contains(name));
+        let words: Vec<String> = known.map(|(name, value)| format!("{name}={value}")).collect();
+        let mark = if words.is_empty() { "" } else { "?" };
+        format!("ssh-ng://{}{mark}{}", self.destination(), words.join("&"))
     }
 
     /// Its line in a list of builders for such a Nix.
@@ -111,12 +133,13 @@ impl Machine {
     /// The machines of a list, as `builders` in nix.conf has it: with the files that it includes. A line that cannot be
     /// read is left out, and so is a file that is not there: Nix does the same.
     pub fn list(host: &Host, own: &NixSystem, builders: &str) -> Vec<Machine> {
-        let mut all = Vec::new();
-        read(host, own, builders, DEPTH, &mut all);
+        let mut reading = Reading { host, own, files: 0, machines: Vec::new() };
+        reading.text(builders, DEPTH);
+        let all = reading.machines;
         let mut machines: Vec<Machine> = Vec::new();
         for machine in all {
             // A list may be a project's: nothing in it becomes an option of ssh.
-            if SshHost::from(&machine).check().is_err() {
+            if SshHost::from(&machine).check().is_err() || !machine.is_plain() {
                 continue;
             }
             // Nix takes a machine twice, with a line for each of its systems.
@@ -129,18 +152,39 @@ impl Machine {
     }
 }
 
-fn read(host: &Host, own: &NixSystem, text: &str, depth: usize, machines: &mut Vec<Machine>) {
-    for line in text.split(['\n', ';']) {
-        let line = line.split('#').next().unwrap_or_default().trim();
-        match line.strip_prefix('@') {
-            Some(file) if depth > 0 => {
-                let bytes = host.read(Path::new(file.trim()), LIMIT).unwrap_or_default();
-                read(host, own, &String::from_utf8_lossy(&bytes), depth - 1, machines);
+/// A list and the lists in it, while they are read.
+struct Reading<'a> {
+    host: &'a Host,
+    own: &'a NixSystem,
+    files: usize,
+    machines: Vec<Machine>,
+}
+
+impl Reading<'_> {
+    fn text(&mut self, text: &str, depth: usize) {
+        for line in text.split(['\n', ';']) {
+            if self.machines.len() >= MACHINES {
+                return;
             }
-            Some(_) => {}
-            None => machines.extend(parse(own, line)),
+            let line = line.split('#').next().unwrap_or_default().trim();
+            match line.strip_prefix('@') {
+                Some(file) if depth > 0 && self.files < FILES => {
+                    self.files += 1;
+                    let bytes = self.host.read(Path::new(file.trim()), LIMIT).unwrap_or_default();
+                    self.text(&String::from_utf8_lossy(&bytes), depth - 1);
+                }
+                Some(_) => {}
+                None => self.machines.extend(parse(self.own, line)),
+            }
         }
     }
+}
+
+/// A program as a parameter of a URI has it, with its own words: `sudo%20nix-daemon`. A shell of the machine reads it.
+fn is_program(value: &str) -> bool {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "/._-+=~ ".contains(c);
+    let text = value.replace("%20", " ").replace("%2B", "+").replace("%2F", "/");
+    !text.is_empty() && !text.starts_with('-') && text.chars().all(plain)
 }
 
 fn parse(own: &NixSystem, line: &str) -> Option<Machine> {
@@ -180,6 +224,43 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn parameters_of_a_list_are_a_closed_list() {
+        let one = |parameters: &str| {
+            let list = Machine::list(&host(), &mac(), &format!("ssh-ng://bee?{parameters} x86_64-linux"));
+            list.first().map(Machine::store_uri)
+        };
+        let right = "remote-program=sudo%20nix-daemon&compress=true";
+        assert_eq!(
+            one(right).as_deref(),
+            Some("ssh-ng://bee?remote-program=sudo%20nix-daemon&compress=true")
+        );
+        assert_eq!(
+            one("trusted=true&ssh-key=/k&max-connections=2").as_deref(),
+            Some("ssh-ng://bee?max-connections=2")
+        );
+        for attack in [
+            "remote-program=sh%20-c%20%27id%3E/tmp/x%27",
+            "remote-program=$(id)",
+            "remote-program=-oProxyCommand=x",
+            "remote-program=a%0ab",
+            "remote-program=",
+            "compress=true%26x",
+        ] {
+            assert_eq!(one(attack), None, "{attack}");
+        }
+    }
+
+    #[test]
+    fn lists_that_include_themselves_end() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("machines");
+        let mut text = format!("@{}\n", file.display()).repeat(60);
+        text.push_str(&"bee\n".repeat(3000));
+        std::fs::write(&file, text).unwrap();
+        assert_eq!(Machine::list(&host(), &mac(), &format!("@{}", file.display())).len(), 1);
     }
 
     fn host() -> Host {

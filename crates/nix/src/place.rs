@@ -69,12 +69,17 @@ impl Place {
         Place::Machine(Arc::new(RemoteMachine { machine, session, uri, ssh_options }))
     }
 
-    /// A store in nixoci's cache, which these machines build for.
+    /// The store in nixoci's cache of a fleet, which these machines of it build for.
     ///
     /// # Errors
     /// The directory cannot be made.
-    pub async fn private(cx: &Cx<'_>, machines: Vec<Machine>, session: Arc<SshSession>) -> Result<Place> {
-        let root = private_store::dir(&cx.dirs.cache);
+    pub async fn private(
+        cx: &Cx<'_>,
+        fleet: &[Machine],
+        machines: Vec<Machine>,
+        session: Arc<SshSession>,
+    ) -> Result<Place> {
+        let root = private_store::dir(&cx.dirs.cache, fleet);
         tokio::fs::create_dir_all(&root)
             .await
             .or_error(&core_codes::PROCESS, || format!("{} cannot be made", root.display()))?;

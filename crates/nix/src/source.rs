@@ -68,9 +68,12 @@ fn untracked(root: &Path, file: &str) -> Error {
         .remedy(Remedy::command("add it; it need not be committed", command))
 }
 
+/// The longest `.gitmodules` that is looked into.
+const MODULES_LIMIT: u64 = 1 << 20;
+
 /// The submodule's directory, if `file` lies in one.
 fn submodule_of(root: &Path, file: &str) -> Option<String> {
-    let text = std::fs::read_to_string(root.join(".gitmodules")).ok()?;
+    let text = nixoci_core::file::read_to_string(&root.join(".gitmodules"), MODULES_LIMIT).ok()?;
     let paths = text.lines().filter_map(|line| line.trim().strip_prefix("path")?.trim().strip_prefix('='));
     let mut paths = paths.map(|path| path.trim().to_owned());
     paths.find(|path| Path::new(file).starts_with(path))

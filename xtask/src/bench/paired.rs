@@ -60,6 +60,7 @@ pub(super) fn on_host<T: DeserializeOwned>(host: &[&str], inside: &[&OsStr]) -> 
         .arg("bench-inside")
         .args(inside)
         .env("NIXOCI_BIN", release_binary()?)
+        .env("NIXOCI_TRUST_PROJECT", "true")
         .stderr(Stdio::inherit())
         .output()?;
     if !output.status.success() {

@@ -20,6 +20,13 @@ pub(crate) struct ConfigArgs {
     pub(crate) command: ConfigCommand,
 }
 
+#[derive(Debug, Args)]
+pub(crate) struct TrustArgs {
+    /// The file; the one that applies in this directory if absent.
+    #[arg(value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) file: Option<PathBuf>,
+}
+
 #[derive(Debug, Subcommand)]
 pub(crate) enum ConfigCommand {
     /// Print every setting.
@@ -31,6 +38,10 @@ pub(crate) enum ConfigCommand {
         #[arg(long, value_name = "NAME")]
         profile: Option<String>,
     },
+    /// Trust a project's nixoci.toml with what it may not do by itself, until it changes.
+    Trust(TrustArgs),
+    /// No longer trust a project's nixoci.toml.
+    Untrust(TrustArgs),
     /// Check nixoci.toml and the user's configuration.
     Check,
     /// Print the JSON Schema of nixoci.toml.

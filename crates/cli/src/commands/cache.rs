@@ -93,7 +93,7 @@ fn show(app: &App, cache: &Cache) -> Result<()> {
     );
     let store_size = private_store::size(&app.dirs.cache);
     if store_size > 0 {
-        let dir = private_store::dir(&app.dirs.cache);
+        let dir = private_store::dirs(&app.dirs.cache);
         let _ = writeln!(
             text,
             "{} of store paths in {}, which remote machines build into; nixoci cache gc --all empties it",

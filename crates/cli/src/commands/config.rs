@@ -2,17 +2,20 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
 
-use nixoci_core::Result;
-use nixoci_core::config::{ImageSource, LoadTarget, Origin, Settings, config_schema};
+use nixoci_core::codes::CONFIG_MISSING;
+use nixoci_core::config::{ConfigFile, ImageSource, LoadTarget, Origin, Settings, config_schema};
 use nixoci_core::request::Installable;
+use nixoci_core::{Error, Remedy, Result};
 use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use crate::app::App;
-use crate::args::{ConfigArgs, ConfigCommand};
-use crate::resolve;
+use crate::app::{App, VERSION};
+use crate::args::{ConfigArgs, ConfigCommand, TrustArgs};
+use crate::trust::Project;
+use crate::{resolve, trust};
 
 /// Every setting.
 #[derive(Debug, Serialize, JsonSchema)]
@@ -58,6 +61,8 @@ pub(crate) fn run(app: &App, args: &ConfigArgs) -> Result<u8> {
             };
             app.printer.result(&CheckReport { version: 1, files }, &text)?;
         }
+        ConfigCommand::Trust(args) => trust(app, args)?,
+        ConfigCommand::Untrust(args) => untrust(app, args)?,
         ConfigCommand::Show { origin, profile } => {
             let rows = rows(&resolve::settings(app, profile.as_deref())?);
             let text: String = rows.iter().map(|row| row.human(*origin)).collect();
@@ -66,6 +71,61 @@ pub(crate) fn run(app: &App, args: &ConfigArgs) -> Result<u8> {
         }
     }
     Ok(0)
+}
+
+/// A project's file that is trusted now, or no longer.
+#[derive(Debug, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct ProjectReport {
+    /// The version of this document.
+    version: u32,
+    /// The file.
+    file: PathBuf,
+    /// Whether it is trusted now.
+    trusted: bool,
+    /// What it has to be trusted for: keys with their values, as TOML.
+    wants: Vec<String>,
+}
+
+fn trust(app: &App, args: &TrustArgs) -> Result<()> {
+    let loaded = args.file.as_ref().map(|file| load(app, file)).transpose()?;
+    let Some(project) = loaded.as_ref().or(app.project.as_ref()) else { return Err(no_project()) };
+    let wants = project.wishes();
+    if !wants.is_empty() {
+        trust::remember(&app.dirs.state, &project.file, &project.sha256)?;
+    }
+    let name = project.file.display();
+    let text = match wants.as_slice() {
+        [] => format!("{name} wants nothing that it has to be trusted for\n"),
+        wants => format!("{name} is trusted until it changes, with\n  {}\n", wants.join("\n  ")),
+    };
+    let report = ProjectReport { version: 1, file: project.file.clone(), trusted: true, wants };
+    app.printer.result(&report, &text)
+}
+
+fn untrust(app: &App, args: &TrustArgs) -> Result<()> {
+    // The file may be gone, or broken.
+    let file = match (&args.file, &app.project) {
+        (Some(file), _) => nixoci_core::file::resolved(&app.cwd.join(file)),
+        (None, Some(project)) => project.file.clone(),
+        (None, None) => return Err(no_project()),
+    };
+    let text = match trust::forget(&app.dirs.state, &file)? {
+        true => format!("{} is no longer trusted\n", file.display()),
+        false => format!("{} was not trusted\n", file.display()),
+    };
+    app.printer.result(&ProjectReport { version: 1, file, trusted: false, wants: Vec::new() }, &text)
+}
+
+fn load(app: &App, file: &Path) -> Result<Project> {
+    let config = ConfigFile::load(&app.cwd.join(file), VERSION)?;
+    config.check_project()?;
+    Project::new(&config, &app.registry, &app.dirs.state, true)
+}
+
+fn no_project() -> Error {
+    Error::new(&CONFIG_MISSING, "no nixoci.toml applies in this directory")
+        .remedy(Remedy::command("name the file", "nixoci config trust DIRECTORY/nixoci.toml"))
 }
 
 struct Row {

@@ -1,6 +1,5 @@
 //! Images that are there already: what people write for one, and reading it.
 
-use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use nixoci_core::codes::{BUG, CANCELLED};
@@ -143,7 +142,7 @@ fn once() -> Digest {
 /// What names a file's content: its path says nothing, somebody may have built it again.
 fn content(path: &Path) -> Result<Digest> {
     let unreadable = || format!("{} cannot be read", path.display());
-    let file = File::open(path).or_error(&nixoci_image::codes::NOT_FOUND, unreadable)?;
+    let file = nixoci_core::file::open(path).or_error(&nixoci_image::codes::NOT_FOUND, unreadable)?;
     let mut reader = HashingReader::new(file);
     std::io::copy(&mut reader, &mut std::io::sink()).or_error(&nixoci_image::codes::NOT_FOUND, unreadable)?;
     Ok(reader.finish().0)

@@ -6,6 +6,7 @@ mod progress;
 mod question;
 pub(crate) mod steps;
 mod stream;
+pub(crate) mod style;
 
 pub(crate) use files::SideFiles;
 pub(crate) use printer::{Printer, Verbosity};

@@ -1,11 +1,12 @@
 //! Standard output: results, in the format that was asked for. Standard output carries nothing else.
 
-use std::io::Write;
+use std::io::{IsTerminal, Write};
 
 use nixoci_core::{Error, Result};
 use serde::Serialize;
 
 use super::stream::Stream;
+use super::style::clean;
 use crate::args::{Color, Format};
 use crate::codes::NO_OUTPUT;
 
@@ -115,14 +116,17 @@ impl Printer {
     }
 
     fn write(&self, text: &str) -> std::io::Result<()> {
-        let mut out = anstream::AutoStream::new(std::io::stdout(), self.color);
+        let stdout = std::io::stdout();
+        // A program gets every byte of a path or a name.
+        let text = if stdout.is_terminal() { clean(text) } else { text.into() };
+        let mut out = anstream::AutoStream::new(stdout, self.color);
         out.write_all(text.as_bytes()).and_then(|()| out.flush())
     }
 
     /// Writes to standard error.
     pub(crate) fn err(&self, text: &str) {
         let mut err = anstream::AutoStream::new(std::io::stderr(), self.color);
-        let _ = err.write_all(text.as_bytes()).and_then(|()| err.flush());
+        let _ = err.write_all(clean(text).as_bytes()).and_then(|()| err.flush());
     }
 }
 

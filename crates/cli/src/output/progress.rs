@@ -11,16 +11,14 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use anstyle::{AnsiColor, Style};
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use nixoci_core::event::{Event, Level, Observer, TaskId, TaskKind};
+use nixoci_core::text::printable;
 
 use super::printer::{Printer, Verbosity};
+use super::style::{DIM, YELLOW};
 use crate::args::{Format, Progress};
 use crate::report;
-
-const YELLOW: Style = AnsiColor::Yellow.on_default().bold();
-const DIM: Style = Style::new().dimmed();
 
 /// No silence longer than this without saying what is going on.
 const HEARTBEAT: Duration = Duration::from_secs(5);
@@ -208,9 +206,9 @@ impl Writer {
         }
         match event {
             Event::Stage { text, .. } => self.stage(text),
-            Event::Started { task, kind, title, total, .. } => self.started(task, kind, title, total),
+            Event::Started { task, kind, title, total, .. } => self.started(task, kind, &title, total),
             Event::Progress { task, done, total } => self.progress(task, done, total),
-            Event::Phase { task, name } => self.phase(task, name),
+            Event::Phase { task, name } => self.phase(task, printable(&name).into_owned()),
             Event::Finished { task, ok } => self.finished(task, ok),
             Event::Log { task, line } => self.log(task, &line),
             Event::Message { level, text, remedies } => {
@@ -231,7 +229,9 @@ impl Writer {
         self.stage = text;
     }
 
-    fn started(&mut self, id: TaskId, kind: TaskKind, title: String, total: Option<u64>) {
+    fn started(&mut self, id: TaskId, kind: TaskKind, title: &str, total: Option<u64>) {
+        // A bar draws itself, past the printer.
+        let title = printable(title).into_owned();
         let plain = self.bars.is_none() && self.shows_progress();
         match kind {
             TaskKind::Build if plain => self.say(&format!("building {title}")),

@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use nixoci_core::codes::CANCELLED;
 use nixoci_core::event::Observer;
 use nixoci_core::plan::ProvisionPlan;
-use nixoci_core::text::count;
+use nixoci_core::text::{count, printable};
 use nixoci_core::{Error, Result};
 use nixoci_engine::{Change, Consent};
 use tokio_util::sync::CancellationToken;
@@ -43,6 +43,16 @@ impl Terminal {
         self.printer.format == Format::Human
             && std::io::stdin().is_terminal()
             && std::io::stderr().is_terminal()
+    }
+
+    /// Shows a text and asks; nothing where nobody is there to answer.
+    pub(crate) async fn confirm(&self, text: &str, question: &str) -> Result<Option<bool>> {
+        if !self.is_there() {
+            return Ok(None);
+        }
+        let _pause = self.ui.pause();
+        self.printer.err(&format!("{text}{question}"));
+        Ok(Some(answer(&self.line().await?) == Answer::Yes))
     }
 
     /// A line from the terminal. Ctrl-C ends the waiting, not the reading: the thread that reads ends with nixoci.
@@ -101,8 +111,8 @@ fn shown(change: Change<'_>) -> String {
     match change {
         Change::Provision { plan, .. } => steps::list(plan),
         Change::Remove { backend, what } => {
-            let lines = what.iter().map(|what| format!("  {what}\n"));
-            std::iter::once(format!("this is removed ({backend}):\n")).chain(lines).collect()
+            let lines = what.iter().map(|what| format!("  {}\n", printable(what)));
+            std::iter::once(format!("this is removed ({}):\n", printable(backend))).chain(lines).collect()
         }
         Change::Write { diff, .. } => diff.to_owned(),
     }
@@ -115,7 +125,7 @@ fn question(change: Change<'_>) -> String {
             format!("{} Run {them}? [y/N/p=print] ", root(plan))
         }
         Change::Remove { .. } => "Remove it? [y/N] ".to_owned(),
-        Change::Write { file, .. } => format!("Change {}? [y/N] ", file.display()),
+        Change::Write { file, .. } => format!("Change {}? [y/N] ", printable(&file.display().to_string())),
     }
 }
 
@@ -124,13 +134,15 @@ fn root(plan: &ProvisionPlan) -> String {
     let all = plan.pending().count();
     let root: Vec<&str> =
         plan.pending().filter(|step| step.needs_root).map(|step| step.title.as_str()).collect();
+    let titles = root.join(", ");
+    let titles = printable(&titles);
     match (root.len(), all) {
         (0, 1) => "1 step, which needs no root.".to_owned(),
         (0, _) => format!("{}, none of which needs root.", count(all, "step")),
-        (_, 1) => format!("1 step, which needs root: {}.", root.join(", ")),
+        (_, 1) => format!("1 step, which needs root: {titles}."),
         (some, _) => {
             let need = if some == 1 { "needs" } else { "need" };
-            format!("{some} of {all} steps {need} root: {}.", root.join(", "))
+            format!("{some} of {all} steps {need} root: {titles}.")
         }
     }
 }

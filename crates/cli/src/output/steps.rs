@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 
 use nixoci_core::plan::{ProvisionPlan, Step, StepState};
+use nixoci_core::text::printable;
 
 /// Every step with its state, what it changes, and its exact commands.
 pub(crate) fn list(plan: &ProvisionPlan) -> String {
@@ -15,9 +16,9 @@ pub(crate) fn list(plan: &ProvisionPlan) -> String {
             StepState::Blocked { error } => format!("not possible: {error}"),
             _ => "unknown".to_owned(),
         };
-        let _ = writeln!(text, "provision {}{}: {state}", step.title, root(step));
+        let _ = writeln!(text, "provision {}{}: {}", printable(&step.title), root(step), printable(&state));
         for effect in &step.effects {
-            let _ = writeln!(text, "            changes: {effect}");
+            let _ = writeln!(text, "            changes: {}", printable(effect));
         }
         for line in step.commands.iter().flat_map(|command| command.lines()) {
             let _ = writeln!(text, "            $ {line}");
@@ -30,7 +31,7 @@ pub(crate) fn list(plan: &ProvisionPlan) -> String {
 pub(crate) fn script(backend: &str, plan: &ProvisionPlan) -> String {
     let mut text = format!("#!/bin/sh\n# Makes nixoci's backend {backend} ready.\nset -e\n");
     for step in plan.pending() {
-        let _ = writeln!(text, "\n# {}{}", step.title, root(step));
+        let _ = writeln!(text, "\n# {}{}", printable(&step.title), root(step));
         for command in &step.commands {
             let _ = writeln!(text, "{command}");
         }

@@ -11,6 +11,7 @@ mod memory;
 mod progress;
 mod provision;
 mod schemas;
+mod trust;
 
 use std::path::Path;
 use std::process::{Command, Output};

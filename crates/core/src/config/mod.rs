@@ -9,6 +9,7 @@ mod model;
 mod settings;
 mod table;
 mod toml_error;
+pub mod trust;
 
 pub use discover::{FILE_NAME, discover, repository};
 pub use model::{ConfigFile, ImageTable, LoadTarget, PluginPin, ProfileTable, Runtime, config_schema};

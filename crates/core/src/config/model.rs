@@ -12,11 +12,15 @@ use super::table::BackendTable;
 use super::toml_error::{data_error, syntax_error};
 use crate::codes;
 use crate::credentials::Credentials;
-use crate::error::{Error, ErrorKind, Excerpt, Remedy, Result, ResultExt};
+use crate::error::{Error, ErrorKind, Excerpt, Remedy, Result};
+use crate::file;
 use crate::registry::Registry;
+use crate::text::printable;
 
 /// A configuration file beyond this size is a mistake.
 const SIZE_LIMIT: u64 = 1 << 20;
+/// So are more images or profiles than this: every one is combined with every other where a file is checked.
+const TABLES: usize = 256;
 
 /// nixoci.toml.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
@@ -25,6 +29,7 @@ const SIZE_LIMIT: u64 = 1 << 20;
 struct Document {
     /// The versions of nixoci that this file is for, such as ">=0.1".
     #[schemars(with = "Option<String>")]
+    #[schemars(extend("x-trust" = "safe"))]
     required_version: Option<Spanned<String>>,
     /// The image that `nixoci build` makes when none is named.
     image: Option<ImageTable>,
@@ -37,9 +42,11 @@ struct Document {
     backend: BTreeMap<String, Spanned<toml::Table>>,
     /// What opens private sources where another machine evaluates. In the user's own configuration only.
     #[schemars(with = "Option<Credentials>")]
+    #[schemars(extend("x-trust" = "forbidden"))]
     credentials: Option<Spanned<Credentials>>,
     /// Backends from elsewhere that you trust, by name; `nixoci plugin trust` writes it. In the user's own configuration only.
     #[schemars(with = "Option<BTreeMap<String, PluginPin>>")]
+    #[schemars(extend("x-trust" = "forbidden"))]
     plugins: Option<Spanned<BTreeMap<String, PluginPin>>>,
 }
 
@@ -60,21 +67,28 @@ pub struct PluginPin {
 pub struct ImageTable {
     /// A flake's attribute, such as ".#container". Relative references are relative to this file.
     #[schemars(with = "Option<String>")]
+    #[schemars(extend("x-trust" = "inside"))]
     pub installable: Option<Spanned<String>>,
     /// Instead of `installable`: a Nix file such as "default.nix", relative to this file.
     #[schemars(with = "Option<PathBuf>")]
+    #[schemars(extend("x-trust" = "path"))]
     pub file: Option<Spanned<PathBuf>>,
     /// The attribute of `file`.
+    #[schemars(extend("x-trust" = "safe"))]
     pub attr: Option<String>,
     /// Arguments for the function in `file`, as Nix expressions.
+    #[schemars(extend("x-trust" = "safe"))]
     pub arg: BTreeMap<String, String>,
     /// Arguments for the function in `file`, as strings.
+    #[schemars(extend("x-trust" = "safe"))]
     pub argstr: BTreeMap<String, String>,
     /// For which platforms, such as ["linux/amd64", "linux/arm64"].
     #[schemars(with = "Option<Vec<String>>")]
+    #[schemars(extend("x-trust" = "safe"))]
     pub platforms: Option<Spanned<Vec<PlatformText>>>,
     /// The image's names; they replace the one in the image. ":dev" replaces only the tag.
     #[schemars(with = "Option<Vec<String>>")]
+    #[schemars(extend("x-trust" = "safe"))]
     pub tags: Option<Spanned<Vec<String>>>,
 }
 
@@ -84,21 +98,27 @@ pub struct ImageTable {
 pub struct ProfileTable {
     /// The profile whose values apply where this one has none. `default` if absent.
     #[schemars(with = "Option<String>")]
+    #[schemars(extend("x-trust" = "safe"))]
     pub inherits: Option<Spanned<String>>,
     /// Backends in order of preference; chosen by readiness if absent.
     #[schemars(with = "Option<Vec<String>>")]
+    #[schemars(extend("x-trust" = "safe"))]
     pub backend: Option<Spanned<Vec<String>>>,
     /// For which platforms.
     #[schemars(with = "Option<Vec<String>>")]
+    #[schemars(extend("x-trust" = "safe"))]
     pub platforms: Option<Spanned<Vec<PlatformText>>>,
     /// The image's names.
     #[schemars(with = "Option<Vec<String>>")]
+    #[schemars(extend("x-trust" = "safe"))]
     pub tags: Option<Spanned<Vec<String>>>,
     /// Whether to load the image into a container runtime: true, false or the runtime's name.
     #[schemars(with = "Option<LoadTarget>")]
+    #[schemars(extend("x-trust" = "asks", "x-trust-safe" = [true, false, "auto", "docker", "podman"]))]
     pub load: Option<Spanned<LoadTarget>>,
     /// Where to write the image, such as ["archive:image.tar"], relative to this file.
     #[schemars(with = "Option<Vec<String>>")]
+    #[schemars(extend("x-trust" = "safe"))]
     pub output: Option<Spanned<Vec<String>>>,
 }
 
@@ -259,24 +279,13 @@ impl ConfigFile {
     /// # Errors
     /// [`codes::CONFIG_MISSING`], [`codes::CONFIG_UNREADABLE`], and those of [`parse`](Self::parse).
     pub fn load(path: &Path, version: &str) -> Result<ConfigFile> {
-        use std::io::Read;
-        let name = path.display();
-        let unreadable = || format!("{name} cannot be read");
-        let mut text = String::new();
-        let file = std::fs::File::open(path).map_err(|error| match error.kind() {
+        let unreadable = || format!("{} cannot be read", path.display());
+        let text = file::read_to_string(path, SIZE_LIMIT).map_err(|error| match error.kind() {
             std::io::ErrorKind::NotFound => {
-                Error::new(&codes::CONFIG_MISSING, format!("{name} does not exist"))
+                Error::new(&codes::CONFIG_MISSING, format!("{} does not exist", path.display()))
             }
             _ => Error::new(&codes::CONFIG_UNREADABLE, unreadable()).caused_by(&error),
         })?;
-        file.take(SIZE_LIMIT + 1)
-            .read_to_string(&mut text)
-            .or_error(&codes::CONFIG_UNREADABLE, unreadable)?;
-        if text.len() as u64 > SIZE_LIMIT {
-            return Err(
-                Error::new(&codes::CONFIG_UNREADABLE, unreadable()).because("it is larger than 1 MiB")
-            );
-        }
         Self::parse(path, text, version)
     }
 
@@ -315,8 +324,16 @@ impl ConfigFile {
             plugins: document.plugins.map(Spanned::into_inner).unwrap_or_default(),
             source: Arc::clone(&source),
         };
+        file.check_names()?;
         file.image.iter().chain(file.images.values()).try_for_each(|image| file.check_image(image))?;
         Ok(file)
+    }
+
+    /// A file whose keys are not looked at.
+    #[cfg(test)]
+    pub(super) fn unchecked(path: &Path, text: &str) -> ConfigFile {
+        let empty = Self::parse(path, String::new(), "0.1.0").expect("an empty file is right");
+        ConfigFile { source: text.into(), ..empty }
     }
 
     /// Checks what a project may not do by itself.
@@ -365,6 +382,29 @@ impl ConfigFile {
     /// The place of a byte range of this file.
     pub fn excerpt(&self, span: std::ops::Range<usize>) -> Excerpt {
         Excerpt::from_span(&self.path, &self.source, span)
+    }
+
+    /// The name of an image is a plain word. A flake reference is none, so that what is typed after `nixoci build` is never
+    /// taken over by a project.
+    fn check_names(&self) -> Result<()> {
+        let plain = |name: &str| {
+            name.starts_with(|c: char| c.is_ascii_alphanumeric())
+                && name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.' | '+'))
+        };
+        if let Some(name) = self.images.keys().find(|name| !plain(name)) {
+            let text =
+                format!("`{}` in {} cannot be the name of an image", printable(name), self.path.display());
+            return Err(Error::new(&codes::CONFIG_VALUE, text).because(
+                "a name is a word of letters, digits, `-`, `_`, `.` and `+`, such as [images.web]",
+            ));
+        }
+        for (what, count) in [("images", self.images.len()), ("profiles", self.profiles.len())] {
+            if count > TABLES {
+                let text = format!("{} has {count} {what}, and {TABLES} is the limit", self.path.display());
+                return Err(Error::new(&codes::CONFIG_VALUE, text));
+            }
+        }
+        Ok(())
     }
 
     fn check_image(&self, image: &ImageTable) -> Result<()> {
@@ -497,6 +537,18 @@ mod tests {
         assert!(error.is(&codes::CONFIG_VERSION));
         assert_eq!(error.to_string(), "this project requires nixoci >=9, and this is 0.1.0");
         assert!(failure("required-version = \"newest\"\n").is(&codes::CONFIG_VALUE));
+    }
+
+    #[test]
+    fn an_image_has_a_name_that_is_no_reference() {
+        for reference in [".#web", "path:/home/me#x", "./web", "github:a/b", "-x", "a b", ""] {
+            assert!(
+                failure(&format!("[images.{reference:?}]\ninstallable = \".#x\"\n")).is(&codes::CONFIG_VALUE)
+            );
+        }
+        parse("[images.web-1_2]\ninstallable = \".#x\"\n").unwrap();
+        let many: String = (0..=TABLES).map(|n| format!("[profile.p{n}]\n")).collect();
+        assert!(failure(&many).to_string().contains("257 profiles"));
     }
 
     #[test]

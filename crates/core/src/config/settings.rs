@@ -298,16 +298,13 @@ fn check_parent(file: &ConfigFile, chain: &[(&str, &ProfileTable)], parent: &Spa
 
 fn profile_wishes(file: &ConfigFile, name: &str, table: &ProfileTable) -> Wishes {
     let table_name = format!("profile.{name}");
-    let base = file.path.parent().unwrap_or(Path::new("."));
     Wishes {
         profile: None,
         backends: located(file, &table_name, table.backend.as_ref(), Clone::clone),
         platforms: located(file, &table_name, table.platforms.as_ref(), |texts| platforms(texts)),
         tags: located(file, &table_name, table.tags.as_ref(), Clone::clone),
         load: located(file, &table_name, table.load.as_ref(), |load| *load),
-        outputs: located(file, &table_name, table.output.as_ref(), |outputs| {
-            outputs.iter().map(|output| rebase(output, base)).collect()
-        }),
+        outputs: located(file, &table_name, table.output.as_ref(), Clone::clone),
     }
 }
 
@@ -321,14 +318,6 @@ fn image_wishes(file: &ConfigFile, name: &str, table: &ImageTable) -> Wishes {
 
 fn platforms(texts: &[PlatformText]) -> Vec<OciPlatform> {
     texts.iter().map(|text| text.0.clone()).collect()
-}
-
-/// Makes the path in `scheme:path` or `path` relative to the file that names it.
-fn rebase(output: &str, base: &Path) -> String {
-    match output.split_once(':') {
-        Some((scheme, path)) => format!("{scheme}:{}", base.join(path).display()),
-        None => base.join(output).display().to_string(),
-    }
 }
 
 fn located<T, U>(
@@ -433,7 +422,7 @@ mod tests {
         assert_eq!(settings.tags.origin.to_string(), "/p/nixoci.toml:9 [profile.ci]");
         assert_eq!(settings.load.value, LoadTarget::No);
         assert_eq!(settings.backends.value, ["a"]);
-        assert_eq!(settings.outputs.value, ["archive:/p/x.tar"]);
+        assert_eq!(settings.outputs.value, ["archive:x.tar"]);
         assert_eq!(settings.profile.origin, Origin::Env("NIXOCI_PROFILE"));
         let plain = settle(Wishes::default(), &[], &files).unwrap();
         assert_eq!(plain.tags.value, ["top:1"]);

@@ -4,11 +4,13 @@
 //! bytes are kept as they are, because their digest is the image's identity, with one exception that
 //! [`ImageConfig::parse`] documents.
 
+mod types;
+
 use std::collections::BTreeMap;
 
 use nixoci_core::digest::Digest;
 use nixoci_core::platform::OciPlatform;
-use nixoci_core::{Error, Result, ResultExt};
+use nixoci_core::{Error, Remedy, Result, ResultExt};
 
 use crate::codes;
 use crate::json::Object;
@@ -40,6 +42,15 @@ pub(crate) struct ImageConfig {
 
 const WHAT: &str = "the image's configuration";
 
+/// What the reader of a configuration decides beside it.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Given<'a> {
+    /// The date of the image, in place of its own.
+    pub(crate) created: Option<&'a str>,
+    /// The platform of an image that names none. `crane append` leaves `os` empty.
+    pub(crate) platform: Option<&'a OciPlatform>,
+}
+
 impl ImageConfig {
     /// Reads a configuration.
     ///
@@ -47,10 +58,15 @@ impl ImageConfig {
     /// their type in the specification is a list, and Docker 28 with the containerd store loads such an image
     /// and cannot run it. [`written`](ImageConfig::written) then holds the same text with brackets around that
     /// string, and every other byte as it was.
-    pub(crate) fn parse(text: &str, created: Option<&str>) -> Result<ImageConfig> {
+    ///
+    /// # Errors
+    /// [`codes::BAD_CONFIG`] where a key has another type than Go's `image.Image`, with the line of Nix that is right;
+    /// [`codes::BAD_PLATFORM`]; [`codes::BAD_JSON`].
+    pub(crate) fn parse(text: &str, given: Given<'_>) -> Result<ImageConfig> {
         let root = Object::parse(text, WHAT)?;
+        types::check(&root, given.created.is_some())?;
         let mut warnings = Vec::new();
-        let platform = platform(&root, &mut warnings)?;
+        let (platform, named) = platform(text, &root, given.platform, &mut warnings)?;
         let rootfs = root.object("rootfs")?.ok_or_else(|| root.missing("rootfs"))?;
         let diff_ids = diff_ids(&rootfs)?;
         let config = match root.object("config")? {
@@ -58,12 +74,15 @@ impl ImageConfig {
             None => Object::parse("{}", WHAT)?,
         };
         let commands = commands(text, &config, &mut warnings);
-        let date = created.map(|created| date(text, &root, created));
-        let all: Vec<Edit> = commands.iter().cloned().chain(date.clone()).collect();
+        let date = given.created.map(|created| put(text, &root, "created", created));
+        let kept: Vec<Edit> = date.into_iter().chain(named).collect();
+        let all: Vec<Edit> = commands.into_iter().chain(kept.iter().cloned()).collect();
         Ok(ImageConfig {
             platform,
-            created: created
-                .map_or_else(|| root.string("created"), |created| Ok(Some(created.to_owned())))?,
+            created: match given.created {
+                Some(created) => Some(created.to_owned()),
+                None => root.string("created")?,
+            },
             entrypoint: config.words("Entrypoint")?,
             cmd: config.words("Cmd")?,
             env: config.strings("Env")?,
@@ -74,7 +93,7 @@ impl ImageConfig {
             store_paths: store_paths(&root, diff_ids.len()),
             diff_ids,
             written: edit(text, all),
-            source: edit(text, date.into_iter().collect()),
+            source: edit(text, kept),
             warnings,
         })
     }
@@ -89,22 +108,29 @@ fn keys(object: &Object<'_>) -> Vec<String> {
     object.keys().map(str::to_owned).collect()
 }
 
-fn platform(root: &Object<'_>, warnings: &mut Vec<Warning>) -> Result<OciPlatform> {
-    let os = root.string("os")?.ok_or_else(|| root.missing("os"))?;
-    let architecture = root.string("architecture")?.ok_or_else(|| root.missing("architecture"))?;
-    let mut text = format!("{os}/{architecture}");
+/// The platform, and what is to be written where the configuration names none.
+fn platform(
+    text: &str,
+    root: &Object<'_>,
+    given: Option<&OciPlatform>,
+    warnings: &mut Vec<Warning>,
+) -> Result<(OciPlatform, Vec<Edit>)> {
+    let (os, architecture) = (root.string("os")?, root.string("architecture")?);
+    let (Some(os), Some(architecture)) = (os, architecture) else {
+        return unnamed(text, root, given, warnings);
+    };
+    let mut name = format!("{os}/{architecture}");
     if let Some(variant) = root.string("variant")? {
-        text = format!("{text}/{variant}");
+        name = format!("{name}/{variant}");
     }
     let fail = |why: &str| {
-        let shown = show(text.as_bytes());
-        Error::new(&codes::BAD_PLATFORM, format!("the image says it is for `{shown}`")).because(why)
+        bad_platform(&format!("the image says it is for `{}`", show(name.as_bytes()))).because(why)
     };
     if os != "linux" {
         return Err(fail("only images for Linux are handled"));
     }
     let platform: OciPlatform =
-        text.parse().map_err(|_| fail("that is no platform that container tools have a name for"))?;
+        name.parse().map_err(|_| fail("that is no platform that container tools have a name for"))?;
     if platform.architecture != architecture {
         let text = format!(
             "the image's architecture is written `{architecture}`; container tools call it `{}`",
@@ -112,7 +138,40 @@ fn platform(root: &Object<'_>, warnings: &mut Vec<Warning>) -> Result<OciPlatfor
         );
         warnings.push(Warning::new(&codes::ARCHITECTURE_ALIAS, text));
     }
-    Ok(platform)
+    Ok((platform, Vec::new()))
+}
+
+/// An image that does not say what it is for is what the user says.
+fn unnamed(
+    text: &str,
+    root: &Object<'_>,
+    given: Option<&OciPlatform>,
+    warnings: &mut Vec<Warning>,
+) -> Result<(OciPlatform, Vec<Edit>)> {
+    let absent: Vec<&str> = ["os", "architecture"]
+        .into_iter()
+        .filter(|key| !root.string(key).is_ok_and(|value| value.is_some()))
+        .collect();
+    let absent = absent.join(" nor ");
+    let neither = if absent.contains(' ') { "neither" } else { "no" };
+    let message = format!("the image's configuration names {neither} {absent}");
+    let Some(given) = given else {
+        return Err(bad_platform(&message)
+            .remedy(Remedy::command("say what it is for", "--platform linux/amd64"))
+            .remedy(Remedy::command("take it for this machine's platform", "--allow-mismatch")));
+    };
+    warnings.push(Warning::new(&codes::BAD_PLATFORM, format!("{message}; it is taken for {given}")));
+    // All of it: an architecture alone would stand beside the variant of another.
+    let mut edits =
+        vec![put(text, root, "os", &given.os), put(text, root, "architecture", &given.architecture)];
+    if given.variant.is_some() || root.get("variant").is_some() {
+        edits.push(put(text, root, "variant", given.variant.as_deref().unwrap_or_default()));
+    }
+    Ok((given.clone(), edits))
+}
+
+fn bad_platform(message: &str) -> Error {
+    Error::new(&codes::BAD_PLATFORM, message)
 }
 
 fn diff_ids(rootfs: &Object<'_>) -> Result<Vec<Digest>> {
@@ -173,15 +232,15 @@ fn commands(text: &str, config: &Object<'_>, warnings: &mut Vec<Warning>) -> Vec
     edits
 }
 
-/// The date of the image becomes this one.
-fn date(text: &str, root: &Object<'_>, created: &str) -> Edit {
-    let value = serde_json::Value::from(created).to_string();
-    match root.all("created").last() {
+/// A key of the configuration becomes this text.
+fn put(text: &str, root: &Object<'_>, key: &str, value: &str) -> Edit {
+    let value = serde_json::Value::from(value).to_string();
+    match root.all(key).last() {
         Some(old) => {
             let (at, length) = place_of(text, old.get());
             (at, length, value)
         }
-        None => (text.find('{').map_or(0, |at| at + 1), 0, format!("\"created\":{value},")),
+        None => (text.find('{').map_or(0, |at| at + 1), 0, format!("\"{key}\":{value},")),
     }
 }
 
@@ -203,73 +262,4 @@ fn edit(text: &str, mut edits: Vec<Edit>) -> Option<String> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-
-    const LAYER: &str = "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
-
-    fn config(rest: &str) -> String {
-        let rootfs = format!(r#""rootfs":{{"type":"layers","diff_ids":["{LAYER}"]}}"#);
-        format!(r#"{{"architecture":"amd64","os":"linux",{rootfs}{rest}}}"#)
-    }
-
-    #[test]
-    fn a_command_given_as_a_string_is_mended_and_nothing_else_changes() {
-        let text = config(
-            ",\n \"config\": { \"X\" : 1.0,  \"Cmd\" :\"a\\u0062\" , \"Entrypoint\":\"\\\"e\" }, \"Cmd\":\"no\"",
-        );
-        let parsed = ImageConfig::parse(&text, None).unwrap();
-        assert_eq!(parsed.cmd, ["ab"]);
-        assert_eq!(parsed.entrypoint, ["\"e"]);
-        let expected = text.replace(r#""a\u0062""#, r#"["a\u0062"]"#).replace(r#""\"e""#, r#"["\"e"]"#);
-        assert_eq!(parsed.written.unwrap(), expected);
-        assert_eq!(parsed.warnings.len(), 2);
-    }
-
-    #[test]
-    fn a_proper_configuration_is_left_alone() {
-        let text = config(
-            r#","config":{"Cmd":["a"],"Entrypoint":null,"Env":["A=b"],"User":"","preferLocalBuild":true}"#,
-        );
-        let parsed = ImageConfig::parse(&text, None).unwrap();
-        assert!(parsed.written.is_none() && parsed.warnings.is_empty());
-        assert_eq!(parsed.argv(), ["a"]);
-        assert_eq!(parsed.user, None);
-    }
-
-    #[test]
-    fn the_history_names_store_paths() {
-        let history = r#","history":[{"comment":"store paths: ['/nix/store/a-x', '/nix/store/b-y']"},
-            {"empty_layer":true}]"#;
-        let parsed = ImageConfig::parse(&config(history), None).unwrap();
-        assert_eq!(parsed.store_paths, [["/nix/store/a-x", "/nix/store/b-y"]]);
-        let odd = ImageConfig::parse(&config(r#","history":[{},{}]"#), None).unwrap();
-        assert_eq!(odd.store_paths, [[""; 0]]);
-    }
-
-    #[test]
-    fn only_linux_on_a_known_cpu_is_taken() {
-        let with = |os: &str, cpu: &str| {
-            config("").replace("\"linux\"", &format!("{os:?}")).replace("\"amd64\"", &format!("{cpu:?}"))
-        };
-        assert!(ImageConfig::parse(&with("darwin", "arm64"), None).err().unwrap().is(&codes::BAD_PLATFORM));
-        assert!(ImageConfig::parse(&with("linux", "pdp11"), None).err().unwrap().is(&codes::BAD_PLATFORM));
-        let alias = ImageConfig::parse(&with("linux", "aarch64"), None).unwrap();
-        assert_eq!(alias.platform.to_string(), "linux/arm64");
-        assert_eq!(alias.warnings[0].code, codes::ARCHITECTURE_ALIAS.id);
-    }
-
-    proptest! {
-        #[test]
-        fn arbitrary_configurations_never_panic(text in ".{0,200}", at in 0usize..200, byte: u8) {
-            let _ = ImageConfig::parse(&text, None);
-            let mut bytes = config(r#","config":{"Cmd":"x"},"history":[{"comment":"store paths: ['/a']"}]"#).into_bytes();
-            let at = at % bytes.len();
-            bytes[at] = byte;
-            if let Ok(text) = std::str::from_utf8(&bytes) {
-                let _ = ImageConfig::parse(text, Some("1970-01-01T00:00:01Z"));
-            }
-        }
-    }
-}
+mod tests;

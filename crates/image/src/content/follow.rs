@@ -1,14 +1,16 @@
 //! From a command to the machine it needs, as the kernel and the runtime would go: `argv[0]` through PATH,
 //! through links, through the interpreters of scripts, down to a compiled program.
 //!
-//! Sources: runc `libcontainer`, which looks `argv[0]` up in the container's own PATH; moby
+//! Sources: moby `pkg/user/user.go` (`GetExecUser`) for who a container starts as; runc `libcontainer`, which looks `argv[0]` up in the container's own PATH; moby
 //! `daemon/pkg/oci/defaults.go` for the PATH of an image without one; Linux `fs/binfmt_script.c`, `fs/exec.c`.
+
+mod user;
 
 use nixoci_core::platform::OciPlatform;
 
 use super::tree::{Found, Tree};
 use crate::codes;
-use crate::machine::Head;
+use crate::machine::{Head, is_blank};
 use crate::summary::{Executable, Verdict, Warning};
 use crate::text::show;
 
@@ -23,6 +25,7 @@ pub(crate) struct Launch<'a> {
     pub(crate) argv: Vec<&'a str>,
     pub(crate) env: &'a [String],
     pub(crate) working_dir: Option<&'a str>,
+    pub(crate) user: Option<&'a str>,
 }
 
 /// What the contents of an image say about its platform.
@@ -43,12 +46,15 @@ pub(crate) fn judge(tree: &Tree<'_>, launch: &Launch<'_>, platform: &OciPlatform
     let mut chain = Vec::new();
     let mut warnings = Vec::new();
     let mut proven = false;
+    let place: Vec<Warning> =
+        directory(tree, launch).into_iter().chain(user::missing(tree, launch)).collect();
     if let Some(&command) = launch.argv.first() {
         match follow(tree, launch, command, &mut chain) {
-            End::Compiled => proven = true,
+            End::Compiled => proven = place.is_empty(),
             End::Broken(why) => warnings.push(Warning::new(&codes::COMMAND_MISSING, why)),
         }
     }
+    warnings.extend(place);
     let sampled: Vec<Executable> = sample(tree).filter(|one| !chain.contains(one)).collect();
     let verdict = decide(&chain, &sampled, proven, platform);
     if !matches!(verdict, Verdict::Mismatch { .. }) {
@@ -111,19 +117,24 @@ fn follow(tree: &Tree<'_>, launch: &Launch<'_>, command: &str, chain: &mut Vec<E
         };
         chain.push(executable(&path, layer, &head));
         let line = match head {
-            Head::Elf { .. } | Head::MachO(_) => return End::Compiled,
+            Head::MachO(_) => return End::Compiled,
+            Head::Elf { loader: None, .. } => return End::Compiled,
+            Head::Elf { loader: Some(loader), .. } => return loaded(tree, &path, &loader, chain),
             Head::Unknown => {
                 let shown = show(&path);
                 return End::Broken(format!("/{shown} is neither a compiled program nor a script with `#!`"));
             }
             Head::Script(line) => line,
         };
-        let mut words = line.split(|byte| byte.is_ascii_whitespace()).filter(|word| !word.is_empty());
-        let Some(interpreter) = words.next() else {
-            return End::Broken(format!("/{} names no interpreter after `#!`", show(&path)));
+        let (interpreter, argument) = match line.iter().position(|byte| is_blank(*byte)) {
+            Some(end) => (&line[..end], &line[end..]),
+            None => (&line[..], &[][..]),
         };
+        if interpreter.is_empty() {
+            return End::Broken(format!("/{} names no interpreter after `#!`", show(&path)));
+        }
         wanted_by = Some(path);
-        wanted = match env_program(interpreter, words) {
+        wanted = match env_program(interpreter, argument) {
             Some(program) => {
                 // env itself must be there, too.
                 match find(tree, launch, interpreter) {
@@ -142,15 +153,41 @@ fn follow(tree: &Tree<'_>, launch: &Launch<'_>, command: &str, chain: &mut Vec<E
     End::Broken(format!("{} is a script whose interpreters never end", show(command.as_bytes())))
 }
 
-/// What `#!/usr/bin/env [-S] [-i] [NAME=value] program` starts.
-fn env_program<'l>(interpreter: &[u8], words: impl Iterator<Item = &'l [u8]>) -> Option<Vec<u8>> {
-    if !interpreter.ends_with(b"/env") {
+/// The kernel starts the loader, which then looks for the program's libraries.
+fn loaded(tree: &Tree<'_>, program: &[u8], loader: &[u8], chain: &mut Vec<Executable>) -> End {
+    let why = match tree.follow(loader) {
+        Found::Program { path, layer, head } => {
+            chain.push(executable(&path, layer, &head));
+            return End::Compiled;
+        }
+        Found::NotExecutable => "may not be executed",
+        Found::Loop => "is a link that leads in a circle",
+        Found::Nothing => "is not in the image",
+    };
+    End::Broken(format!("`{}`, which loads /{}, {why}", show(loader), show(program)))
+}
+
+/// A working directory that is not there is made; anything else in its place is in the way.
+fn directory(tree: &Tree<'_>, launch: &Launch<'_>) -> Option<Warning> {
+    let path = launch.working_dir?;
+    let text = format!("the image's WorkingDir `{}` is not a directory", show(path.as_bytes()));
+    (tree.is_directory(path.as_bytes()) == Some(false)).then(|| Warning::new(&codes::WORKING_DIR, text))
+}
+
+/// What `#!/usr/bin/env [-S [-i] [NAME=value]] program` starts. The kernel hands all that follows the interpreter over as
+/// one argument, which env takes apart with `-S` alone.
+fn env_program(interpreter: &[u8], argument: &[u8]) -> Option<Vec<u8>> {
+    let is_env = interpreter == b"env" || interpreter.ends_with(b"/env");
+    let blanks = argument.iter().take_while(|byte| is_blank(**byte)).count();
+    let argument = &argument[blanks..];
+    if !is_env || argument.is_empty() {
         return None;
     }
-    let option = |word: &&[u8]| word.starts_with(b"-") || word.contains(&b'=');
-    let mut words =
-        words.map(|word| word.strip_prefix(b"-S").unwrap_or(word)).filter(|word| !word.is_empty());
-    words.find(|word| !option(word)).map(<[u8]>::to_vec)
+    let Some(split) = argument.strip_prefix(b"-S").or_else(|| argument.strip_prefix(b"-vS")) else {
+        return Some(argument.to_vec());
+    };
+    let option = |word: &&[u8]| word.is_empty() || word.starts_with(b"-") || word.contains(&b'=');
+    split.split(u8::is_ascii_whitespace).find(|word| !option(word)).map(<[u8]>::to_vec)
 }
 
 /// Looks a program up as `execvp` does, in the container's PATH.

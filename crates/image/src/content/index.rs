@@ -3,8 +3,10 @@
 //! A million entries must fit into a few megabytes, so their names are not kept: questions are always about a
 //! known path, and a keyed 64-bit hash answers them. (Keyed, so that nobody can prepare names that collide.)
 
+use std::collections::HashSet;
 use std::hash::{BuildHasher, RandomState};
 
+use super::capture::Captured;
 use super::path::{clean, components, split_last};
 use crate::machine::Head;
 use crate::tar::{Entry, Kind};
@@ -60,6 +62,8 @@ pub(crate) enum Node {
     Program(Head),
     /// A symbolic link.
     Symlink(Box<[u8]>),
+    /// A list of users or groups, which nobody executes.
+    List(Box<[u8]>),
     /// Another name of this path.
     HardLink(Box<[u8]>),
     /// A device and the like.
@@ -88,6 +92,8 @@ const SLOT_SHIFT: u32 = 30;
 #[derive(Clone, Copy)]
 enum Space {
     Entry,
+    /// A directory that the layer has because something in it is listed.
+    Implied,
     Whiteout,
     Opaque,
 }
@@ -99,6 +105,8 @@ pub(crate) struct LayerIndex {
     nodes: Vec<Node>,
     sample: Vec<(Box<[u8]>, Head)>,
     others: usize,
+    /// The directories that are known, until the index is sealed.
+    directories: HashSet<u64>,
     sealed: bool,
 }
 
@@ -107,8 +115,9 @@ fn hash(key: &RandomState, space: Space, path: &[u8]) -> u64 {
 }
 
 impl LayerIndex {
-    /// Remembers an entry; `path` is clean, `head` the beginning of a file that may be executed.
-    pub(crate) fn add(&mut self, budget: &mut Budget, path: &[u8], entry: &Entry, head: &[u8]) {
+    /// Remembers an entry, whose path is clean, and what was seen of its content.
+    pub(crate) fn add(&mut self, budget: &mut Budget, path: &[u8], entry: &Entry, content: Captured) {
+        self.imply(budget, path);
         let (parent, name) = split_last(path);
         if name == OPAQUE {
             return self.push(budget, Space::Opaque, parent, Node::Other);
@@ -122,8 +131,11 @@ impl LayerIndex {
             Kind::Symlink => Node::Symlink(entry.link.as_slice().into()),
             // Checked before: a hard link that leads out never gets here.
             Kind::HardLink => Node::HardLink(clean(&entry.link).unwrap_or_default().into()),
-            Kind::File if entry.mode & 0o111 != 0 => Node::Program(Head::of(head)),
-            Kind::File => Node::File,
+            Kind::File => match content {
+                Captured::Program(head) => Node::Program(head),
+                Captured::List(text) => Node::List(text),
+                Captured::Nothing => Node::File,
+            },
             Kind::Other => Node::Other,
         };
         if let Node::Program(head) = &node {
@@ -132,14 +144,25 @@ impl LayerIndex {
         self.push(budget, Space::Entry, path, node);
     }
 
+    /// An archive need not list the directories that its entries lie in. Unpacked, they are there, also in place of what a
+    /// lower layer has of that name.
+    fn imply(&mut self, budget: &mut Budget, path: &[u8]) {
+        let mut parent = split_last(path).0;
+        while !parent.is_empty() && self.directories.insert(hash(&budget.key, Space::Implied, parent)) {
+            self.push(budget, Space::Implied, parent, Node::Directory);
+            parent = split_last(parent).0;
+        }
+    }
+
     fn push(&mut self, budget: &mut Budget, space: Space, path: &[u8], node: Node) {
         // What a row says by itself costs nothing more.
         let text = match &node {
             Node::Directory | Node::File | Node::Other => 0,
-            Node::Program(Head::Script(text)) | Node::Symlink(text) | Node::HardLink(text) => {
-                size_of::<Node>() + text.len()
-            }
-            Node::Program(_) => size_of::<Node>(),
+            Node::Program(Head::Script(text))
+            | Node::Symlink(text)
+            | Node::HardLink(text)
+            | Node::List(text) => size_of::<Node>() + text.len(),
+            Node::Program(head) => size_of::<Node>() + head.loader().map_or(0, <[u8]>::len),
         };
         if !budget.take(text) {
             return;
@@ -180,6 +203,7 @@ impl LayerIndex {
         // Stable: of several entries with one name the last stays last, and it is the one that counts.
         self.rows.sort_by_key(|row| row.0);
         self.rows.shrink_to_fit();
+        self.directories = HashSet::new();
         self.sealed = true;
     }
 
@@ -192,7 +216,9 @@ impl LayerIndex {
 
     /// What is at a clean path.
     pub(crate) fn get(&self, key: &RandomState, path: &[u8]) -> Option<Node> {
-        let row = self.row(key, Space::Entry, path)?;
+        let Some(row) = self.row(key, Space::Entry, path) else {
+            return self.row(key, Space::Implied, path).map(|_| Node::Directory);
+        };
         Some(match row >> SLOT_SHIFT {
             slot if slot == Slot::Directory as u32 => Node::Directory,
             slot if slot == Slot::File as u32 => Node::File,
@@ -241,9 +267,9 @@ mod tests {
     fn the_last_of_equal_names_counts() {
         let mut budget = Budget::new();
         let mut index = LayerIndex::default();
-        index.add(&mut budget, b"a", &entry(Kind::File, 0o644, ""), b"");
-        index.add(&mut budget, b"b", &entry(Kind::Directory, 0o755, ""), b"");
-        index.add(&mut budget, b"a", &entry(Kind::Symlink, 0o777, "b"), b"");
+        index.add(&mut budget, b"a", &entry(Kind::File, 0o644, ""), Captured::Nothing);
+        index.add(&mut budget, b"b", &entry(Kind::Directory, 0o755, ""), Captured::Nothing);
+        index.add(&mut budget, b"a", &entry(Kind::Symlink, 0o777, "b"), Captured::Nothing);
         index.seal();
         assert_eq!(index.get(budget.key(), b"a"), Some(Node::Symlink((*b"b").into())));
         assert_eq!(index.get(budget.key(), b"c"), None);
@@ -253,9 +279,9 @@ mod tests {
     fn whiteouts_hide_what_is_below() {
         let mut budget = Budget::new();
         let mut index = LayerIndex::default();
-        index.add(&mut budget, b"etc/.wh.gone", &entry(Kind::File, 0o644, ""), b"");
-        index.add(&mut budget, b"opt/.wh..wh..opq", &entry(Kind::File, 0o644, ""), b"");
-        index.add(&mut budget, b"usr", &entry(Kind::Symlink, 0o777, "x"), b"");
+        index.add(&mut budget, b"etc/.wh.gone", &entry(Kind::File, 0o644, ""), Captured::Nothing);
+        index.add(&mut budget, b"opt/.wh..wh..opq", &entry(Kind::File, 0o644, ""), Captured::Nothing);
+        index.add(&mut budget, b"usr", &entry(Kind::Symlink, 0o777, "x"), Captured::Nothing);
         index.seal();
         let hides = |path: &[u8]| index.hides(budget.key(), path);
         assert!(hides(b"etc/gone") && hides(b"etc/gone/deep") && hides(b"opt/x") && hides(b"usr/bin/sh"));
@@ -267,7 +293,7 @@ mod tests {
         let mut budget = Budget { entries: 2, ..Budget::new() };
         let mut index = LayerIndex::default();
         for name in [b"a", b"b", b"c"] {
-            index.add(&mut budget, name, &entry(Kind::File, 0o644, ""), b"");
+            index.add(&mut budget, name, &entry(Kind::File, 0o644, ""), Captured::Nothing);
         }
         assert!(budget.exceeded);
         assert_eq!(index.rows.len(), 2);

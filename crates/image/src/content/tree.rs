@@ -43,55 +43,68 @@ impl Tree<'_> {
         None
     }
 
-    /// Follows a path from the root, links included.
+    /// Follows a path from the root to something that may be executed, links included.
     pub(super) fn follow(&self, path: &[u8]) -> Found {
+        match self.resolve(path) {
+            Ok((path, layer, Node::Program(head))) => Found::Program { path, layer, head },
+            Ok(_) => Found::NotExecutable,
+            Err(none) => none,
+        }
+    }
+
+    /// Whether a path leads to a directory, links included; nothing where it leads nowhere.
+    pub(super) fn is_directory(&self, path: &[u8]) -> Option<bool> {
+        self.resolve(path).ok().map(|(_, _, node)| node == Node::Directory)
+    }
+
+    /// The list of users or groups at a path, links included.
+    pub(super) fn list(&self, path: &[u8]) -> Option<Box<[u8]>> {
+        match self.resolve(path) {
+            Ok((_, _, Node::List(text))) => Some(text),
+            _ => None,
+        }
+    }
+
+    /// Where a path leads, its layer, and what is there.
+    fn resolve(&self, path: &[u8]) -> Result<(Vec<u8>, usize, Node), Found> {
         let mut rest: VecDeque<Vec<u8>> = components(path).map(<[u8]>::to_vec).collect();
-        let mut here: Vec<u8> = Vec::new();
+        let mut here: (Vec<u8>, usize, Node) = (Vec::new(), 0, Node::Directory);
         let mut links = 0;
         while let Some(component) = rest.pop_front() {
+            let (directory, _, node) = &mut here;
+            if *node != Node::Directory {
+                return Err(Found::Nothing);
+            }
             if component == b".." {
-                here.truncate(here.iter().rposition(|&byte| byte == b'/').unwrap_or(0));
+                directory.truncate(directory.iter().rposition(|&byte| byte == b'/').unwrap_or(0));
                 continue;
             }
-            let candidate = if here.is_empty() { component } else { [&here[..], b"/", &component].concat() };
-            let node = self.get(&candidate);
-            match node {
-                Some((_, Node::Symlink(target))) => {
-                    if target.starts_with(b"/") {
-                        here.clear();
-                    }
-                    for component in components(&target).collect::<Vec<_>>().into_iter().rev() {
-                        rest.push_front(component.to_vec());
-                    }
-                }
-                Some((_, Node::HardLink(target))) => {
-                    here.clear();
-                    for component in components(&target).collect::<Vec<_>>().into_iter().rev() {
-                        rest.push_front(component.to_vec());
-                    }
-                }
-                Some((layer, Node::Program(head))) if rest.is_empty() => {
-                    return Found::Program { path: candidate, layer, head };
-                }
-                // Archives need not list a directory before what is in it.
-                None if !rest.is_empty() => {
-                    here = candidate;
+            let candidate = if directory.is_empty() {
+                component
+            } else {
+                [directory.as_slice(), b"/", &component].concat()
+            };
+            let (target, from_root) = match self.get(&candidate) {
+                Some((_, Node::Symlink(target))) => (target.clone(), target.starts_with(b"/")),
+                Some((_, Node::HardLink(target))) => (target, true),
+                Some((layer, node)) => {
+                    here = (candidate, layer, node);
                     continue;
                 }
-                None => return Found::Nothing,
-                Some((_, Node::Directory)) => {
-                    here = candidate;
-                    continue;
-                }
-                Some(_) if rest.is_empty() => return Found::NotExecutable,
-                Some(_) => return Found::Nothing,
+                None => return Err(Found::Nothing),
+            };
+            if from_root {
+                here.0.clear();
+            }
+            for component in components(&target).collect::<Vec<_>>().into_iter().rev() {
+                rest.push_front(component.to_vec());
             }
             links += 1;
             if links > LINK_LIMIT {
-                return Found::Loop;
+                return Err(Found::Loop);
             }
         }
-        Found::NotExecutable
+        Ok(here)
     }
 }
 

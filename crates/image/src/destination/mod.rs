@@ -9,8 +9,9 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use nixoci_core::digest::Digest;
+use nixoci_core::file::resolved;
 use nixoci_core::platform::OciPlatform;
-use nixoci_core::{Error, Remedy, Result};
+use nixoci_core::{Error, Remedy, Result, shell};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -120,6 +121,42 @@ impl Destination {
         self.name.as_deref()
     }
 
+    /// Whether a file that somebody else may have written may name it: it lies below `base`, the directory of that file,
+    /// where links lead as well, and replaces nothing but an image. Changes nothing.
+    ///
+    /// # Errors
+    /// [`codes::DESTINATION_OUTSIDE`], [`codes::DESTINATION_IN_THE_WAY`].
+    pub fn check_confined(&self, base: &Path) -> Result<()> {
+        let remedy =
+            || Remedy::command("if that is what you want, type it", shell!("nixoci build -o {}", self.shown));
+        let real = resolved(&self.path);
+        if !real.starts_with(resolved(base)) {
+            let text = format!("{} is outside of {}", self.path.display(), base.display());
+            let error = Error::new(&codes::DESTINATION_OUTSIDE, text);
+            let error = if real == self.path {
+                error
+            } else {
+                error.because(format!("it leads to {}", real.display()))
+            };
+            return Err(error
+                .because("a configuration file may have images written below its own directory only")
+                .remedy(remedy()));
+        }
+        if self.format == Format::OciLayout || fs::symlink_metadata(&real).is_err() {
+            return Ok(());
+        }
+        match detect::describe(&real)? {
+            Shape::Empty => Ok(()),
+            shape if shape.is_image() => Ok(()),
+            shape => {
+                let text = format!("{} is {shape}, and would be replaced", self.path.display());
+                Err(Error::new(&codes::DESTINATION_IN_THE_WAY, text)
+                    .because("a configuration file may have nothing but images replaced")
+                    .remedy(remedy()))
+            }
+        }
+    }
+
     /// Whether it can be written, as far as can be told without writing. Changes nothing.
     ///
     /// # Errors
@@ -174,5 +211,49 @@ pub(crate) fn check_directory(path: &Path) -> Result<()> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Err(fail("does not exist")
             .remedy(Remedy::command("make the directory", format!("mkdir -p {}", parent.display())))),
         Err(error) => Err(fail("cannot be looked at").caused_by(&error)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    #[test]
+    fn what_a_file_names_stays_below_it_and_replaces_images_only() {
+        let dir = tempfile::tempdir().unwrap();
+        let (outside, base) = (dir.path().join("outside"), dir.path().join("project"));
+        fs::create_dir(&outside).unwrap();
+        fs::create_dir_all(base.join("sub")).unwrap();
+        fs::write(outside.join("keys"), "ssh-ed25519 AAAA").unwrap();
+        fs::write(base.join("notes"), "text").unwrap();
+        fs::write(base.join("empty.tar"), "").unwrap();
+        symlink("../outside/keys", base.join("link.tar")).unwrap();
+        symlink("../outside/new.tar", base.join("dangling.tar")).unwrap();
+        symlink(&outside, base.join("directory")).unwrap();
+        symlink("circle", base.join("circle")).unwrap();
+        symlink("sub/new.tar", base.join("inside.tar")).unwrap();
+        let check = |text: &str| Destination::parse(text, &base).unwrap().check_confined(&base);
+        for inside in
+            ["a.tar", "oci:layout", "archive:sub/../b.tar", "inside.tar", "empty.tar", "type=oci,dest=x"]
+        {
+            check(inside).unwrap();
+        }
+        for leading_out in [
+            "archive:../x.tar",
+            "archive:/etc/passwd",
+            "oci:../outside",
+            "link.tar",
+            "dangling.tar",
+            "archive:directory/x",
+            "archive:sub/../../outside/x",
+            "oci:directory",
+        ] {
+            let error = check(leading_out).unwrap_err();
+            assert!(error.is(&codes::DESTINATION_OUTSIDE), "{leading_out}: {error}");
+        }
+        assert!(check("archive:notes").unwrap_err().is(&codes::DESTINATION_IN_THE_WAY));
+        assert!(check("archive:circle/x").is_ok(), "nothing can be written there, which is told elsewhere");
     }
 }

@@ -63,15 +63,19 @@ impl Stage {
     }
 }
 
+/// Whether the process that made a file or a directory is gone. What is neither, nixoci has not made.
+fn is_unlocked(path: &Path) -> bool {
+    let opened = if path.is_dir() { File::open(path) } else { nixoci_core::file::open(path) };
+    opened.is_ok_and(|file| file.try_lock().is_ok())
+}
+
 /// Deletes what a killed process has left beside this file.
 fn sweep(path: &Path, name: &str) {
     let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let prefix = format!(".{name}.");
     for entry in fs::read_dir(parent).into_iter().flatten().flatten() {
         let found = entry.file_name().to_string_lossy().into_owned();
-        let stale = found.starts_with(&prefix)
-            && found.ends_with(PART_SUFFIX)
-            && File::open(entry.path()).is_ok_and(|file| file.try_lock().is_ok());
+        let stale = found.starts_with(&prefix) && found.ends_with(PART_SUFFIX) && is_unlocked(&entry.path());
         if stale {
             let path = entry.path();
             let _ = if path.is_dir() { fs::remove_dir_all(path) } else { fs::remove_file(path) };

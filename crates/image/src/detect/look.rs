@@ -4,6 +4,8 @@ use std::fs::File;
 use std::io::{self, BufReader, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
+use nixoci_core::file;
+
 use super::{Compression, Shape, head, plain};
 use crate::content::clean;
 use crate::inflate;
@@ -61,22 +63,22 @@ fn entries(path: &Path) -> io::Result<Vec<String>> {
 }
 
 fn is_archive(path: &Path) -> bool {
-    matches!(file(path), Ok(Shape::DockerArchive { .. } | Shape::OciArchive { .. }))
+    matches!(regular(path), Ok(Shape::DockerArchive { .. } | Shape::OciArchive { .. }))
 }
 
-/// What a file is.
-pub(super) fn file(path: &Path) -> io::Result<Shape> {
+/// What a regular file is.
+pub(super) fn regular(path: &Path) -> io::Result<Shape> {
     let start = head(path, HEAD)?;
     match Compression::of(&start) {
         Compression::None if looks_like_header(&start) => {
-            let names = names_by_seeking(File::open(path)?);
+            let names = names_by_seeking(file::open(path)?);
             Ok(archive(&names, Compression::None))
         }
         Compression::None => Ok(bytes(&start)),
         // The content cannot be seen; archives are what people compress so.
         Compression::Bzip2 => Ok(Shape::DockerArchive { compression: Compression::Bzip2 }),
         compression => {
-            let decoder = inflate::reader(BufReader::new(File::open(path)?), compression)?;
+            let decoder = inflate::reader(BufReader::new(file::open(path)?), compression)?;
             Ok(compressed(decoder.take(DEPTH), compression))
         }
     }
@@ -123,7 +125,7 @@ fn names_by_seeking(mut file: File) -> Vec<Vec<u8>> {
 }
 
 /// What an archive with these members is.
-fn archive(names: &[Vec<u8>], compression: Compression) -> Shape {
+pub(super) fn archive(names: &[Vec<u8>], compression: Compression) -> Shape {
     let has = |wanted: &str| names.iter().any(|name| name == wanted.as_bytes());
     let layer = |name: &Vec<u8>| {
         let stem = name.split(|&byte| byte == b'/' || byte == b'.').next().unwrap_or_default();

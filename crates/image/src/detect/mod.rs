@@ -5,7 +5,6 @@
 mod look;
 
 use std::fmt;
-use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
@@ -44,6 +43,10 @@ impl Compression {
             (b"\xfd7zXZ\0", Compression::Xz),
             (b"BZh", Compression::Bzip2),
         ];
+        // RFC 8878, section 3.1.2: a frame that readers skip, with which pzstd begins.
+        if let [0x50..=0x5f, 0x2a, 0x4d, 0x18, ..] = bytes {
+            return Compression::Zstd;
+        }
         let found = MAGICS.iter().find(|(magic, _)| bytes.starts_with(magic));
         found.map_or(Compression::None, |(_, compression)| *compression)
     }
@@ -189,8 +192,13 @@ fn package(f: &mut fmt::Formatter<'_>, names: &[String], count: usize) -> fmt::R
 /// Says what a path is. Links are followed.
 pub fn describe(path: &Path) -> Result<Shape> {
     let metadata = std::fs::metadata(path).map_err(|error| unreadable(path, &error))?;
-    let looked = if metadata.is_dir() { look::directory(path) } else { look::file(path) };
+    let looked = if metadata.is_dir() { look::directory(path) } else { look::regular(path) };
     looked.or_error(&codes::READ_FAILED, || format!("{} cannot be read", path.display()))
+}
+
+/// What an archive with these members is.
+pub(crate) fn of_members(names: &[Vec<u8>], compression: Compression) -> Shape {
+    look::archive(names, compression)
 }
 
 /// The error for a path that cannot be imported, with what it is and how to get an image.
@@ -203,13 +211,15 @@ pub(crate) fn refuse(path: &Path) -> Error {
 
 /// As [`refuse`], for a stream that begins with these bytes.
 pub(crate) fn refuse_bytes(name: &str, path: Option<&Path>, bytes: &[u8]) -> Error {
-    match path {
+    // A pipe gives its bytes once.
+    match path.filter(|path| path.is_file() || path.is_dir()) {
         Some(path) => refuse(path),
         None => refuse_shape(name, &look::bytes(bytes)),
     }
 }
 
-fn refuse_shape(name: &str, shape: &Shape) -> Error {
+/// As [`refuse`], for what was found to be so.
+pub(crate) fn refuse_shape(name: &str, shape: &Shape) -> Error {
     if shape.is_image() && !shape.is_readable() {
         let error = Error::new(&codes::NOT_READ_YET, format!("{name} is {shape}"));
         return match shape {
@@ -267,7 +277,7 @@ pub(crate) fn unsupported(name: &str, compression: Compression) -> Error {
 /// The first bytes of a file.
 fn head(path: &Path, limit: u64) -> std::io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
-    File::open(path)?.take(limit).read_to_end(&mut bytes)?;
+    nixoci_core::file::open(path)?.take(limit).read_to_end(&mut bytes)?;
     Ok(bytes)
 }
 

@@ -35,12 +35,30 @@ pub(super) enum Member {
     Layer(usize),
     /// The JSON document of this number.
     Json(usize),
-    /// JSON beyond the limits, of this size.
-    HugeJson(u64),
+    /// The file of this number that is neither.
+    Other(usize),
     /// Another name of this member.
     Link(Vec<u8>),
-    /// Anything else; of a compressed file, how.
-    Other(Compression),
+    /// A directory, a device, a link that leads out.
+    NoFile,
+}
+
+/// What a file is that is neither a layer nor a JSON document.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Content {
+    /// JSON beyond the limits, of this size.
+    HugeJson(u64),
+    /// Compressed so, as no layer is.
+    Compressed(Compression),
+    /// Neither.
+    Unknown,
+}
+
+/// A file that is neither a layer nor a JSON document: read all the same, because only its digest can say whether it is
+/// damaged.
+pub(super) struct Other {
+    pub(super) digest: Digest,
+    pub(super) content: Content,
 }
 
 /// The member whose data is passing.
@@ -59,6 +77,11 @@ enum Current {
         as_is: bool,
     },
     Json(Vec<u8>, Vec<u8>),
+    Other {
+        name: Vec<u8>,
+        content: Content,
+        hasher: Sha256,
+    },
     /// Nothing of interest.
     Skip,
 }
@@ -94,6 +117,8 @@ pub(super) struct Contents {
     pub(super) layers: Vec<ReadLayer>,
     /// All JSON documents.
     pub(super) documents: Vec<Document>,
+    /// All other files.
+    pub(super) others: Vec<Other>,
     /// What is left of the limits on contents.
     pub(super) budget: Budget,
 }
@@ -115,6 +140,7 @@ impl Archive {
                 members: HashMap::new(),
                 layers: Vec::new(),
                 documents: Vec::new(),
+                others: Vec::new(),
                 budget: Budget::new(),
             },
         }
@@ -171,7 +197,7 @@ impl Archive {
             ));
         }
         let member = match entry.kind {
-            Kind::File if entry.size > 0 => {
+            Kind::File => {
                 self.current = Current::Sniffing { name, size: entry.size, head: Vec::new() };
                 return Ok(());
             }
@@ -179,7 +205,7 @@ impl Archive {
             Kind::HardLink => clean(&entry.link).ok().map(Member::Link),
             _ => None,
         };
-        self.contents.members.insert(name, member.unwrap_or(Member::Other(Compression::None)));
+        self.contents.members.insert(name, member.unwrap_or(Member::NoFile));
         self.current = Current::Skip;
         Ok(())
     }
@@ -189,6 +215,7 @@ impl Archive {
         match &mut self.current {
             Current::Layer { .. } => self.layer(data, Some(at), outbox),
             Current::Json(_, text) => text.extend_from_slice(data),
+            Current::Other { hasher, .. } => hasher.update(data),
             Current::Sniffing { size, head, .. } => {
                 let wanted = usize::try_from(*size).unwrap_or(usize::MAX).min(BLOCK) - head.len();
                 let (taken, rest) = data.split_at(wanted.min(data.len()));
@@ -208,7 +235,7 @@ impl Archive {
     /// Bytes of the current layer, which are at `at` in the buffer, or elsewhere.
     fn layer(&mut self, data: &[u8], at: Option<usize>, outbox: &mut Outbox<'_>) {
         let Current::Layer { layer, as_is, .. } = &mut self.current else { return };
-        if *as_is {
+        if *as_is && !data.is_empty() {
             match at {
                 Some(at) => outbox.part(at..at + data.len()),
                 None => outbox.bytes(data.to_vec()),
@@ -230,7 +257,8 @@ impl Archive {
             return;
         };
         let compression = Compression::of(&head);
-        let is_layer = looks_like_header(&head) || compression != Compression::None;
+        // An archive without entries may be no bytes at all: runtimes take such a layer.
+        let is_layer = size == 0 || looks_like_header(&head) || compression != Compression::None;
         if is_layer && let Some(layer) = Layer::new(compression) {
             // An uncompressed layer is stored as it comes in any case, as far as this side is concerned.
             let as_is = compression == Compression::None || outbox.keeps(compression);
@@ -239,17 +267,26 @@ impl Archive {
             return self.layer(&head, None, outbox);
         }
         let is_json = head.trim_ascii_start().first().is_some_and(|byte| matches!(byte, b'{' | b'['));
-        if !is_json {
-            self.contents.members.insert(name, Member::Other(compression));
-        } else if size > JSON_LIMIT || self.json + size > JSON_TOTAL {
-            self.contents.members.insert(name, Member::HugeJson(size));
-        } else {
-            self.json += size;
-            self.current = Current::Json(name, head);
-        }
+        let content = match compression {
+            Compression::None if !is_json => Content::Unknown,
+            Compression::None if size > JSON_LIMIT || self.json + size > JSON_TOTAL => {
+                Content::HugeJson(size)
+            }
+            Compression::None => {
+                self.json += size;
+                self.current = Current::Json(name, head);
+                return;
+            }
+            compression => Content::Compressed(compression),
+        };
+        self.current = Current::Other { name, content, hasher: Sha256::new_with_prefix(&head) };
     }
 
     fn end(&mut self, outbox: &mut Outbox<'_>) {
+        if matches!(self.current, Current::Sniffing { .. }) {
+            // It has no bytes, or fewer than would decide.
+            self.decide(outbox);
+        }
         match std::mem::replace(&mut self.current, Current::None) {
             Current::Layer { name, layer, as_is } => {
                 let layer = layer.finish();
@@ -261,6 +298,11 @@ impl Archive {
                 let digest = Digest::from_bytes(Sha256::digest(&bytes).into());
                 self.contents.members.insert(name, Member::Json(self.contents.documents.len()));
                 self.contents.documents.push(Document { digest, bytes });
+            }
+            Current::Other { name, content, hasher } => {
+                let digest = Digest::from_bytes(hasher.finalize().into());
+                self.contents.members.insert(name, Member::Other(self.contents.others.len()));
+                self.contents.others.push(Other { digest, content });
             }
             Current::None | Current::Skip | Current::Sniffing { .. } => {}
         }

@@ -7,11 +7,11 @@ use nixoci_core::platform::OciPlatform;
 use nixoci_core::{Error, Remedy, Result};
 
 use super::archive::Contents;
-use super::found::{self, FoundImage, FoundVariant};
+use super::found::{self, Broken, FoundImage, FoundVariant};
 use super::layer::ReadLayer;
 use super::oci::needs_snapshotter;
 use crate::codes;
-use crate::config::ImageConfig;
+use crate::config::{Given, ImageConfig};
 use crate::content::{self, Launch, Tree};
 use crate::detect::Compression;
 use crate::input::ReadOptions;
@@ -85,19 +85,14 @@ pub(super) fn assemble(contents: &Contents, options: &ReadOptions<'_>) -> Result
     if found.len() > 1 && matches!(options.names, Naming::Replace(_)) {
         return Err(several(contents, &found));
     }
-    found.iter().map(|image| one(contents, image, options)).collect()
+    found.into_iter().map(|image| one(contents, image, options)).collect()
 }
 
-/// The image that was asked for by name; all of them if none was.
+/// The image that was asked for by name; if none was, all that are whole.
 fn choose(contents: &Contents, found: Vec<FoundImage>, options: &ReadOptions<'_>) -> Result<Vec<FoundImage>> {
-    let Some(wanted) = &options.only else { return Ok(found) };
-    let parsed = Reference::parse(wanted).ok();
+    let Some(wanted) = &options.only else { return whole(found) };
     let is_it = |image: &FoundImage| {
-        image
-            .names
-            .iter()
-            .chain(&image.labels)
-            .any(|name| name == wanted || (parsed.is_some() && Reference::parse(name).ok() == parsed))
+        image.names.iter().chain(&image.labels).any(|name| found::same_name(name, wanted))
     };
     let names = listed(&found);
     let chosen: Vec<FoundImage> = found.into_iter().filter(is_it).collect();
@@ -107,6 +102,21 @@ fn choose(contents: &Contents, found: Vec<FoundImage>, options: &ReadOptions<'_>
             .because(format!("it has {names}")));
     }
     Ok(chosen)
+}
+
+/// Without the entries that are no images, or whose content is elsewhere; those are named in a warning.
+fn whole(found: Vec<FoundImage>) -> Result<Vec<FoundImage>> {
+    let (mut whole, broken): (Vec<FoundImage>, Vec<FoundImage>) =
+        found.into_iter().partition(|image| !image.variants.is_empty());
+    let mut broken: Vec<Broken> = broken.into_iter().flat_map(|image| image.broken).collect();
+    // Damage explains more than something that never was an image.
+    let worst = broken.iter().position(|broken| !broken.is_harmless());
+    match whole.first_mut() {
+        Some(first) if worst.is_none() => first.warnings.extend(broken.iter().map(Broken::warning)),
+        _ if broken.is_empty() => {}
+        _ => return Err(broken.swap_remove(worst.unwrap_or(0)).error),
+    }
+    Ok(whole)
 }
 
 fn listed(found: &[FoundImage]) -> String {
@@ -123,59 +133,82 @@ fn several(contents: &Contents, found: &[FoundImage]) -> Error {
         .remedy(Remedy::command("give all of them another tag", "-t :dev"))
 }
 
-fn one(contents: &Contents, image: &FoundImage, options: &ReadOptions<'_>) -> Result<ReadImage> {
-    let mut warnings = image.warnings.clone();
-    let names = names(&image.names, &options.names, &mut warnings)?;
-    let mut variants = Vec::new();
-    let mut skipped = Vec::new();
-    for found in &image.variants {
-        match variant(contents, found, &names, options) {
+fn one(contents: &Contents, image: FoundImage, options: &ReadOptions<'_>) -> Result<ReadImage> {
+    let FoundImage { names: called, labels, variants, broken, mut warnings } = image;
+    let names = names(&called, &options.names, &mut warnings)?;
+    let mut broken = relevant(broken, options);
+    let mut read = Vec::new();
+    for found in &variants {
+        match configuration(contents, found, options) {
             // An index may list Windows beside Linux.
-            Err(error) if error.is(&codes::BAD_PLATFORM) && image.variants.len() > 1 => skipped.push(error),
-            read => variants.push(read?),
+            Err(error) if error.is(&codes::BAD_PLATFORM) && variants.len() > 1 => {
+                broken.push(Broken { what: "a platform".to_owned(), platform: None, error });
+            }
+            config => read.push((found, config?)),
         }
     }
-    for error in &skipped {
-        warnings.push(Warning::new(&codes::ABSENT_PLATFORM, format!("{error}; it is left out")));
+    let damaged = broken.iter().position(|broken| !broken.is_harmless());
+    if let Some(place) = damaged.or_else(|| (read.is_empty() && !broken.is_empty()).then_some(0)) {
+        return Err(broken.swap_remove(place).error);
     }
-    if let (true, Some(error)) = (variants.is_empty(), skipped.pop()) {
-        return Err(error);
-    }
-    let mut variants = wanted(variants, options)?;
+    warnings.extend(broken.iter().map(Broken::warning));
     let mut seen = HashSet::new();
-    variants.retain(|variant| seen.insert(variant.summary.platform.clone()));
+    read.retain(|(_, config)| seen.insert(config.platform.clone()));
+    let read = wanted(read, options)?;
+    let read = read.into_iter().map(|(found, config)| variant(contents, found, config, &names));
+    let mut variants = read.collect::<Result<Vec<ReadVariant>>>()?;
     if let Some(first) = variants.first_mut() {
         first.summary.warnings.splice(0..0, warnings);
     }
-    let labels: BTreeSet<String> = image.labels.iter().cloned().collect();
+    let labels: BTreeSet<String> = labels.into_iter().collect();
     Ok(ReadImage { names, labels: labels.into_iter().collect(), variants })
 }
 
-/// Of several platforms, those that were asked for.
-fn wanted(variants: Vec<ReadVariant>, options: &ReadOptions<'_>) -> Result<Vec<ReadVariant>> {
-    if variants.len() < 2 || options.expect.is_empty() {
+/// What is broken and may be wanted: of several platforms, not those that nobody asked for.
+fn relevant(broken: Vec<Broken>, options: &ReadOptions<'_>) -> Vec<Broken> {
+    let asked = |broken: &Broken| match &broken.platform {
+        Some(platform) if !options.expect.is_empty() => {
+            options.expect.iter().any(|one| one.matches(platform))
+        }
+        _ => true,
+    };
+    broken.into_iter().filter(asked).collect()
+}
+
+type Configured<'f> = (&'f FoundVariant, ImageConfig);
+
+/// Of several platforms, those that were asked for: all of them have to be there. Of an image for one platform that is
+/// asked for one, [`ImageSummary::accept`] says what to do about another.
+fn wanted<'f>(variants: Vec<Configured<'f>>, options: &ReadOptions<'_>) -> Result<Vec<Configured<'f>>> {
+    if options.expect.is_empty() || (variants.len() < 2 && options.expect.len() < 2) {
         return Ok(variants);
     }
-    let there: Vec<OciPlatform> = variants.iter().map(|variant| variant.summary.platform.clone()).collect();
+    let there: Vec<&OciPlatform> = variants.iter().map(|(_, config)| &config.platform).collect();
     if let Some(absent) = options.expect.iter().find(|wanted| !there.iter().any(|one| wanted.matches(one))) {
         let listed: Vec<String> = there.iter().map(ToString::to_string).collect();
         return Err(Error::new(&codes::PLATFORM_MISMATCH, format!("the image is not for {absent}"))
             .because(format!("it is for {}", listed.join(", "))));
     }
-    let asked =
-        |variant: &ReadVariant| options.expect.iter().any(|one| one.matches(&variant.summary.platform));
+    let asked = |(_, config): &Configured<'_>| options.expect.iter().any(|one| one.matches(&config.platform));
     Ok(variants.into_iter().filter(asked).collect())
+}
+
+fn configuration(
+    contents: &Contents,
+    found: &FoundVariant,
+    options: &ReadOptions<'_>,
+) -> Result<ImageConfig> {
+    let text = json::utf8(contents.json(found.config), "the image's configuration")?;
+    ImageConfig::parse(text, Given { created: options.created.as_deref(), platform: options.assumed() })
 }
 
 fn variant(
     contents: &Contents,
     found: &FoundVariant,
+    config: ImageConfig,
     names: &[Reference],
-    options: &ReadOptions<'_>,
 ) -> Result<ReadVariant> {
-    let config_bytes = contents.json(found.config);
-    let config_text = json::utf8(config_bytes, "the image's configuration")?;
-    let config = ImageConfig::parse(config_text, options.created.as_deref())?;
+    let config_text = json::utf8(contents.json(found.config), "the image's configuration")?;
     let layers = layers(contents, found, &config)?;
     let mut warnings = config.warnings.clone();
     let (executables, verdict) = judge(contents, &layers, &config, &mut warnings);
@@ -291,31 +324,40 @@ fn layers<'c>(
 
 /// What the image is called now. Names in the archive that are none are left out, with a warning.
 fn names(found: &[String], naming: &Naming, warnings: &mut Vec<Warning>) -> Result<Vec<Reference>> {
-    if let Naming::Replace(names) = naming {
-        return Ok(names.clone());
-    }
-    let mut names = Vec::new();
-    for name in found {
-        match Reference::parse(name) {
-            Ok(name) => names.push(name),
-            Err(_) => {
-                let shown = show(name.as_bytes());
-                let text = format!("the archive calls its image `{shown}`, which is no image reference");
-                warnings.push(Warning::new(&codes::BAD_NAME, text));
-            }
-        }
-    }
-    if let Naming::Tag(tag) = naming {
-        if names.is_empty() {
-            let text = format!("there is no name that the tag `{}` could go on", show(tag.as_bytes()));
-            return Err(Error::new(&codes::NO_NAME, text)
-                .remedy(Remedy::command("give a whole name", format!("-t NAME:{tag}"))));
-        }
-        names = names.iter().map(|name| name.with_tag(tag)).collect::<Result<_>>()?;
+    let mut names = match naming {
+        Naming::Replace(names) => return Ok(names.clone()),
+        Naming::Tag(tag) => tagged(found, tag)?,
+        Naming::Keep => found.iter().filter_map(|name| Reference::parse(name).ok()).collect(),
+    };
+    if matches!(naming, Naming::Keep) {
+        warnings
+            .extend(found.iter().filter(|name| Reference::parse(name).is_err()).map(|name| no_name(name)));
     }
     let mut seen = HashSet::new();
     names.retain(|name| seen.insert(name.clone()));
     Ok(names)
+}
+
+/// The names with another tag; whether their own is one does not matter.
+fn tagged(found: &[String], tag: &str) -> Result<Vec<Reference>> {
+    let names: Vec<Reference> = found.iter().filter_map(|name| Reference::without_tag(name).ok()).collect();
+    if names.is_empty() {
+        let text = format!("there is no name that the tag `{}` could go on", show(tag.as_bytes()));
+        return Err(Error::new(&codes::NO_NAME, text)
+            .remedy(Remedy::command("give a whole name", format!("-t NAME:{tag}"))));
+    }
+    names.iter().map(|name| name.with_tag(tag)).collect()
+}
+
+fn no_name(name: &str) -> Warning {
+    let shown = show(name.as_bytes());
+    let text =
+        format!("the archive calls its image `{shown}`, which is no image reference, so it has no name now");
+    let text = match Reference::nearest(name) {
+        Some(near) => format!("{text}: give it one, such as -t {near}"),
+        None => format!("{text}: give it one with -t"),
+    };
+    Warning::new(&codes::BAD_NAME, text)
 }
 
 fn judge(
@@ -330,7 +372,12 @@ fn judge(
         return (Vec::new(), Verdict::Unproven);
     }
     let tree = Tree { layers: layers.iter().map(|layer| &layer.index).collect(), key: contents.budget.key() };
-    let launch = Launch { argv: config.argv(), env: &config.env, working_dir: config.working_dir.as_deref() };
+    let launch = Launch {
+        argv: config.argv(),
+        env: &config.env,
+        working_dir: config.working_dir.as_deref(),
+        user: config.user.as_deref(),
+    };
     let sample = content::judge(&tree, &launch, &config.platform);
     warnings.extend(sample.warnings);
     (sample.executables, sample.verdict)

@@ -5,10 +5,9 @@ use nixoci_core::digest::Digest;
 use sha2::{Digest as _, Sha256};
 
 use crate::codes;
-use crate::content::{Budget, LayerIndex, clean, leads_out};
+use crate::content::{Budget, Capture, LayerIndex, clean, leads_out};
 use crate::detect::Compression;
 use crate::inflate::Inflater;
-use crate::machine::HEAD;
 use crate::tar::{Entry, Item, Kind, Reader, TarError};
 use crate::text::show;
 
@@ -32,8 +31,8 @@ struct LayerContents {
     size: u64,
     /// The entry whose data is passing, by its clean name.
     current: Option<(Vec<u8>, Entry)>,
-    /// Its first bytes, while they are wanted.
-    head: Vec<u8>,
+    /// What is kept of it.
+    capture: Capture,
     problem: Option<Problem>,
     climbing_links: u64,
 }
@@ -158,7 +157,7 @@ impl LayerContents {
             entries: 0,
             size: 0,
             current: None,
-            head: Vec::with_capacity(HEAD),
+            capture: Capture::default(),
             problem: None,
             climbing_links: 0,
         }
@@ -178,13 +177,11 @@ impl LayerContents {
         while let Some(item) = self.tar.next(&mut bytes).map_err(Problem::Tar)? {
             match item {
                 Item::Entry(entry) => self.begin(entry)?,
-                Item::Data(data) => {
-                    let wanted = data.len().min(HEAD - self.head.len());
-                    self.head.extend_from_slice(&data[..wanted]);
-                }
+                Item::Data(data) => self.capture.feed(data),
                 Item::EntryEnd => {
                     if let Some((path, entry)) = self.current.take() {
-                        self.index.add(budget, &path, &entry, &self.head);
+                        let content = std::mem::take(&mut self.capture).end();
+                        self.index.add(budget, &path, &entry, content);
                     }
                 }
             }
@@ -201,7 +198,7 @@ impl LayerContents {
             _ => {}
         }
         self.entries += 1;
-        self.head.clear();
+        self.capture = Capture::of(&path, &entry);
         self.current = Some((path, entry));
         Ok(())
     }

@@ -4,16 +4,17 @@
 //! which differs in media types only. What each writer leaves: containerd's and Docker's exports list platforms whose
 //! content is not there, and buildx's lists attestations as manifests for `unknown/unknown`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use nixoci_core::digest::Digest;
 use nixoci_core::{Error, Remedy, Result, ResultExt};
 
-use super::archive::Contents;
-use super::found::{Blob, FoundImage, FoundVariant, IMAGE_LIMIT, LAYER_LIMIT};
+use serde_json::value::RawValue;
+
+use super::archive::{Contents, Member};
+use super::found::{Blob, Broken, FoundImage, FoundVariant, IMAGE_LIMIT, LAYER_LIMIT};
 use crate::codes;
 use crate::json::{self, Object};
-use crate::summary::Warning;
 use crate::text::show;
 
 const INDEX: &str = "index.json";
@@ -38,30 +39,36 @@ const SNAPSHOTTER: &str = "containerd.io/snapshot/nix-layer";
 pub(super) fn images(contents: &Contents) -> Result<Vec<FoundImage>> {
     let text = json::utf8(contents.json(contents.document(INDEX)?), INDEX)?;
     let index = Object::parse(text, INDEX)?;
-    let mut found: Vec<(Digest, FoundImage)> = Vec::new();
-    for descriptor in manifests(&index, INDEX)? {
-        if descriptor.is_attestation() {
+    let mut found: Vec<(Option<Digest>, FoundImage)> = Vec::new();
+    for entry in entries(&index, INDEX)? {
+        if entry.is_attestation() {
             continue;
         }
+        let digest = entry.digest.as_ref().ok().copied();
         // One image under several names is several descriptors.
-        if let Some((_, image)) = found.iter_mut().find(|(digest, _)| *digest == descriptor.digest) {
-            image.names.extend(descriptor.name());
-            image.labels.extend(descriptor.label());
+        if let Some((_, image)) = found.iter_mut().find(|(known, _)| known.is_some() && *known == digest) {
+            image.names.extend(entry.name());
+            image.labels.extend(entry.label());
             continue;
         }
-        found.push((descriptor.digest, image(contents, &descriptor)?));
+        let mut image = FoundImage {
+            names: entry.name().into_iter().collect(),
+            labels: entry.label().into_iter().collect(),
+            ..FoundImage::default()
+        };
+        follow(contents, entry, &mut image, DEPTH);
+        found.push((digest, image));
     }
     if found.is_empty() {
         return Err(Error::new(&codes::BAD_JSON, "index.json lists no image"));
     }
-    Ok(together(found.into_iter().map(|(_, image)| image).collect()))
+    Ok(together(contents, found.into_iter().map(|(_, image)| image).collect()))
 }
 
 /// skopeo's `dir:`: a manifest, and blobs beside it.
 pub(super) fn directory(contents: &Contents) -> Result<Vec<FoundImage>> {
     let number = contents.document(MANIFEST)?;
-    let mut image =
-        FoundImage { names: Vec::new(), labels: Vec::new(), variants: Vec::new(), warnings: Vec::new() };
+    let mut image = FoundImage::default();
     let text = json::utf8(contents.json(number), MANIFEST)?;
     let document = Object::parse(text, MANIFEST)?;
     if document.get("manifests").is_some() {
@@ -72,46 +79,81 @@ pub(super) fn directory(contents: &Contents) -> Result<Vec<FoundImage>> {
     Ok(vec![image])
 }
 
-/// Some writers list the platforms of an image one by one, under one name.
-fn together(images: Vec<FoundImage>) -> Vec<FoundImage> {
-    let mut all: Vec<FoundImage> = Vec::new();
+/// Some writers list the platforms of an image one by one, under one name. Two images for one platform are two images.
+fn together(contents: &Contents, images: Vec<FoundImage>) -> Vec<FoundImage> {
+    let mut all: Vec<(HashSet<String>, FoundImage)> = Vec::new();
     for image in images {
-        match all.iter_mut().find(|other| !other.names.is_empty() && other.names == image.names) {
-            Some(other) => {
+        let platforms: HashSet<String> =
+            image.variants.iter().map(|variant| platform(contents, variant.config)).collect();
+        let same = all.iter_mut().find(|(known, other)| {
+            !other.names.is_empty() && other.names == image.names && known.is_disjoint(&platforms)
+        });
+        match same {
+            Some((known, other)) => {
+                known.extend(platforms);
                 other.variants.extend(image.variants);
+                other.broken.extend(image.broken);
                 other.warnings.extend(image.warnings);
             }
-            None => all.push(image),
+            None => all.push((platforms, image)),
         }
     }
-    all
+    all.into_iter().map(|(_, image)| image).collect()
+}
+
+/// What a configuration says that it is for, unchecked.
+fn platform(contents: &Contents, config: usize) -> String {
+    let text = std::str::from_utf8(contents.json(config)).unwrap_or_default();
+    let Ok(object) = Object::parse(text, "a configuration") else { return String::new() };
+    let part = |key: &str| object.string(key).ok().flatten().unwrap_or_default();
+    [part("os"), part("architecture"), part("variant")].join("/")
 }
 
 /// A descriptor of a manifest or an index.
 struct Descriptor {
-    digest: Digest,
+    /// What does not parse matters only where the content is wanted.
+    digest: Result<Digest>,
     size: Option<u64>,
+    media_type: String,
     platform: Option<String>,
     annotations: BTreeMap<String, String>,
 }
 
 impl Descriptor {
-    fn parse(object: &Object<'_>) -> Result<Self> {
-        let platform = object.object("platform")?;
-        let text = |platform: &Object<'_>| {
-            let part = |key: &str| platform.string(key).ok().flatten().unwrap_or_default();
-            show(format!("{}/{}", part("os"), part("architecture")).as_bytes())
+    fn parse(object: &Object<'_>) -> Descriptor {
+        let text = |object: &Object<'_>, key: &str| object.string(key).ok().flatten();
+        let platform = |platform: Object<'_>| {
+            let part = |key: &str| text(&platform, key).unwrap_or_default();
+            let name = show(format!("{}/{}", part("os"), part("architecture")).as_bytes());
+            text(&platform, "variant")
+                .map_or(name.clone(), |variant| format!("{name}/{}", show(variant.as_bytes())))
         };
-        Ok(Descriptor {
-            digest: digest(object)?,
+        Descriptor {
+            digest: digest(object),
             size: object.get("size").and_then(|size| size.get().parse().ok()),
-            platform: platform.as_ref().map(text),
+            media_type: text(object, "mediaType").unwrap_or_default(),
+            platform: object.object("platform").ok().flatten().map(platform),
             annotations: annotations(object),
+        }
+    }
+
+    /// As a message calls it.
+    fn what(&self) -> String {
+        let named = self.platform.clone().or_else(|| self.name()).or_else(|| self.label());
+        named.unwrap_or_else(|| match &self.digest {
+            Ok(digest) => digest.to_string(),
+            Err(_) => "an entry of the index".to_owned(),
         })
     }
 
+    fn broken(self, error: Error) -> Broken {
+        let platform = self.platform.as_deref().and_then(|platform| platform.parse().ok());
+        Broken { what: self.what(), platform, error }
+    }
+
     fn is_attestation(&self) -> bool {
-        self.annotations.contains_key(ATTESTATION) || self.platform.as_deref() == Some("unknown/unknown")
+        self.annotations.contains_key(ATTESTATION)
+            || self.platform.as_deref().is_some_and(|platform| platform.starts_with("unknown/unknown"))
     }
 
     /// The whole name, if it is one: a tag alone names nothing.
@@ -137,27 +179,23 @@ fn annotations(object: &Object<'_>) -> BTreeMap<String, String> {
     found.iter().flat_map(Object::texts).take(ANNOTATION_LIMIT).collect()
 }
 
-fn manifests(index: &Object<'_>, what: &str) -> Result<Vec<Descriptor>> {
+fn entries(index: &Object<'_>, what: &str) -> Result<Vec<Descriptor>> {
     let list = index.list("manifests")?;
     if list.len() > IMAGE_LIMIT {
         let text = format!("{what} lists {} manifests, and {IMAGE_LIMIT} is the limit", list.len());
         return Err(Error::new(&codes::TOO_LARGE, text));
     }
-    list.into_iter().map(|item| Descriptor::parse(&Object::parse(item.get(), what)?)).collect()
+    list.into_iter().map(|item| Ok(Descriptor::parse(&Object::parse(item.get(), what)?))).collect()
 }
 
-fn image(contents: &Contents, descriptor: &Descriptor) -> Result<FoundImage> {
-    let mut image = FoundImage {
-        names: descriptor.name().into_iter().collect(),
-        labels: descriptor.label().into_iter().collect(),
-        variants: Vec::new(),
-        warnings: Vec::new(),
-    };
-    follow(contents, descriptor, &mut image, DEPTH)?;
-    Ok(image)
+/// Everything that an entry of an index leads to.
+fn follow(contents: &Contents, descriptor: Descriptor, image: &mut FoundImage, depth: usize) {
+    if let Err(error) = lead(contents, &descriptor, image, depth) {
+        image.broken.push(descriptor.broken(error));
+    }
 }
 
-fn follow(contents: &Contents, descriptor: &Descriptor, image: &mut FoundImage, depth: usize) -> Result<()> {
+fn lead(contents: &Contents, descriptor: &Descriptor, image: &mut FoundImage, depth: usize) -> Result<()> {
     let number = document(contents, descriptor)?;
     let text = json::utf8(contents.json(number), "a manifest")?;
     let object = Object::parse(text, "a manifest")?;
@@ -171,57 +209,53 @@ fn follow(contents: &Contents, descriptor: &Descriptor, image: &mut FoundImage, 
     Ok(())
 }
 
-/// The platforms of an index. One that is incomplete is left out if another one is complete.
+/// The platforms of an index.
 fn index(contents: &Contents, object: &Object<'_>, image: &mut FoundImage, depth: usize) -> Result<()> {
-    let mut absent = Vec::new();
-    for descriptor in manifests(object, "an index")? {
-        if descriptor.is_attestation() {
-            continue;
-        }
-        match follow(contents, &descriptor, image, depth) {
-            Err(error) if error.is(&codes::MISSING_MEMBER) => absent.push((descriptor, error)),
-            followed => followed?,
+    let listed = (image.variants.len(), image.broken.len());
+    for descriptor in entries(object, "an index")? {
+        if !descriptor.is_attestation() {
+            follow(contents, descriptor, image, depth);
         }
     }
-    if image.variants.is_empty() {
-        let none = || Error::new(&codes::BAD_JSON, "an index lists no image");
-        return Err(absent.into_iter().next().map_or_else(none, |(_, error)| error));
-    }
-    for (descriptor, _) in absent {
-        let platform = descriptor.platform.unwrap_or_else(|| descriptor.digest.to_string());
-        let text = format!("the index lists {platform}, but its content is not there; it is left out");
-        image.warnings.push(Warning::new(&codes::ABSENT_PLATFORM, text));
+    if (image.variants.len(), image.broken.len()) == listed {
+        return Err(Error::new(&codes::BAD_JSON, "an index lists no image"));
     }
     Ok(())
 }
 
 fn document(contents: &Contents, descriptor: &Descriptor) -> Result<usize> {
-    match contents.blob(&descriptor.digest) {
+    let digest = descriptor.digest.as_ref().map_err(Error::clone)?;
+    match contents.blob(digest) {
         Some(Blob::Document(number)) => {
             let length = contents.json(number).len() as u64;
             match descriptor.size {
                 Some(size) if size != length => Err(Error::new(
                     &codes::DIGEST_MISMATCH,
-                    format!("{} is {length} bytes long, and should be {size}", descriptor.digest),
+                    format!("{digest} is {length} bytes long, and should be {size}"),
                 )),
                 _ => Ok(number),
             }
         }
-        Some(Blob::Layer(_)) => Err(Error::new(
-            &codes::BAD_JSON,
-            format!("{} should be a manifest, and is none", descriptor.digest),
-        )),
-        None => Err(absent(contents, &descriptor.digest)),
+        Some(Blob::Other(number)) => Err(contents.no_document(&digest.to_string(), number)),
+        Some(Blob::Layer(_)) => {
+            Err(Error::new(&codes::BAD_JSON, format!("{digest} should be a document, and is a layer")))
+        }
+        None => Err(absent(contents, digest)),
     }
 }
 
-/// A blob that is not there, or is called so and has another content.
+/// A blob that is not there, or is called so and has another content. Every file is hashed, whatever is in it.
 fn absent(contents: &Contents, digest: &Digest) -> Error {
     let name = format!("blobs/sha256/{}", digest.hex());
-    if contents.members.contains_key(name.as_bytes()) {
-        return Error::new(&codes::DIGEST_MISMATCH, format!("`{name}` does not match its digest"));
+    match contents.members.get(name.as_bytes()) {
+        Some(Member::Layer(_) | Member::Json(_) | Member::Other(_)) => {
+            Error::new(&codes::DIGEST_MISMATCH, format!("`{name}` does not match its digest"))
+        }
+        Some(Member::Link(_) | Member::NoFile) | None => {
+            let text = format!("{} lacks {digest}, which its manifest names", contents.name);
+            Error::new(&codes::MISSING_MEMBER, text)
+        }
     }
-    Error::new(&codes::MISSING_MEMBER, format!("{} lacks {digest}, which its manifest names", contents.name))
 }
 
 fn manifest(contents: &Contents, number: usize) -> Result<FoundVariant> {
@@ -235,45 +269,61 @@ fn manifest(contents: &Contents, number: usize) -> Result<FoundVariant> {
         .remedy(Remedy::command("convert it first", "skopeo copy --format oci SRC oci:image")));
     }
     let config = object.object("config")?.ok_or_else(|| object.missing("config"))?;
-    reject_artifact(&config)?;
+    let config = Descriptor::parse(&config);
     let layers = object.list("layers")?;
     if layers.len() > LAYER_LIMIT {
         let text = format!("the image has {} layers, and {LAYER_LIMIT} is the limit", layers.len());
         return Err(Error::new(&codes::TOO_LARGE, text));
     }
+    let parse = |layer: &RawValue| Ok(Descriptor::parse(&Object::parse(layer.get(), WHAT)?));
+    let layers = layers.into_iter().map(parse).collect::<Result<Vec<Descriptor>>>()?;
+    reject_artifact(&config, &layers)?;
     let mut variant = FoundVariant {
-        config: document(contents, &Descriptor::parse(&config)?)?,
+        config: document(contents, &config)?,
         layers: Vec::new(),
         manifest: Some(number),
         annotations: annotations(&object),
         layer_annotations: Vec::new(),
     };
     for layer in layers {
-        let descriptor = Descriptor::parse(&Object::parse(layer.get(), WHAT)?)?;
-        let shown = descriptor.digest.to_string();
-        match contents.blob(&descriptor.digest) {
+        let digest = layer.digest?;
+        let shown = digest.to_string();
+        let what = format!("layer {shown}");
+        match contents.blob(&digest) {
             Some(Blob::Layer(number)) => variant.layers.push((number, shown)),
-            Some(Blob::Document(_)) => {
-                return Err(Error::new(&codes::CORRUPT_TAR, format!("layer {shown} is no tar archive")));
-            }
-            None => return Err(absent(contents, &descriptor.digest)),
+            Some(Blob::Document(_)) => return Err(contents.no_layer(&what, None)),
+            Some(Blob::Other(number)) => return Err(contents.no_layer(&what, Some(number))),
+            None => return Err(absent(contents, &digest)),
         }
-        variant.layer_annotations.push(descriptor.annotations);
+        variant.layer_annotations.push(layer.annotations);
     }
     Ok(variant)
 }
 
-/// Helm charts, signatures and the like are stored as images are.
-fn reject_artifact(config: &Object<'_>) -> Result<()> {
-    let kind = config.string("mediaType")?.unwrap_or_default();
-    let known = kind.is_empty()
-        || kind.starts_with("application/vnd.oci.image.config.")
-        || kind.starts_with("application/vnd.docker.container.image.");
-    if known {
-        return Ok(());
+/// Helm charts, signatures, bills of materials and the like are stored as images are. A signature of cosign even has an
+/// image's configuration, so the layers are asked as well.
+fn reject_artifact(config: &Descriptor, layers: &[Descriptor]) -> Result<()> {
+    const CONFIGS: [&str; 2] =
+        ["application/vnd.oci.image.config.", "application/vnd.docker.container.image."];
+    const LAYERS: [&str; 2] = ["application/vnd.oci.image.layer.", "application/vnd.docker.image.rootfs."];
+    let of =
+        |kind: &str, known: &[&str]| kind.is_empty() || known.iter().any(|known| kind.starts_with(known));
+    if !of(&config.media_type, &CONFIGS) {
+        return Err(artifact(&format!(
+            "its configuration is of the type {}",
+            show(config.media_type.as_bytes())
+        )));
     }
-    Err(Error::new(&codes::NOT_AN_IMAGE, "this is an OCI artifact, not an image")
-        .because(format!("its configuration is of the type {}", show(kind.as_bytes()))))
+    match layers.first() {
+        Some(first) if !layers.iter().any(|layer| of(&layer.media_type, &LAYERS)) => {
+            Err(artifact(&format!("its content is of the type {}", show(first.media_type.as_bytes()))))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn artifact(why: &str) -> Error {
+    Error::new(&codes::NOT_AN_IMAGE, "this is an OCI artifact, not an image").because(why)
 }
 
 /// Whether layers can only be used by nix-snapshotter.

@@ -53,7 +53,7 @@ impl Apple {
     pub(super) async fn load(&self, cx: &Cx<'_>, image: &CachedImage) -> Result<Loaded> {
         let images = named(APPLE, image.images())?;
         let load = container(["image", "load", "--input"]).arg(&image.archive);
-        tool::ok(cx, APPLE, load).await?;
+        tool::taken(cx, APPLE, load).await?;
         let id = image.images().first().and_then(digest);
         let mut references = Vec::new();
         for (one, names) in images {

@@ -63,7 +63,7 @@ impl Containerd {
             Some(platform) => self.images(&["import", "--platform", &platform.to_string()]),
             None => self.images(&["import", "--all-platforms"]),
         };
-        tool::ok(cx, CONTAINERD, import.arg(&image.archive)).await?;
+        tool::taken(cx, CONTAINERD, import.arg(&image.archive)).await?;
         let id = image.images().first().and_then(digest);
         let mut references = Vec::new();
         for (one, names) in images {

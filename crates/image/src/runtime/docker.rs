@@ -19,6 +19,7 @@ use nixoci_core::{Error, Result};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
+use super::tool;
 use crate::cache::CachedImage;
 use crate::codes;
 use crate::json::Object;
@@ -117,9 +118,19 @@ impl Docker {
             return Ok(DockerInfo { server_version, store, platform, place });
         }
         // `info` wraps errors in half an answer; those of `version` are clear. Podman's docker has another `info`.
-        let (server_version, platform) =
-            server(&self.ok(cx, self.command().args(["version", "--format", "{{json .}}"])).await?)?;
-        Ok(DockerInfo { server_version, store: Store::Classic, platform, place })
+        let said = self.ok(cx, self.command().args(["version", "--format", "{{json .}}"])).await?;
+        match server(&said) {
+            Ok((server_version, platform)) => {
+                Ok(DockerInfo { server_version, store: Store::Classic, platform, place })
+            }
+            Err(error) => Err(self.is_podman(cx).await.unwrap_or(error)),
+        }
+    }
+
+    /// Distributions install Podman as `docker`, too.
+    async fn is_podman(&self, cx: &Cx<'_>) -> Option<Error> {
+        let said = self.ok(cx, Command::new("docker").arg("--version")).await.ok()?;
+        said.to_lowercase().contains("podman").then(diagnose::podman)
     }
 
     /// Where the engine is, for people to read: what Docker looks at, in its order.
@@ -174,6 +185,10 @@ impl Docker {
 
     /// Makes sure that the engine has what it says it has loaded, under all its names.
     async fn loaded(&self, cx: &Cx<'_>, store: Store, image: &CachedImage, said: &str) -> Result<Loaded> {
+        // Its containerd store says "Error unpacking image" there, and ends well.
+        if tool::has_complaint(said) {
+            return Err(diagnose::failed(cx.host, said));
+        }
         let loaded = parse_loaded(said);
         let mut references = Vec::new();
         let mut image_id = None;

@@ -74,7 +74,7 @@ impl Podman {
 
     pub(super) async fn load(&self, cx: &Cx<'_>, image: &CachedImage) -> Result<Loaded> {
         let load = podman(["load", "--quiet", "--input"]).arg(&image.archive);
-        let said = tool::ok(cx, PODMAN, load).await?.stdout_text();
+        let said = tool::taken(cx, PODMAN, load).await?.stdout_text();
         let held = parse_loaded(&said);
         let (mut references, mut ids) = (Vec::new(), Vec::new());
         for one in image.images() {

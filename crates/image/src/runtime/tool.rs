@@ -27,6 +27,23 @@ pub(super) async fn ok(cx: &Cx<'_>, runtime: Runtime, command: Command) -> Resul
     if output.exit.success() { Ok(output) } else { Err(diagnose::failed(runtime, cx.host, &words(&output))) }
 }
 
+/// As [`ok`], for a command that takes an image. Docker with the containerd store says "Error unpacking image", and ends
+/// well: what is said is read as well.
+pub(super) async fn taken(cx: &Cx<'_>, runtime: Runtime, command: Command) -> Result<Output> {
+    let output = ok(cx, runtime, command).await?;
+    let said = words(&output);
+    if has_complaint(&said) { Err(diagnose::failed(runtime, cx.host, &said)) } else { Ok(output) }
+}
+
+/// Whether a line begins as errors do: `Error unpacking image`, `ERRO[0000]` as k3d writes it.
+pub(super) fn has_complaint(said: &str) -> bool {
+    let begins =
+        |line: &str, word: &str| line.get(..word.len()).is_some_and(|start| start.eq_ignore_ascii_case(word));
+    said.lines()
+        .map(str::trim_start)
+        .any(|line| begins(line, "error ") || begins(line, "error:") || line.starts_with("ERRO["))
+}
+
 /// What a command said, to whoever it said it.
 pub(super) fn words(output: &Output) -> String {
     colourless(&format!("{}\n{}", output.stdout_text(), output.stderr_text()))
@@ -63,6 +80,20 @@ pub(super) async fn soon<T>(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn complaints_are_lines_that_begin_as_errors_do() {
+        for said in [
+            "Loaded image: a:1\nError unpacking image a:1: apply layer error: no space left on device",
+            "  error: x",
+            "ERRO[0000] x",
+        ] {
+            assert!(has_complaint(said), "{said}");
+        }
+        for said in ["", "Loaded image: error:1", "Loaded image: errors/error:1", "errors: none", "é"] {
+            assert!(!has_complaint(said), "{said}");
+        }
+    }
 
     #[test]
     fn colours_are_taken_away() {

@@ -16,6 +16,8 @@ mod tar_file;
 pub(crate) use blobs::{BlobStore, blob_name};
 pub(crate) use documents::{Described, Documents, Format, OutImage, OutVariant, Target, hash};
 pub use documents::{INDEX_TYPE, MANIFEST_TYPE};
+#[cfg(test)]
+pub(crate) use encoding::Encoder;
 pub use encoding::{Codec, Encoding};
 pub(crate) use layers::{LayerWriter, Stored};
 pub(crate) use layout_dir::LayoutDir;

@@ -73,11 +73,16 @@ fn a_changed_layer_or_configuration() {
     let mut changed = image.layers[0].clone();
     *changed.iter_mut().rfind(|byte| **byte == 7).unwrap() = 8;
     assert_eq!(code(&change(&image, &layer, Some(&changed))), codes::DIGEST_MISMATCH.id);
+}
+
+/// Docker loads it, and its layers are checked by the digests in it.
+#[test]
+fn a_configuration_with_another_name_is_read_with_a_warning() {
+    let image = hello();
     let config = image.config_text().replace("A=b", "A=c");
-    assert_eq!(
-        code(&change(&image, &image.config_name(), Some(config.as_bytes()))),
-        codes::DIGEST_MISMATCH.id
-    );
+    let read = read(&change(&image, &image.config_name(), Some(config.as_bytes()))).unwrap();
+    assert_eq!(read.env, ["A=c"]);
+    assert_eq!(read.warnings[0].code, codes::CONFIG_NAME.id);
 }
 
 #[test]
@@ -103,9 +108,14 @@ fn bad_json() {
             "{text}"
         );
     }
-    for text in ["{}", "{\"os\":3}", "nonsense", "{\"os\":\"linux\",\"architecture\":\"amd64\"}"] {
+    for (text, expected) in [
+        ("nonsense", &codes::BAD_JSON),
+        ("{\"os\":\"linux\",\"architecture\":\"amd64\"}", &codes::BAD_JSON),
+        ("{}", &codes::BAD_PLATFORM),
+        ("{\"os\":3}", &codes::BAD_CONFIG),
+    ] {
         let image = Image { config_text: Some(text.into()), ..hello() };
-        assert_eq!(code(&image.tar()), codes::BAD_JSON.id, "{text}");
+        assert_eq!(code(&image.tar()), expected.id, "{text}");
     }
     let not_utf8 = change(&image, "manifest.json", Some(b"[\"\xff\"]"));
     assert_eq!(code(&not_utf8), codes::BAD_JSON.id);

@@ -9,6 +9,8 @@ mod damage;
 mod deliver;
 #[cfg(test)]
 mod formats;
+#[cfg(test)]
+mod index;
 mod limits;
 #[cfg(test)]
 mod mutate;

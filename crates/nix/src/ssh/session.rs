@@ -98,7 +98,7 @@ impl SshSession {
 
     async fn master(&self, cx: &Cx<'_>, host: &SshHost) -> Result<Master> {
         if let Some(key) = &host.key
-            && let Err(error) = tokio::fs::File::open(key).await
+            && let Err(error) = nixoci_core::file::open(key)
         {
             let said = format!("{}: {error}", key.display());
             return Err(failure(host, &codes::KEY_UNREADABLE, &said));

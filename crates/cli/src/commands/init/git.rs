@@ -2,8 +2,10 @@
 
 use std::path::Path;
 
-use nixoci_core::runner::{Command, output, quote};
+use nixoci_core::runner::{output, quote};
 use nixoci_core::{Remedy, Result};
+
+use nixoci_nix::git;
 
 use crate::app::App;
 
@@ -13,7 +15,9 @@ pub(super) async fn track(app: &App, root: &Path, files: &[&str]) -> Result<bool
     if files.is_empty() || !root.ancestors().any(|dir| dir.join(".git").exists()) {
         return Ok(false);
     }
-    let command = Command::new("git").arg("-C").arg(root);
+    let settings = nixoci_nix::git::without_filters(&app.cx(), root).await.unwrap_or_default();
+    let command =
+        settings.iter().fold(git::command(root), |command, setting| command.args(["-c", setting.as_str()]));
     let command = command.args(["add", "--intent-to-add", "--"]).args(files);
     let answer = match output(&app.runner, &command, app.signals.cancel()).await {
         Ok(answer) if answer.exit.success() => return Ok(true),

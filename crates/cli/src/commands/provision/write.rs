@@ -6,7 +6,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use nixoci_core::plan::Configuration;
-use nixoci_core::runner::{Command, output, quote};
+use nixoci_core::runner::{output, quote};
 use nixoci_core::{Error, Remedy, Result, ResultExt};
 use nixoci_engine::ProvisionJob;
 use nixoci_nix::mac::{Placed, place};
@@ -152,7 +152,7 @@ fn write(file: &Path, old: &str, new: &str) -> Result<()> {
 /// Nix sees only what git knows of.
 async fn git_add(app: &App, file: &Path) -> Option<String> {
     let dir = file.parent()?;
-    let git = |words: &[&str]| Command::new("git").arg("-C").arg(dir).args(words.iter().copied());
+    let git = |words: &[&str]| nixoci_nix::git::command(dir).args(words.iter().copied());
     let inside =
         output(&app.runner, &git(&["rev-parse", "--is-inside-work-tree"]), app.signals.cancel()).await;
     if !inside.is_ok_and(|answer| answer.exit.success()) {

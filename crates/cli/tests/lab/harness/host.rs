@@ -39,7 +39,7 @@ impl Host {
         let lab = std::env::var_os("NIXOCI_LAB")
             .expect("NIXOCI_LAB names the lab's program: run `cargo xtask test`");
         let script = format!(
-            "set -u; export XDG_CACHE_HOME=$(mktemp -d) tag=t$$-$RANDOM; trap 'chmod -R u+w $XDG_CACHE_HOME; rm -rf $XDG_CACHE_HOME' EXIT\n\
+            "set -u; export XDG_CACHE_HOME=$(mktemp -d) NIXOCI_TRUST_PROJECT=true tag=t$$-$RANDOM; trap 'chmod -R u+w $XDG_CACHE_HOME; rm -rf $XDG_CACHE_HOME' EXIT\n\
              {EVENTS}{script}"
         );
         let mut command = Command::new(lab);

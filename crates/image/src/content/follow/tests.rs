@@ -1,3 +1,4 @@
+use super::super::capture::Capture;
 use super::super::index::{Budget, LayerIndex};
 use super::*;
 use crate::tar::{Entry, Kind};
@@ -15,6 +16,7 @@ struct Image {
 enum What {
     Run(&'static [u8]),
     Plain,
+    Text(&'static [u8]),
     Link(&'static str),
     Hard(&'static str),
     Dir,
@@ -29,12 +31,15 @@ fn image(layers: &[&[(&str, What)]]) -> Image {
             let (kind, mode, link, head): (Kind, u32, &str, &[u8]) = match what {
                 Run(head) => (Kind::File, 0o555, "", head),
                 Plain => (Kind::File, 0o444, "", b""),
+                Text(text) => (Kind::File, 0o444, "", text),
                 Link(target) => (Kind::Symlink, 0o777, target, b""),
                 Hard(target) => (Kind::HardLink, 0o444, target, b""),
                 Dir => (Kind::Directory, 0o755, "", b""),
             };
             let entry = Entry { kind, name: Vec::new(), link: link.into(), size: 0, mode };
-            index.add(&mut image.budget, path.as_bytes(), &entry, head);
+            let mut capture = Capture::of(path.as_bytes(), &entry);
+            capture.feed(head);
+            index.add(&mut image.budget, path.as_bytes(), &entry, capture.end());
         }
         index.seal();
         image.layers.push(index);
@@ -44,9 +49,13 @@ fn image(layers: &[&[(&str, What)]]) -> Image {
 
 impl Image {
     fn judge(&self, argv: &[&str], env: &[&str]) -> Sample {
+        self.start(argv, env, "/work", None)
+    }
+
+    fn start(&self, argv: &[&str], env: &[&str], working_dir: &str, user: Option<&str>) -> Sample {
         let tree = Tree { layers: self.layers.iter().collect(), key: self.budget.key() };
         let env: Vec<String> = env.iter().map(|text| text.to_string()).collect();
-        let launch = Launch { argv: argv.to_vec(), env: &env, working_dir: Some("/work") };
+        let launch = Launch { argv: argv.to_vec(), env: &env, working_dir: Some(working_dir), user };
         judge(&tree, &launch, &"linux/amd64".parse().unwrap())
     }
 }
@@ -161,4 +170,108 @@ fn without_a_command_the_programs_decide() {
     assert_eq!(sample.warnings[0].text, "/bin/b is for linux/arm64 (ELF)");
     let empty = image(&[&[]]);
     assert_eq!(empty.judge(&[], &[]).verdict, Verdict::Unproven);
+}
+
+/// A program for amd64 whose loader is `/lib/ld.so`: one program header, and the name behind it.
+const DYNAMIC: &[u8] = b"\x7fELF\x02\x01\x01\0\0\0\0\0\0\0\0\0\x02\0\x3e\0\x01\0\0\0\
+    \0\0\0\0\0\0\0\0\x40\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\x40\0\x38\0\x01\0\0\0\0\0\0\0\
+    \x03\0\0\0\x04\0\0\0\x78\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\
+    \x0b\0\0\0\0\0\0\0\x0b\0\0\0\0\0\0\0\x01\0\0\0\0\0\0\0/lib/ld.so\0";
+
+#[test]
+fn a_program_starts_only_with_its_loader() {
+    let there = image(&[&[("app", Run(DYNAMIC)), ("lib64/ld.so", Run(ELF_AMD64)), ("lib", Link("lib64"))]]);
+    let sample = there.judge(&["/app"], &[]);
+    assert_eq!(sample.verdict, Verdict::Runs);
+    assert_eq!(paths(&sample), ["/app", "/lib64/ld.so"]);
+    let cases: [(&[(&str, What)], &str); 3] = [
+        (&[], "is not in the image"),
+        (&[("lib/ld.so", Plain)], "may not be executed"),
+        (&[("lib/ld.so", Link("ld.so"))], "is a link that leads in a circle"),
+    ];
+    for (lib, why) in cases {
+        let layers: [&[(&str, What)]; 2] = [&[("app", Run(DYNAMIC))], lib];
+        let expected = format!("`/lib/ld.so`, which loads /app, {why}");
+        assert_eq!(complaint(&image(&layers).judge(&["/app"], &[])), expected);
+    }
+    let foreign = image(&[&[("app", Run(DYNAMIC)), ("lib/ld.so", Run(ELF_ARM64))]]);
+    assert!(matches!(foreign.judge(&["/app"], &[]).verdict, Verdict::Mismatch { .. }));
+}
+
+#[test]
+fn interpreter_lines_are_read_as_the_kernel_reads_them() {
+    let say = |line: &'static [u8]| {
+        let image =
+            image(&[&[("app", Run(line)), ("bin/sh", Run(ELF_AMD64)), ("usr/bin/env", Run(ELF_AMD64))]]);
+        let sample = image.judge(&["/app"], &["PATH=/bin"]);
+        sample.warnings.first().map(|warning| warning.text.clone())
+    };
+    for right in
+        [&b"#!/bin/sh"[..], b"#! \t/bin/sh\t-e x y", b"#!/usr/bin/env sh", b"#!/usr/bin/env -S  -i A=b sh -e"]
+    {
+        assert_eq!(say(right), None, "{}", String::from_utf8_lossy(right));
+    }
+    let wrong: [(&[u8], &str); 3] = [
+        (b"#!/bin/sh\r\n", "`/bin/sh\\r`, which /app is interpreted by, is not in the image"),
+        (
+            b"#!/usr/bin/env sh -e\n",
+            "`sh -e`, which /app is interpreted by, is nowhere on the image's PATH (/bin)",
+        ),
+        (
+            b"#!/usr/bin/env sh\r\n",
+            "`sh\\r`, which /app is interpreted by, is nowhere on the image's PATH (/bin)",
+        ),
+    ];
+    for (line, expected) in wrong {
+        assert_eq!(say(line).as_deref(), Some(expected));
+    }
+}
+
+#[test]
+fn a_user_by_name_has_to_be_in_the_image() {
+    const PASSWD: &[u8] = b"root:x:0:0::/root:/bin/sh\napp:x:1000:1000::/:/bin/sh\n";
+    let image = image(&[&[
+        ("app", Run(ELF_AMD64)),
+        ("nix/store/h-nss/etc/passwd", Text(PASSWD)),
+        ("nix/store/h-nss/etc/group", Text(b"app:x:1000:\n")),
+        ("etc", Link("/nix/store/h-nss/etc")),
+    ]]);
+    let say = |user: &str| {
+        let sample = image.start(&["/app"], &[], "/", Some(user));
+        let expected = if sample.warnings.is_empty() { Verdict::Runs } else { Verdict::Unproven };
+        assert_eq!(sample.verdict, expected);
+        sample.warnings.first().map(|warning| warning.text.clone()).unwrap_or_default()
+    };
+    for known in ["app", "app:app", "1234", "0:7", "app:7", "1234:app"] {
+        assert_eq!(say(known), "", "{known}");
+    }
+    assert!(say("ap").starts_with("the image starts as the user `ap`, which /etc/passwd does not have"));
+    assert!(
+        say("app:wheel").starts_with("the image starts as the group `wheel`, which /etc/group does not have")
+    );
+    let bare = self::image(&[&[("app", Run(ELF_AMD64))]]);
+    let sample = bare.start(&["/app"], &[], "/", Some("app"));
+    assert!(complaint(&sample).starts_with("the image starts as the user `app`, and has no /etc/passwd"));
+}
+
+#[test]
+fn the_working_directory_is_made_unless_something_is_in_its_place() {
+    let image =
+        image(&[&[("app", Run(ELF_AMD64)), ("file", Plain), ("srv/a", Plain), ("link", Link("srv"))]]);
+    for fine in ["/", "/new", "/srv", "/link", "/link/b"] {
+        assert_eq!(image.start(&["/app"], &[], fine, None).verdict, Verdict::Runs, "{fine}");
+    }
+    let sample = image.start(&["/app"], &[], "/file", None);
+    assert_eq!(complaint(&sample), "the image's WorkingDir `/file` is not a directory");
+}
+
+#[test]
+fn a_directory_that_is_not_listed_hides_a_link_below_it() {
+    let image = image(&[
+        &[("usr/bin/app", Run(ELF_AMD64)), ("bin", Link("usr/bin"))],
+        &[("bin/other", Run(ELF_AMD64))],
+    ]);
+    assert_eq!(complaint(&image.judge(&["/bin/app"], &[])), "the command `/bin/app` is not in the image");
+    assert_eq!(image.judge(&["/bin/other"], &[]).verdict, Verdict::Runs);
+    assert_eq!(image.judge(&["/usr/bin/app"], &[]).verdict, Verdict::Runs);
 }

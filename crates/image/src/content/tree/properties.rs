@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use proptest::prelude::*;
 
+use super::super::capture::Captured;
 use super::super::index::Budget;
 use super::*;
 use crate::tar::{Entry, Kind};
@@ -70,6 +71,9 @@ fn unpack(layers: &[Layer]) -> Unpacked {
                 _ => {}
             }
         }
+        for directory in layer.iter().flat_map(|(path, op)| implied(path, *op)) {
+            tree.insert(directory, Op::Directory);
+        }
         for (path, op) in entries {
             if op != Op::Directory {
                 tree.retain(|old, _| !below(old, &path) || layer.iter().any(|(new, _)| new == old));
@@ -78,6 +82,12 @@ fn unpack(layers: &[Layer]) -> Unpacked {
         }
     }
     tree
+}
+
+/// The directories that unpacking this entry makes.
+fn implied(path: &str, op: Op) -> Vec<String> {
+    let own = (op == Op::Opaque).then(|| path.to_owned());
+    own.into_iter().chain(path.match_indices('/').map(|(at, _)| path[..at].to_owned())).collect()
 }
 
 fn index(layer: &Layer, budget: &mut Budget) -> LayerIndex {
@@ -94,7 +104,7 @@ fn index(layer: &Layer, budget: &mut Budget) -> LayerIndex {
             Op::Opaque => (format!("{path}/.wh..wh..opq"), Kind::File),
         };
         let entry = Entry { kind, name: Vec::new(), link: b"x".to_vec(), size: 0, mode: 0o644 };
-        index.add(budget, path.as_bytes(), &entry, b"");
+        index.add(budget, path.as_bytes(), &entry, Captured::Nothing);
     }
     index.seal();
     index

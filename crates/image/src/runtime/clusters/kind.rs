@@ -8,7 +8,7 @@ use nixoci_core::{Remedy, Result};
 
 use super::{only, tool, unknown};
 use crate::cache::CachedImage;
-use crate::runtime::tool::ok;
+use crate::runtime::tool::{ok, taken};
 
 const KIND: Runtime = Runtime::Kind;
 const VARIABLE: &str = "KIND_CLUSTER_NAME";
@@ -34,6 +34,6 @@ pub(super) async fn find(cx: &Cx<'_>) -> Result<String> {
 /// kind fails when a node refuses the archive, so nobody has to be asked afterwards.
 pub(super) async fn load(cx: &Cx<'_>, cluster: &str, image: &CachedImage) -> Result<()> {
     let load = tool(KIND, &["load", "image-archive", "--name", cluster]).arg(&image.archive);
-    ok(cx, KIND, load).await?;
+    taken(cx, KIND, load).await?;
     Ok(())
 }

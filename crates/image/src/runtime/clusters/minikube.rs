@@ -10,7 +10,7 @@ use serde::Deserialize;
 use super::{only, stopped, tool, unknown};
 use crate::cache::CachedImage;
 use crate::runtime::mismatch;
-use crate::runtime::tool::{json, ok};
+use crate::runtime::tool::{json, ok, taken};
 use crate::summary::Image;
 
 const MINIKUBE: Runtime = Runtime::Minikube;
@@ -79,7 +79,7 @@ pub(super) async fn find(cx: &Cx<'_>) -> Result<String> {
 /// It succeeds whatever the runtime says: what is there afterwards tells.
 pub(super) async fn load(cx: &Cx<'_>, profile: &str, image: &CachedImage) -> Result<()> {
     let load = tool(MINIKUBE, &["image", "load", "-p", profile]).arg(&image.archive);
-    ok(cx, MINIKUBE, load).await.map(drop)
+    taken(cx, MINIKUBE, load).await.map(drop)
 }
 
 /// Gives an image the names that it does not have yet, and asks what all of them stand for.

@@ -49,6 +49,14 @@ pub(super) fn odd_answer(error: &Error) -> Error {
     Error::new(&codes::DOCKER_FAILED, "Docker's answer cannot be understood").because(error)
 }
 
+/// The docker command is another program.
+pub(super) fn podman() -> Error {
+    Error::new(&codes::DOCKER_IS_PODMAN, "the `docker` command here is Podman's")
+        .because("`docker --version` says so, and its answers are not Docker's")
+        .remedy(Remedy::command("load the image with Podman", "nixoci build --load=podman"))
+        .remedy(Remedy::command("or run it there", "nixoci run --runtime podman"))
+}
+
 /// How much of a line of Docker's is repeated.
 const LINE: usize = 1000;
 

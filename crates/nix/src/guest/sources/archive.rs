@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use async_trait::async_trait;
 use nixoci_core::backend::Cx;
-use nixoci_core::runner::{Command, Feed, Input, Process, Stream};
+use nixoci_core::runner::{Feed, Input, Process, Stream};
 use nixoci_core::{Error, Remedy, Result};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::sync::Mutex;
@@ -105,8 +105,10 @@ impl Archive<'_, '_> {
                 Ok(Box::new(&mut blobs.out))
             }
             _ => {
-                let file = tokio::fs::File::open(self.tree.root.join(path_of(name))).await;
-                Ok(Box::new(file.map_err(|why| self.changed(name, why.to_string()))?))
+                // Regular when it was listed, which it need not be any more.
+                let file = nixoci_core::file::open(&self.tree.root.join(path_of(name)));
+                let file = file.map_err(|why| self.changed(name, why.to_string()))?;
+                Ok(Box::new(tokio::fs::File::from_std(file)))
             }
         }
     }
@@ -161,8 +163,7 @@ impl Blobs {
         if ids.is_empty() {
             return Ok(None);
         }
-        let command =
-            Command::new("git").arg("-C").arg(&archive.tree.root).args(["cat-file", "--batch"]).with_stdin();
+        let command = crate::git::command(&archive.tree.root).args(["cat-file", "--batch"]).with_stdin();
         let mut process = archive.cx.runner.spawn(&command).await?;
         let (stdin, out) = (process.take_stdin(), process.take_stdout());
         let (Some(mut stdin), Some(out)) = (stdin, out) else {

@@ -8,6 +8,7 @@ use nixoci_core::runner::{Command, output};
 use nixoci_core::{Error, Remedy, Result, codes as core_codes};
 
 use super::tree::{Commit, ContentId, Entry, Format, From, History, Name, Tree};
+use crate::git;
 use crate::guest::codes::{GIT, SOURCES};
 
 /// A repository on this host.
@@ -15,6 +16,8 @@ use crate::guest::codes::{GIT, SOURCES};
 pub(super) struct Repository {
     root: PathBuf,
     format: Format,
+    /// Switches off what the repository would have run.
+    settings: Vec<String>,
 }
 
 /// What a clean tree is a commit of.
@@ -48,7 +51,10 @@ impl Item {
 
 impl Repository {
     pub(super) async fn at(cx: &Cx<'_>, root: &Path) -> Result<Repository> {
-        let mut repository = Repository { root: root.to_owned(), format: Format::Sha1 };
+        let settings = git::without_filters(cx, root).await;
+        let settings =
+            settings.map_err(|error| if error.is(&core_codes::TOOL_MISSING) { no_git() } else { error })?;
+        let mut repository = Repository { root: root.to_owned(), format: Format::Sha1, settings };
         let format = repository.ask(cx, &["rev-parse", "--show-object-format"]).await?;
         if format.starts_with(b"sha256") {
             repository.format = Format::Sha256;
@@ -57,12 +63,10 @@ impl Repository {
     }
 
     fn command(&self, words: &[&str]) -> Command {
-        // Its own settings are the user's affair; what it prints is ours.
-        Command::new("git")
-            .arg("-C")
-            .arg(&self.root)
-            .args(["--no-optional-locks", "-c", "core.quotePath=false"])
-            .args(words.iter().copied())
+        let command = git::command(&self.root);
+        let command =
+            self.settings.iter().fold(command, |command, setting| command.args(["-c", setting.as_str()]));
+        command.args(words.iter().copied())
     }
 
     /// What it answers, or its own words where it fails.

@@ -38,11 +38,7 @@ const TOP: &[&str] = &[
 /// what is below `root`.
 /// Those that are overridden do not count.
 pub(super) fn local(dir: &Path, root: &Path, overridden: &[&str]) -> Result<Vec<PathBuf>> {
-    let read = |name: &str| {
-        let path = dir.join(name);
-        let small = path.metadata().is_ok_and(|meta| meta.len() < LIMIT);
-        small.then(|| std::fs::read_to_string(path).ok()).flatten()
-    };
+    let read = |name: &str| nixoci_core::file::read_to_string(&dir.join(name), LIMIT).ok();
     let mut found = match read("flake.lock") {
         Some(lock) => locked(&lock, dir, root, overridden)?,
         None => {

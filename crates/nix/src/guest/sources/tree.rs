@@ -156,7 +156,7 @@ impl Tree {
             Entry::Link { target: target.as_os_str().as_bytes().to_vec() }
         } else if meta.is_file() {
             use std::os::unix::fs::PermissionsExt;
-            let mut file = std::fs::File::open(&path).or_error(&SOURCES, shown)?;
+            let mut file = nixoci_core::file::open(&path).or_error(&SOURCES, shown)?;
             let size = meta.len();
             let content = format.blob(size, &mut file).or_error(&SOURCES, shown)?;
             let executable = meta.permissions().mode() & 0o100 != 0;

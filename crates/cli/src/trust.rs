@@ -1,0 +1,247 @@
+//! Whether the project's file is trusted: by a question that was answered once, for as long as the file has these bytes.
+
+use std::collections::BTreeMap;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+
+use nixoci_core::config::trust::{Reach, reaches};
+use nixoci_core::config::{ConfigFile, config_schema};
+use nixoci_core::registry::Registry;
+use nixoci_core::text::{hex, printable};
+use nixoci_core::{Error, Remedy, Result, ResultExt, file, shell};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
+
+use crate::app::App;
+use crate::args::Command;
+use crate::codes::{TRUST_FILE, UNTRUSTED_PROJECT};
+
+/// The longest list of trusted projects.
+const LIMIT: u64 = 4 << 20;
+
+/// The project's file, and what it has to be trusted for.
+#[derive(Debug)]
+pub(crate) struct Project {
+    /// The file, links resolved: a project is trusted where it lies.
+    pub(crate) file: PathBuf,
+    /// SHA-256 of its content.
+    pub(crate) sha256: String,
+    /// What needs trust.
+    pub(crate) reaches: Vec<Reach>,
+    /// Whether that is given.
+    pub(crate) trusted: bool,
+}
+
+/// What a command does with what a project may not do by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Need {
+    /// Nothing of it.
+    Nothing,
+    /// It looks at what there is, and leaves that out.
+    Looks,
+    /// It does it.
+    Does,
+}
+
+impl Need {
+    pub(crate) fn of(command: &Command) -> Need {
+        match command {
+            Command::Build(command) if command.dry_run => Need::Looks,
+            Command::Plan(_) | Command::Doctor(_) | Command::Backends(_) => Need::Looks,
+            Command::Build(_)
+            | Command::Run(_)
+            | Command::Shell(_)
+            | Command::Provision(_)
+            | Command::Load(_) => Need::Does,
+            _ => Need::Nothing,
+        }
+    }
+}
+
+impl Project {
+    /// Looks the project's file up in the list of those that are trusted. `now` trusts it without that.
+    ///
+    /// # Errors
+    /// Those of the file; [`TRUST_FILE`].
+    pub(crate) fn new(config: &ConfigFile, registry: &Registry, state: &Path, now: bool) -> Result<Project> {
+        let reaches = reaches(config, &config_schema(registry))?;
+        let file = file::resolved(&config.path);
+        let sha256 = hex(&Sha256::digest(config.source.as_bytes()));
+        let trusted = reaches.is_empty() || now || List::read(state)?.has(&file, &sha256);
+        Ok(Project { file, sha256, reaches, trusted })
+    }
+
+    /// What it wants, a line for each.
+    pub(crate) fn wishes(&self) -> Vec<String> {
+        self.reaches
+            .iter()
+            .map(|reach| printable(&format!("{} = {}", reach.key, reach.value)).into_owned())
+            .collect()
+    }
+
+    fn refused(&self) -> Error {
+        let text = format!("{} is not trusted to do what it says", self.file.display());
+        let error = Error::new(&UNTRUSTED_PROJECT, text);
+        let error = match self.reaches.first() {
+            Some(first) => error.at(first.at.clone()),
+            None => error,
+        };
+        let error = self.wishes().into_iter().fold(error, Error::because);
+        error
+            .remedy(Remedy::command(
+                "if you trust its authors, until it changes",
+                shell!("nixoci config trust {}", self.file),
+            ))
+            .remedy(Remedy::command("or for this command alone, as in CI", "--trust-project"))
+            .remedy(Remedy::command("or read no configuration", "--no-config"))
+    }
+}
+
+/// Sees to it that what the project's file says may be done, or is left out by a command that only looks.
+///
+/// # Errors
+/// [`UNTRUSTED_PROJECT`]; those of a question.
+pub(crate) async fn settle(app: &mut App, need: Need) -> Result<()> {
+    let Some(project) = app.project.as_ref().filter(|project| !project.trusted) else { return Ok(()) };
+    match need {
+        Need::Nothing => Ok(()),
+        Need::Does => {
+            ask(app, project).await?;
+            if let Some(project) = &mut app.project {
+                project.trusted = true;
+            }
+            Ok(())
+        }
+        Need::Looks => set_aside(app),
+    }
+}
+
+async fn ask(app: &App, project: &Project) -> Result<()> {
+    let mut text = format!(
+        "{} wants what a project does not do by itself:\n",
+        printable(&project.file.display().to_string())
+    );
+    for wish in project.wishes() {
+        text.push_str(&format!("  {wish}\n"));
+    }
+    match app.terminal.confirm(&text, "Trust this file, until it changes? [y/N] ").await? {
+        Some(true) => remember(&app.dirs.state, &project.file, &project.sha256),
+        _ => Err(project.refused()),
+    }
+}
+
+/// Leaves out the tables of backends that want something. An image from elsewhere cannot be left out.
+fn set_aside(app: &mut App) -> Result<()> {
+    let Some(project) = &app.project else { return Ok(()) };
+    if project.reaches.iter().any(|reach| reach.backend().is_none()) {
+        return Err(project.refused());
+    }
+    let left_out: Vec<String> =
+        project.reaches.iter().filter_map(Reach::backend).map(str::to_owned).collect();
+    let text = format!("{} is not trusted, and what it says of backends is left out", project.file.display());
+    let causes = project.wishes().join(", ");
+    let remedy = Remedy::command("if you trust its authors", shell!("nixoci config trust {}", project.file));
+    app.cx().observer.warn(format!("{text}: {causes}"), vec![remedy]);
+    if let Some(file) = app.files.first_mut() {
+        file.backends.retain(|table| !left_out.contains(&table.name));
+    }
+    Ok(())
+}
+
+/// The projects that are trusted.
+#[derive(Debug, Default, Serialize, Deserialize)]
+struct List {
+    version: u32,
+    /// SHA-256 of the file's content, by its path.
+    projects: BTreeMap<PathBuf, String>,
+}
+
+impl List {
+    fn path(state: &Path) -> PathBuf {
+        state.join("trusted-projects.json")
+    }
+
+    /// # Errors
+    /// [`TRUST_FILE`]: a list that cannot be read trusts nobody, and is not written over.
+    fn read(state: &Path) -> Result<List> {
+        let path = List::path(state);
+        let unreadable = || format!("{} cannot be read", path.display());
+        match file::read(&path, LIMIT) {
+            Ok(bytes) => serde_json::from_slice(&bytes).or_error(&TRUST_FILE, unreadable),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(List::default()),
+            Err(error) => Err(Error::new(&TRUST_FILE, unreadable()).caused_by(&error)),
+        }
+    }
+
+    fn has(&self, file: &Path, sha256: &str) -> bool {
+        self.projects.get(file).is_some_and(|trusted| trusted == sha256)
+    }
+
+    /// Replaced as a whole: two that are written at once are one of the two.
+    fn write(&self, state: &Path) -> Result<()> {
+        let path = List::path(state);
+        let write = || -> std::io::Result<()> {
+            std::fs::create_dir_all(state)?;
+            let mut part = tempfile::NamedTempFile::new_in(state)?;
+            part.write_all(&serde_json::to_vec_pretty(self)?)?;
+            part.persist(&path).map(drop).map_err(|error| error.error)
+        };
+        write().or_error(&TRUST_FILE, || format!("{} cannot be written", path.display()))
+    }
+}
+
+/// Trusts a file with this content.
+///
+/// # Errors
+/// [`TRUST_FILE`].
+pub(crate) fn remember(state: &Path, file: &Path, sha256: &str) -> Result<()> {
+    let mut list = List::read(state)?;
+    list.version = 1;
+    list.projects.insert(file.to_owned(), sha256.to_owned());
+    list.write(state)
+}
+
+/// No longer trusts a file; whether it was trusted.
+///
+/// # Errors
+/// [`TRUST_FILE`].
+pub(crate) fn forget(state: &Path, file: &Path) -> Result<bool> {
+    let mut list = List::read(state)?;
+    let known = list.projects.remove(file).is_some();
+    if known {
+        list.write(state)?;
+    }
+    Ok(known)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_is_trusted_where_it_lies_and_as_it_is() {
+        let state = tempfile::tempdir().unwrap();
+        let state = state.path();
+        let (one, other) = (Path::new("/p/nixoci.toml"), Path::new("/q/nixoci.toml"));
+        assert!(!List::read(state).unwrap().has(one, "a"));
+        remember(state, one, "a").unwrap();
+        remember(state, other, "b").unwrap();
+        let list = List::read(state).unwrap();
+        assert!(list.has(one, "a") && list.has(other, "b"));
+        assert!(!list.has(one, "b") && !list.has(other, "a") && !list.has(Path::new("/nixoci.toml"), "a"));
+        remember(state, one, "c").unwrap();
+        assert!(!List::read(state).unwrap().has(one, "a"));
+        assert!(forget(state, one).unwrap() && !forget(state, one).unwrap());
+        assert!(!List::read(state).unwrap().has(one, "c"));
+    }
+
+    #[test]
+    fn a_list_that_cannot_be_read_trusts_nobody_and_stays() {
+        let state = tempfile::tempdir().unwrap();
+        let path = List::path(state.path());
+        std::fs::write(&path, "{").unwrap();
+        assert!(List::read(state.path()).unwrap_err().is(&TRUST_FILE));
+        assert!(remember(state.path(), Path::new("/p"), "a").is_err());
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "{");
+    }
+}
