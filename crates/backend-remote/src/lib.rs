@@ -46,6 +46,7 @@ impl TypedFactory for Factory {
     };
     type Settings = Settings;
     type Backend = Remote;
+    const PATHS: &'static [&'static str] = &["from", "builders.key"];
 
     fn create(&self, settings: Settings) -> Result<Remote> {
         // What is wrong with a builder's settings is said before anything is asked.

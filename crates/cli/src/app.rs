@@ -65,6 +65,9 @@ impl App {
         };
         let runner = TerminalRunner::new(HostRunner::new(watchdog), &printer, Arc::clone(&ui));
         let host = host(&runner, &signals).await?;
+        for name in ["GITHUB_TOKEN", "GH_TOKEN"] {
+            host.var(name).into_iter().for_each(nixoci_core::secrets::register);
+        }
         let dirs =
             Dirs::from_host(&host).ok_or_else(|| Error::new(&NO_HOME, "there is no home directory"))?;
         let cwd = std::env::current_dir()

@@ -4,6 +4,10 @@ nixoci_core::codes! {
     /// The command line cannot be understood.
     USAGE = ("nixoci::usage", Usage, "the command line cannot be understood",
         "A flag or an argument is not what it should be. `nixoci help COMMAND` shows what a command takes.");
+    /// An image without a command.
+    NOTHING_TO_START = ("nixoci::run::nothing_to_start", Image, "the image names no command to start",
+        "`nixoci run` starts what the image's Entrypoint and Cmd say, and this image has neither. Arguments after `--` are the \
+         command; `config.Cmd` in the expression makes one a part of the image.");
     /// A project wants more than it may do by itself.
     UNTRUSTED_PROJECT = ("nixoci::project::not_trusted", Untrusted, "the project is not trusted",
         "nixoci.toml came with the project, and names machines, keys, addresses, directories or clusters, or sets up your \

@@ -181,9 +181,16 @@ impl Remedy {
         Remedy { text: text.into(), command: None }
     }
 
-    /// Advice with the command (or configuration lines) that carries it out.
+    /// Advice with the command that carries it out, as it is typed into a shell: words that are put into it are quoted, which
+    /// [`shell!`](crate::shell!) does.
     pub fn command(text: impl Into<String>, command: impl Into<String>) -> Self {
         Remedy { text: text.into(), command: Some(command.into()) }
+    }
+
+    /// Advice with the lines of a configuration file, or of an expression, to be put there. A shell does not see them, so nothing
+    /// in them is quoted for one.
+    pub fn lines(text: impl Into<String>, lines: impl Into<String>) -> Self {
+        Remedy { text: text.into(), command: Some(lines.into()) }
     }
 }
 

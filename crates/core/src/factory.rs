@@ -22,6 +22,8 @@ pub trait TypedFactory: Send + Sync + 'static {
     type Settings: DeserializeOwned + JsonSchema + Default;
     /// What it makes.
     type Backend: Backend + 'static;
+    /// The settings that are paths, relative to the file that has them: `from`, and `builders.key` in a list of tables.
+    const PATHS: &'static [&'static str] = &[];
 
     /// Makes a backend. Must not start anything or look at the host.
     fn create(&self, settings: Self::Settings) -> Result<Self::Backend>;
@@ -64,7 +66,7 @@ impl<F: TypedFactory> Factory for F {
 
     fn create(&self, tables: &[BackendTable]) -> Result<Arc<dyn Backend>> {
         tables.iter().try_for_each(|table| self.check(table))?;
-        Ok(Arc::new(TypedFactory::create(self, BackendTable::merge(tables)?)?))
+        Ok(Arc::new(TypedFactory::create(self, BackendTable::merge(tables, F::PATHS)?)?))
     }
 }
 

@@ -5,7 +5,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::OFlags;
@@ -49,6 +49,40 @@ pub fn read_to_string(path: &Path, limit: u64) -> io::Result<String> {
         .map_err(|_| io::Error::new(io::ErrorKind::InvalidData, "it is not valid UTF-8"))
 }
 
+/// Why a directory is not a user's own.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Shared {
+    /// This one belongs to the user with this number.
+    Owned(PathBuf, u32),
+    /// Others may write to this one.
+    Open(PathBuf),
+}
+
+/// Whether somebody other than this user and root could put files into a directory, or replace it: by its owner and mode, or
+/// by those of a directory above it. What is not there yet is judged by the nearest directory that is. Links are resolved.
+///
+/// # Errors
+/// Those of the system.
+pub fn shared(dir: &Path, uid: u32) -> io::Result<Option<Shared>> {
+    let real = resolved(dir);
+    for (depth, path) in real.ancestors().enumerate() {
+        let about = match path.symlink_metadata() {
+            Ok(about) => about,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            Err(error) => return Err(error),
+        };
+        if ![uid, 0].contains(&about.uid()) {
+            return Ok(Some(Shared::Owned(path.to_owned(), about.uid())));
+        }
+        // In a sticky directory nobody moves what is not theirs. Above, a group is the user's own on most systems.
+        let (writable, sticky) = (if depth == 0 { 0o022 } else { 0o002 }, about.mode() & 0o1000 != 0);
+        if about.mode() & writable != 0 && !(sticky && depth > 0) {
+            return Ok(Some(Shared::Open(path.to_owned())));
+        }
+    }
+    Ok(None)
+}
+
 /// As many links as Linux follows in one path (`MAXSYMLINKS`).
 const LINK_LIMIT: usize = 40;
 
@@ -79,7 +113,39 @@ pub fn resolved(path: &Path) -> PathBuf {
 
 #[cfg(test)]
 mod tests {
+    use std::fs::Permissions;
+    use std::os::unix::fs::PermissionsExt;
+
     use super::*;
+
+    #[test]
+    fn a_directory_is_shared_by_its_own_mode_or_one_above() {
+        let root = tempfile::tempdir().unwrap();
+        let uid = root.path().metadata().unwrap().uid();
+        let (above, dir) = (root.path().join("above"), root.path().join("above/dir"));
+        std::fs::create_dir_all(&dir).unwrap();
+        let mode = |path: &Path, mode| std::fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();
+        mode(&above, 0o755);
+        for (own, expected) in
+            [(0o700, None), (0o755, None), (0o775, Some(())), (0o777, Some(())), (0o1777, Some(()))]
+        {
+            mode(&dir, own);
+            let open = Shared::Open(dir.clone());
+            assert_eq!(shared(&dir, uid).unwrap(), expected.map(|()| open), "{own:o}");
+        }
+        mode(&dir, 0o700);
+        for (over, expected) in [(0o775, None), (0o1777, None), (0o777, Some(()))] {
+            mode(&above, over);
+            let open = Shared::Open(above.clone());
+            assert_eq!(shared(&dir, uid).unwrap(), expected.map(|()| open), "{over:o}");
+            assert_eq!(shared(&dir.join("new/deep"), uid).unwrap().is_some(), expected.is_some());
+        }
+        mode(&above, 0o755);
+        // Somebody else, root among them, is told whose it is.
+        if uid != 0 {
+            assert_eq!(shared(&dir, 0).unwrap(), Some(Shared::Owned(dir.clone(), uid)));
+        }
+    }
 
     #[test]
     fn only_regular_files_of_a_bounded_length_are_read() {

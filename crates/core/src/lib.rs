@@ -28,6 +28,7 @@ pub mod registry;
 pub mod release;
 pub mod request;
 pub mod runner;
+pub mod secrets;
 pub mod temporary;
 pub mod text;
 

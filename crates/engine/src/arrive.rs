@@ -2,7 +2,7 @@
 //! hash is right.
 
 use std::fs::File;
-use std::io::{self, Read};
+use std::io::{self, Read, Take};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use nixoci_core::artifact::PathInfo;
@@ -24,7 +24,7 @@ pub(crate) struct Arrival {
     pub(crate) info: PathInfo,
 }
 
-type Nar = SingleFile<HashingReader<Box<dyn Read + Send>>>;
+type Nar = SingleFile<HashingReader<Take<Box<dyn Read + Send>>>>;
 
 /// The file in the NAR, lent to the threads that read images and taken back afterwards.
 #[derive(Clone)]
@@ -49,6 +49,8 @@ impl Arrival {
     /// Reads the image into `out`. It is one only if the whole stream is what the store recorded.
     pub(crate) fn import(self, options: &ReadOptions<'_>, out: &mut File) -> Result<Imported> {
         let Arrival { stream, info } = self;
+        // A store that goes on sending does not keep nixoci reading: one byte too many is enough to be wrong.
+        let stream = stream.take(info.nar_size.saturating_add(1));
         let nar = single_file(HashingReader::new(stream))?;
         let (name, size) = (info.path.name().to_owned(), nar.len());
         let lent = Lent(Arc::new(Mutex::new(Some(nar))));

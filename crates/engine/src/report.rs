@@ -87,6 +87,8 @@ pub struct PlatformReport {
     pub drv_path: Option<StorePath>,
     /// The digest of the image's configuration: what Docker's classic store calls the image's id.
     pub image_id: Digest,
+    /// The command that a container starts: `Entrypoint` and `Cmd`. Empty if the image names none.
+    pub command: Vec<String>,
     /// Lowest first.
     pub layers: Vec<LayerReport>,
 }
@@ -228,6 +230,7 @@ fn of(by: &Built, image: &Image) -> Vec<PlatformReport> {
         store_path: by.artifact.path.clone(),
         drv_path: by.artifact.drv.clone(),
         image_id: summary.image_id,
+        command: summary.entrypoint.iter().chain(&summary.cmd).cloned().collect(),
         layers: summary.layers.iter().map(layer).collect(),
     };
     image.platforms.iter().map(platform).collect()

@@ -162,6 +162,16 @@ nixoci_core::codes! {
     CACHE = ("nixoci::image::cache", Delivery, "the image cache cannot be used",
         "Images are kept under $XDG_CACHE_HOME/nixoci/images (~/.cache/nixoci/images). The cause says what the \
          system refused there. The directory may be deleted at any time; XDG_CACHE_HOME moves it.");
+    /// A cache that others can write to.
+    CACHE_SHARED = ("nixoci::image::cache_shared", Permission, "the cache is not yours alone",
+        "Images in the cache were checked when they came, and are used without being read again, so nobody but you and root \
+         may be able to change them. The directory, or one above it, belongs to another user or may be written to by others. \
+         With sudo on a Mac, HOME stays that of your own user: `sudo -H` uses root's.");
+    /// A cached image that is not what it was.
+    CACHE_DAMAGED = ("nixoci::image::cache_damaged", Image, "an image in the cache is damaged",
+        "Layers are hashed again when they are copied out of the cache, and one of them had another digest than when it was \
+         checked: the disk, or another program, has changed the file. It was removed from the cache, and `nixoci build` makes \
+         it anew by itself. If it happens again, look at the disk.");
     /// No docker command.
     DOCKER_MISSING = ("nixoci::docker::missing", ToolMissing, "the docker command is not installed",
         "Images are loaded through Docker's own command line tool, which finds the engine (Docker Desktop, \

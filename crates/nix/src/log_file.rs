@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use nixoci_core::secrets::scrub;
+
 /// A log file that exists once something is written to it that is nowhere else. Failing to write a log fails
 /// nothing else.
 #[derive(Debug, Default)]
@@ -36,6 +38,7 @@ impl LogFile {
 
     /// Adds what the user is told anyway: not worth a file of its own.
     pub(crate) fn mention(&mut self, text: &str) {
+        let text = &*scrub(text);
         if self.open.is_some() {
             self.write(text);
         } else if self.mentioned.len() + text.len() < MENTIONED_LIMIT {
@@ -46,6 +49,7 @@ impl LogFile {
 
     /// Adds a line.
     pub(crate) fn write(&mut self, line: &str) {
+        let line = &*scrub(line);
         if self.open.is_none() {
             self.open = self.dir.take().and_then(|dir| create(&dir));
             let before = std::mem::take(&mut self.mentioned);

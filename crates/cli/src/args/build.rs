@@ -261,6 +261,11 @@ pub(crate) struct ContainerArgs {
 }
 
 impl ContainerArgs {
+    /// Whether a program is named that starts in place of the image's own.
+    pub(crate) fn names_entrypoint(&self) -> bool {
+        self.entrypoint.is_some()
+    }
+
     /// As `docker run` takes them.
     pub(crate) fn flags(&self) -> Vec<OsString> {
         let lists = [

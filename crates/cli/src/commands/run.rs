@@ -3,15 +3,22 @@
 use std::io::IsTerminal;
 
 use nixoci_core::codes::BUG;
-use nixoci_core::{Error, Result};
-use nixoci_engine::{ImageReport, LoadSink};
+use nixoci_core::{Error, Remedy, Result};
+use nixoci_engine::LoadSink;
 use nixoci_image::runtime::{self, Start};
 
 use super::foreground;
 use crate::app::App;
 use crate::args::{BuildArgs, Format, RunArgs, Where};
-use crate::codes::USAGE;
+use crate::codes::{NOTHING_TO_START, USAGE};
 use crate::resolve;
+
+/// Docker would say "no command specified", after everything else.
+fn nothing_to_start() -> Error {
+    Error::new(&NOTHING_TO_START, "the image names no command to start: it has neither Entrypoint nor Cmd")
+        .remedy(Remedy::command("give one", "nixoci run .#container -- COMMAND"))
+        .remedy(Remedy::lines("or put one into the image", "config.Cmd = [ \"${pkgs.hello}/bin/hello\" ];"))
+}
 
 pub(crate) async fn run(app: &App, args: RunArgs) -> Result<u8> {
     if app.printer.format != Format::Human {
@@ -60,9 +67,13 @@ pub(crate) async fn run(app: &App, args: RunArgs) -> Result<u8> {
     if let Some(limit) = limit {
         limit.abort();
     }
-    let loaded = report.images.iter().find_map(ImageReport::loaded);
-    let loaded = loaded.and_then(|output| Some((output, output.runtime?)));
-    let (output, runtime) = loaded.ok_or_else(|| Error::new(&BUG, "the image was not loaded"))?;
+    let loaded = report.images.iter().find_map(|image| Some((image, image.loaded()?)));
+    let loaded = loaded.and_then(|(image, output)| Some((image, output, output.runtime?)));
+    let (image, output, runtime) = loaded.ok_or_else(|| Error::new(&BUG, "the image was not loaded"))?;
+    let starts = image.platforms.iter().any(|platform| !platform.command.is_empty());
+    if !starts && container_args.is_empty() && !args.container.names_entrypoint() {
+        return Err(nothing_to_start());
+    }
     let start = Start {
         reference: &output.reference,
         platform: output.platforms.first().map(|platform| &platform.platform),

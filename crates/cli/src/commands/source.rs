@@ -41,6 +41,10 @@ impl Source {
         let kind = KINDS.iter().find(|kind| text.starts_with(**kind));
         let file = kind.map_or(text, |kind| &text[kind.len()..]);
         let shown = text.to_owned();
+        if file.is_empty() {
+            return Err(Error::new(&USAGE, format!("`{text}` names no image"))
+                .remedy(Remedy::command("name a file or a directory", "nixoci validate ./result")));
+        }
         if file == "-" {
             return Ok(Source { path: None, only: None, shown });
         }

@@ -2,6 +2,7 @@
 
 use std::io::{IsTerminal, Write};
 
+use nixoci_core::secrets::scrub;
 use nixoci_core::{Error, Result};
 use serde::Serialize;
 
@@ -117,6 +118,7 @@ impl Printer {
 
     fn write(&self, text: &str) -> std::io::Result<()> {
         let stdout = std::io::stdout();
+        let text = &*scrub(text);
         // A program gets every byte of a path or a name.
         let text = if stdout.is_terminal() { clean(text) } else { text.into() };
         let mut out = anstream::AutoStream::new(stdout, self.color);
@@ -126,7 +128,7 @@ impl Printer {
     /// Writes to standard error.
     pub(crate) fn err(&self, text: &str) {
         let mut err = anstream::AutoStream::new(std::io::stderr(), self.color);
-        let _ = err.write_all(clean(text).as_bytes()).and_then(|()| err.flush());
+        let _ = err.write_all(clean(&scrub(text)).as_bytes()).and_then(|()| err.flush());
     }
 }
 

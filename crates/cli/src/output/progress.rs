@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use nixoci_core::event::{Event, Level, Observer, TaskId, TaskKind};
+use nixoci_core::secrets::scrub;
 use nixoci_core::text::printable;
 
 use super::printer::{Printer, Verbosity};
@@ -208,7 +209,7 @@ impl Writer {
             Event::Stage { text, .. } => self.stage(text),
             Event::Started { task, kind, title, total, .. } => self.started(task, kind, &title, total),
             Event::Progress { task, done, total } => self.progress(task, done, total),
-            Event::Phase { task, name } => self.phase(task, printable(&name).into_owned()),
+            Event::Phase { task, name } => self.phase(task, printable(&scrub(&name)).into_owned()),
             Event::Finished { task, ok } => self.finished(task, ok),
             Event::Log { task, line } => self.log(task, &line),
             Event::Message { level, text, remedies } => {
@@ -231,7 +232,7 @@ impl Writer {
 
     fn started(&mut self, id: TaskId, kind: TaskKind, title: &str, total: Option<u64>) {
         // A bar draws itself, past the printer.
-        let title = printable(title).into_owned();
+        let title = printable(&scrub(title)).into_owned();
         let plain = self.bars.is_none() && self.shows_progress();
         match kind {
             TaskKind::Build if plain => self.say(&format!("building {title}")),

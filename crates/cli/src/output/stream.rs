@@ -4,6 +4,7 @@ use std::io::Write;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use filedescriptor::FileDescriptor;
+use nixoci_core::secrets::scrub;
 use nixoci_core::{Error, Remedy, Result};
 
 use crate::codes::NO_DESCRIPTOR;
@@ -32,6 +33,6 @@ impl Stream {
     /// Writes a line, which ends with a line feed, at once. Whether anybody reads it does not matter.
     pub(crate) fn line(&self, line: &str) {
         let mut out = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let _ = out.write_all(line.as_bytes());
+        let _ = out.write_all(scrub(line).as_bytes());
     }
 }

@@ -1,7 +1,7 @@
 //! One file's `[backend.<name>]` table: opaque here, typed by the backend's factory, with errors that point
 //! into the file.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use serde::de::DeserializeOwned;
@@ -34,15 +34,21 @@ impl BackendTable {
             .map_err(|error| data_error(&self.file, &self.source, &error))
     }
 
-    /// The tables of several files as one value: tables merge, everything else of a later one replaces.
+    /// The tables of several files as one value: tables merge, everything else of a later one replaces. The `paths` among the
+    /// settings become absolute, each from the directory of its own file.
     ///
     /// # Errors
     /// As [`parse`](Self::parse), for a combination that no single file is to blame for.
-    pub fn merge<T: DeserializeOwned + Default>(tables: &[BackendTable]) -> Result<T> {
+    pub fn merge<T: DeserializeOwned + Default>(tables: &[BackendTable], paths: &[&str]) -> Result<T> {
         let Some(last) = tables.last() else { return Ok(T::default()) };
         let mut merged = toml::Table::new();
         for table in tables {
-            merge_into(&mut merged, table.parse::<toml::Table>()?);
+            let mut own = toml::Value::Table(table.parse()?);
+            let base = table.file.parent().unwrap_or(Path::new(""));
+            paths.iter().for_each(|path| anchor(&mut own, path, base));
+            if let toml::Value::Table(own) = own {
+                merge_into(&mut merged, own);
+            }
         }
         merged.try_into().map_err(|error| {
             Error::new(
@@ -87,6 +93,23 @@ impl BackendTable {
     }
 }
 
+/// Makes the path at these keys one from the directory; `~` stays for whoever knows the home directory.
+fn anchor(value: &mut toml::Value, keys: &str, base: &Path) {
+    match value {
+        toml::Value::Array(values) => values.iter_mut().for_each(|value| anchor(value, keys, base)),
+        toml::Value::Table(table) => {
+            let (key, rest) = keys.split_once('.').unwrap_or((keys, ""));
+            if let Some(value) = table.get_mut(key) {
+                anchor(value, rest, base);
+            }
+        }
+        toml::Value::String(path) if keys.is_empty() && path != "~" && !path.starts_with("~/") => {
+            *path = base.join(&*path).display().to_string();
+        }
+        _ => {}
+    }
+}
+
 fn take<'a>(table: DeTable<'a>, key: &str) -> Option<Spanned<DeValue<'a>>> {
     table.into_iter().find_map(|(name, value)| (name.get_ref() == key).then_some(value))
 }
@@ -99,5 +122,52 @@ fn merge_into(target: &mut toml::Table, source: toml::Table) {
                 target.insert(key, value);
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde::Deserialize;
+
+    use super::*;
+
+    #[derive(Debug, Default, PartialEq, Deserialize)]
+    #[serde(default)]
+    struct Settings {
+        from: Option<PathBuf>,
+        keys: Vec<Key>,
+        name: String,
+    }
+
+    #[derive(Debug, Default, PartialEq, Deserialize)]
+    #[serde(default)]
+    struct Key {
+        file: Option<PathBuf>,
+    }
+
+    #[test]
+    fn paths_are_relative_to_the_file_that_has_them() {
+        let table = |file: &str, text: &str| BackendTable {
+            file: file.into(),
+            name: "x".to_owned(),
+            source: format!("[backend.x]\n{text}").into(),
+        };
+        let tables = [
+            table("/user/config.toml", "from = \"machines\"\nname = \"user\"\n"),
+            table(
+                "/p/sub/nixoci.toml",
+                "name = \"a\"\nkeys = [{ file = \"k\" }, { file = \"~/k\" }, { file = \"/k\" }, {}]\n",
+            ),
+        ];
+        let settings: Settings = BackendTable::merge(&tables, &["from", "keys.file"]).unwrap();
+        let key = |file: Option<&str>| Key { file: file.map(PathBuf::from) };
+        assert_eq!(
+            settings,
+            Settings {
+                from: Some("/user/machines".into()),
+                keys: vec![key(Some("/p/sub/k")), key(Some("~/k")), key(Some("/k")), key(None)],
+                name: "a".to_owned(),
+            }
+        );
     }
 }

@@ -2,11 +2,12 @@
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io;
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
 use std::time::Duration;
 
 use nixoci_core::{Error, Result};
+use rustix::fs::OFlags;
 use tokio_util::sync::CancellationToken;
 
 use super::cache_error;
@@ -38,17 +39,23 @@ fn is_at(file: &File, path: &Path) -> bool {
     }
 }
 
+/// Opens a file of the cache, made if need be. Not through a link: nixoci makes none there.
+pub(super) fn own(path: &Path) -> io::Result<File> {
+    let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC).bits();
+    OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .custom_flags(flags.cast_signed())
+        .open(path)
+}
+
 /// Opens a file, made if need be, and locks it for this process alone. Waits for others.
 pub(super) fn exclusive(path: &Path, cancel: &CancellationToken) -> Result<File> {
     let fail = || cache_error(format!("{} cannot be locked", path.display()));
     loop {
-        let file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .open(path)
-            .map_err(fail())?;
+        let file = own(path).map_err(fail())?;
         loop {
             match file.try_lock() {
                 Ok(()) => break,

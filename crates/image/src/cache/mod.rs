@@ -23,9 +23,10 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use nixoci_core::digest::Digest;
+use nixoci_core::file::{self, Shared};
 use nixoci_core::platform::OciPlatform;
 use nixoci_core::temporary::{TemporaryFiles, Unguarded};
-use nixoci_core::{Error, Remedy, Result};
+use nixoci_core::{Error, Remedy, Result, shell};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use tokio_util::sync::CancellationToken;
@@ -42,7 +43,7 @@ pub use links::check_link;
 
 /// Part of every key: another number, and nothing that was cached before is found any more. Raise it when the
 /// archive, the summary, or a check changes.
-const FORMAT: u32 = 2;
+const FORMAT: u32 = 3;
 
 /// How many bytes of images are kept by default.
 pub const DEFAULT_LIMIT: u64 = 20 << 30;
@@ -122,6 +123,12 @@ impl CachedImage {
         self.content.images.iter().flat_map(Image::names)
     }
 
+    /// Takes the image out of its cache: it is not what it was. Those who use it have the file open; the name is all that goes.
+    pub(crate) fn remove(&self) {
+        let _ = fs::remove_file(self.archive.with_extension("json"));
+        let _ = fs::remove_file(&self.archive);
+    }
+
     pub(crate) fn content(&self) -> &Imported {
         &self.content
     }
@@ -154,9 +161,40 @@ fn cache_error(what: impl Into<String>) -> impl FnOnce(io::Error) -> Error {
     }
 }
 
+fn not_own(dir: &Path, uid: u32, shared: &Shared) -> Error {
+    let text = format!("the cache {} is not yours alone", dir.display());
+    let error = Error::new(&codes::CACHE_SHARED, text);
+    let elsewhere = Remedy::command("keep the cache elsewhere", "export XDG_CACHE_HOME=/some/where");
+    match shared {
+        Shared::Owned(path, owner) => {
+            let why = format!(
+                "{} belongs to the user with the number {owner}, and nixoci runs as {uid}",
+                path.display()
+            );
+            let error = error.because(why);
+            match uid {
+                0 => error.remedy(Remedy::command("use root's own home directory", "sudo -H nixoci ...")),
+                _ => error,
+            }
+        }
+        Shared::Open(path) => error
+            .because(format!("others may write to {}", path.display()))
+            .remedy(Remedy::command("take that away", shell!("chmod go-w {}", path))),
+    }
+    .remedy(elsewhere)
+}
+
 impl Cache {
     /// Opens a cache, which lives in one directory of its own: `$XDG_CACHE_HOME/nixoci/images`.
+    ///
+    /// # Errors
+    /// [`codes::CACHE_SHARED`]: what is in it is trusted, and written to without a further look. [`codes::CACHE`].
     pub fn open(dir: PathBuf) -> Result<Cache> {
+        let uid = rustix::process::geteuid().as_raw();
+        let shared = file::shared(&dir, uid);
+        if let Some(shared) = shared.map_err(cache_error(format!("{} cannot be looked at", dir.display())))? {
+            return Err(not_own(&dir, uid, &shared));
+        }
         let make = fs::DirBuilder::new().recursive(true).mode(0o700).create(dir.join("links"));
         make.map_err(cache_error(format!("the cache {} cannot be made", dir.display())))?;
         let (cancel, temporary) = (CancellationToken::new(), Arc::new(Unguarded));
@@ -290,7 +328,10 @@ impl Cache {
     fn write_record(&self, key: &CacheKey, record: &Record) -> Result<()> {
         let text = serde_json::to_vec(record).unwrap_or_default();
         let (part, path) = (self.file(key, "json.part"), self.file(key, "json"));
-        let written = File::create(&part).and_then(|mut file| file.write_all(&text));
+        let written = lock::own(&part).and_then(|mut file| {
+            file.set_len(0)?;
+            file.write_all(&text)
+        });
         written.and_then(|()| fs::rename(&part, &path)).map_err(cache_error("the cache cannot be written"))
     }
 

@@ -167,7 +167,20 @@ impl Destination {
         let there = fs::metadata(path).ok();
         match (self.format, there) {
             (Format::OciLayout, Some(metadata)) if metadata.is_dir() => match detect::describe(path)? {
-                Shape::Empty | Shape::OciLayout => return check_directory(&path.join("index.json")),
+                Shape::Empty | Shape::OciLayout => {
+                    // What is written there would be written elsewhere.
+                    let link = ["blobs", "blobs/sha256"]
+                        .map(|name| path.join(name))
+                        .into_iter()
+                        .find(|dir| dir.is_symlink());
+                    if let Some(link) = link {
+                        return Err(unusable(format!(
+                            "{} is a link, and no part of a layout",
+                            link.display()
+                        )));
+                    }
+                    return check_directory(&path.join("index.json"));
+                }
                 other => {
                     let text = format!("{} is {other}, and no OCI image layout", path.display());
                     return Err(unusable(text).remedy(Remedy::advice(

@@ -4,12 +4,14 @@ use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::fs::File;
 use std::io;
+use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 
 use nixoci_core::digest::Digest;
 use nixoci_core::platform::OciPlatform;
 use nixoci_core::temporary::TemporaryFiles;
 use nixoci_core::{Error, Remedy, Result};
+use sha2::{Digest as _, Sha256};
 use tokio_util::sync::CancellationToken;
 
 use super::part::{Part, Stage};
@@ -28,6 +30,8 @@ use crate::{codes, read, write_error};
 
 /// How much is copied before progress is told and cancellation looked for.
 const STEP: u64 = 16 << 20;
+/// How much is hashed at once.
+const HASHED: usize = 1 << 20;
 
 /// What writing needs beside the image.
 #[derive(Clone, Copy)]
@@ -312,13 +316,15 @@ impl Stop {
                 Error::new(&nixoci_core::codes::CANCELLED, format!("writing {what} was stopped"))
             }
             Stop::Io(error) => write_error(&error, what),
-            Stop::Damaged => Error::new(&codes::CACHE, "the image in the cache is damaged")
-                .remedy(Remedy::command("empty the cache, and run it again", "nixoci cache gc --all")),
+            Stop::Damaged => Error::new(&codes::CACHE_DAMAGED, "the image in the cache is damaged")
+                .because("a layer in it has another digest than when it was checked; it was removed from the cache")
+                .remedy(Remedy::command("make it anew", "nixoci build")),
         }
     }
 }
 
-/// Copies the layers of archives in the cache, which were checked when they came.
+/// Copies the layers of archives in the cache. They were checked when they came, and are hashed again on the way out: a disk
+/// forgets, and nothing else would notice.
 struct Copier<'w, 's, 'a> {
     writer: &'w mut LayerWriter<'s>,
     done: u64,
@@ -329,9 +335,18 @@ struct Copier<'w, 's, 'a> {
 
 impl Copier<'_, '_, '_> {
     fn layers(&mut self, cached: &CachedImage) -> Result<(), Stop> {
+        let copied = self.checked(cached);
+        if matches!(copied, Err(Stop::Damaged)) {
+            cached.remove();
+        }
+        copied
+    }
+
+    fn checked(&mut self, cached: &CachedImage) -> Result<(), Stop> {
         let mut archive = File::open(&cached.archive)?;
         let located = locate(&mut archive)?;
         let images = &cached.content().images;
+        let mut wanted = Vec::new();
         for layer in images.iter().flat_map(|image| &image.platforms).flat_map(|platform| &platform.layers) {
             if !self.seen.insert(layer.diff_id) {
                 continue;
@@ -340,11 +355,56 @@ impl Copier<'_, '_, '_> {
             if size != layer.size {
                 return Err(Stop::Damaged);
             }
-            self.layer(&archive, layer.diff_id, at, size)?;
+            wanted.push((layer.diff_id, at, size));
         }
-        Ok(())
+        // Beside the copying, on a thread of its own: what is hashed is copied a moment later, and read from the disk once.
+        std::thread::scope(|scope| {
+            let hashing = scope.spawn(|| are_intact(&archive, &wanted, self.writing.cancel));
+            let writer = &mut *self.writer;
+            let mut copying =
+                Copying { writer, done: &mut self.done, total: self.total, writing: self.writing };
+            let copied = wanted
+                .iter()
+                .try_for_each(|(diff_id, at, size)| copying.layer(&archive, *diff_id, *at, *size));
+            let intact =
+                hashing.join().unwrap_or_else(|_| Err(io::Error::other("a thread that hashes has died")));
+            copied?;
+            if intact? { Ok(()) } else { Err(Stop::Damaged) }
+        })
     }
+}
 
+/// Whether every layer, at these places of an archive, has its digest. One that was stopped counts as intact.
+fn are_intact(archive: &File, layers: &[(Digest, u64, u64)], cancel: &CancellationToken) -> io::Result<bool> {
+    let mut buffer = vec![0; HASHED];
+    for (diff_id, at, size) in layers {
+        let mut hasher = Sha256::new();
+        let mut done = 0;
+        while done < *size {
+            if cancel.is_cancelled() {
+                return Ok(true);
+            }
+            let step = usize::try_from(size - done).unwrap_or(HASHED).min(HASHED);
+            archive.read_exact_at(&mut buffer[..step], at + done)?;
+            hasher.update(&buffer[..step]);
+            done += step as u64;
+        }
+        if Digest::from_bytes(hasher.finalize().into()) != *diff_id {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+/// The copying half of a [`Copier`].
+struct Copying<'c, 's, 'a> {
+    writer: &'c mut LayerWriter<'s>,
+    done: &'c mut u64,
+    total: u64,
+    writing: &'a Writing<'a>,
+}
+
+impl Copying<'_, '_, '_> {
     fn layer(&mut self, archive: &File, diff_id: Digest, at: u64, size: u64) -> Result<(), Stop> {
         self.writer.begin(crate::detect::Compression::None)?;
         let mut copied = 0;
@@ -355,8 +415,8 @@ impl Copier<'_, '_, '_> {
             let step = STEP.min(size - copied);
             self.writer.copy(archive, at + copied, step)?;
             copied += step;
-            self.done += step;
-            (self.writing.progress)(self.done, Some(self.total).filter(|total| *total > 0));
+            *self.done += step;
+            (self.writing.progress)(*self.done, Some(self.total).filter(|total| *total > 0));
         }
         Ok(self.writer.end(diff_id, diff_id)?)
     }

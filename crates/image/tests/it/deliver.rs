@@ -162,3 +162,24 @@ fn leftovers_of_a_killed_process_are_swept_and_links_are_written_through() {
     assert!(link.is_symlink());
     assert!(std::fs::metadata(dir.path().join("real.tar")).unwrap().len() > 1000);
 }
+
+/// Whatever is copied out of the cache is what was checked when it came, or nothing.
+#[test]
+fn a_damaged_archive_is_noticed_and_removed() {
+    for kind in ["archive", "docker-archive", "oci-archive", "oci"] {
+        for codec in [None, Some(nixoci_image::Codec::default())] {
+            let dir = tempfile::tempdir().unwrap();
+            let image = cached(dir.path(), &hello());
+            let mut bytes = std::fs::read(&image.archive).unwrap();
+            let at = bytes.windows(100).position(|window| window == [7; 100]).unwrap();
+            bytes[at] = 8;
+            std::fs::write(&image.archive, &bytes).unwrap();
+            let out = tempfile::tempdir().unwrap();
+            let plain = Destination::parse(&format!("{kind}:image"), out.path()).unwrap();
+            let destination = plain.clone().compressed(codec).unwrap_or(plain);
+            assert!(write(&destination, &image).unwrap_err().is(&codes::CACHE_DAMAGED), "{kind}");
+            assert!(files(out.path()).is_empty(), "{kind}");
+            assert!(!image.archive.exists(), "{kind}");
+        }
+    }
+}

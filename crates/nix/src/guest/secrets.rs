@@ -38,6 +38,7 @@ impl Secrets {
         let mut secrets = Secrets::default();
         if let Some(source) = &cx.credentials.github {
             let token = token(cx, source).await?;
+            nixoci_core::secrets::register(&token);
             secrets.settings.push_str(&format!("extra-access-tokens = github.com={token}\n"));
         }
         if let Some(path) = &cx.credentials.netrc {
@@ -50,6 +51,7 @@ impl Secrets {
                     .caused_by(&error)
             };
             secrets.netrc = cx.host.read(&path, LIMIT).map_err(missing)?;
+            nixoci_core::secrets::register_netrc(&String::from_utf8_lossy(&secrets.netrc));
         }
         Ok(secrets)
     }

@@ -52,7 +52,7 @@ impl Schema {
     /// As [`check`](Self::check), and [`CONFIG_VALUE`] for a key that no file has.
     pub(super) fn merge(&self, tables: &[BackendTable]) -> Result<Value> {
         tables.iter().try_for_each(|table| self.check(table))?;
-        let merged: Map<String, Value> = BackendTable::merge(tables)?;
+        let merged: Map<String, Value> = BackendTable::merge(tables, &[])?;
         let merged = Value::Object(merged);
         match schema::violation(&self.value, &merged, false) {
             Some(violation) => Err(error(&violation, tables.last())),

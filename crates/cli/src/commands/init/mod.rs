@@ -10,8 +10,9 @@ use std::io::{ErrorKind, Write as _};
 use std::path::Path;
 
 use nixoci_core::config::FILE_NAME;
+use nixoci_core::request::attribute_name;
 use nixoci_core::runner::quote;
-use nixoci_core::{Error, Remedy, Result};
+use nixoci_core::{Error, Remedy, Result, shell};
 use nixoci_image::codes::WRITE_FAILED;
 use nixoci_nix::{Images, Nix};
 use schemars::JsonSchema;
@@ -122,18 +123,19 @@ async fn sources(app: &App, project: &Project) -> Result<(Source, Vec<Source>)> 
     }
     match in_order(&found).as_slice() {
         [first, others @ ..] => {
-            let others = others.iter().filter(|name| **name != "default").map(|name| of(Some(name)));
-            Ok((of(Some(first)), others.collect()))
+            let named = |name: &str| of(Some(&attribute_name(name)));
+            let others = others.iter().filter(|name| **name != "default").map(|name| named(name));
+            Ok((named(first), others.collect()))
         }
         [] => Err(nothing(app, project, &found)),
     }
 }
 
-/// The names of the images, the likeliest first. Names that would need quotes everywhere are nobody's first image.
+/// The names of the images, the likeliest first. Names that need quotation marks come last.
 fn in_order(found: &Images) -> Vec<&str> {
-    let plain = |name: &&str| name.chars().all(|c| c.is_ascii_alphanumeric() || "-_".contains(c));
-    let mut names: Vec<&str> = found.images.iter().map(String::as_str).filter(plain).collect();
-    names.sort_by_key(|name| USUAL.iter().position(|usual| usual == name).unwrap_or(USUAL.len()));
+    let mut names: Vec<&str> = found.images.iter().map(String::as_str).collect();
+    let usual = |name: &&str| USUAL.iter().position(|usual| usual == name).unwrap_or(USUAL.len());
+    names.sort_by_key(|name| (attribute_name(name) != **name, usual(name)));
     names
 }
 
@@ -151,15 +153,19 @@ fn nothing(app: &App, project: &Project, found: &Images) -> Error {
     let line = format!(
         "{name} = {pkgs}.dockerTools.buildLayeredImage {{ name = \"app\"; contents = [ {pkgs}.hello ]; }};"
     );
-    let told = match (of_file, found.names.first()) {
-        (true, None) => format!("nixoci init -f {FILE}"),
-        (true, Some(name)) => format!("nixoci init -f {FILE} {name}"),
-        (false, name) => format!("nixoci init .#{}", name.map_or("container", String::as_str)),
+    let name = found.names.first().map(|name| attribute_name(name));
+    let told = match (of_file, name) {
+        (true, None) => shell!("nixoci init -f {}", FILE),
+        (true, Some(name)) => shell!("nixoci init -f {} {}", FILE, name),
+        (false, Some(name)) => shell!("nixoci init {}", format!(".#{name}")),
+        // Never the name of an attribute that is not there.
+        (false, None) => shell!("nixoci init {}", format!(".#SET.{system}.NAME")),
     };
-    Error::new(&INIT_NOTHING, format!("there is no image in {file}"))
-        .because(why)
-        .remedy(Remedy::command("add one", line))
-        .remedy(Remedy::command("if there is one all the same, made in another way, name it", told))
+    let looked = if of_file { "" } else { "; other sets than `packages` are not searched" };
+    Error::new(&INIT_NOTHING, format!("found no image in {file}"))
+        .because(format!("{why}{looked}"))
+        .remedy(Remedy::lines("add one", line))
+        .remedy(Remedy::command("or name an image that is made in another way, or in another set", told))
 }
 
 fn write(root: &Path, name: &str, text: &str) -> Result<()> {
@@ -217,6 +223,6 @@ mod tests {
             ..Images::default()
         };
         assert_eq!(in_order(&images(&["a", "container", "default"])), ["container", "default", "a"]);
-        assert_eq!(in_order(&images(&["b", "a.b", "a"])), ["b", "a"]);
+        assert_eq!(in_order(&images(&["b", "a.b", "a"])), ["b", "a", "a.b"]);
     }
 }
