@@ -10,8 +10,9 @@ use std::io::{ErrorKind, Write as _};
 use std::path::Path;
 
 use nixoci_core::config::FILE_NAME;
-use nixoci_core::runner::quote;
-use nixoci_core::{Error, Remedy, Result};
+use nixoci_core::request::attribute_name;
+use nixoci_core::runner::Command;
+use nixoci_core::{Error, Remedy, Result, shell};
 use nixoci_image::codes::WRITE_FAILED;
 use nixoci_nix::{Images, Nix};
 use schemars::JsonSchema;
@@ -151,14 +152,14 @@ fn nothing(app: &App, project: &Project, found: &Images) -> Error {
     let line = format!(
         "{name} = {pkgs}.dockerTools.buildLayeredImage {{ name = \"app\"; contents = [ {pkgs}.hello ]; }};"
     );
-    let told = match (of_file, found.names.first()) {
-        (true, None) => format!("nixoci init -f {FILE}"),
-        (true, Some(name)) => format!("nixoci init -f {FILE} {name}"),
-        (false, name) => format!("nixoci init .#{}", name.map_or("container", String::as_str)),
+    let told = match (of_file, found.names.first().map(|name| attribute_name(name))) {
+        (true, None) => shell!("nixoci init -f {}", FILE),
+        (true, Some(name)) => shell!("nixoci init -f {} {}", FILE, name),
+        (false, name) => shell!("nixoci init {}", format!(".#{}", name.as_deref().unwrap_or("container"))),
     };
     Error::new(&INIT_NOTHING, format!("there is no image in {file}"))
         .because(why)
-        .remedy(Remedy::command("add one", line))
+        .remedy(Remedy::lines("add one", line))
         .remedy(Remedy::command("if there is one all the same, made in another way, name it", told))
 }
 
@@ -199,8 +200,8 @@ fn human(report: &InitReport) -> String {
         let _ = writeln!(text, "{file} is there already and stays as it is");
     }
     if report.tracked {
-        let files: Vec<String> = report.written.iter().map(|file| quote(file.as_ref())).collect();
-        let _ = writeln!(text, "git add --intent-to-add {}: Nix sees only what Git tracks", files.join(" "));
+        let add = Command::new("git").args(["add", "--intent-to-add"]).args(&report.written);
+        let _ = writeln!(text, "{add}: Nix sees only what Git tracks");
     }
     let _ = writeln!(text, "next: {}", report.next);
     text
