@@ -1,6 +1,7 @@
 //! Rules about the project itself, as tests.
 
 mod luck;
+mod remedies;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;

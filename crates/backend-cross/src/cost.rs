@@ -7,7 +7,7 @@ use nixoci_core::backend::Forecast;
 use nixoci_core::host::Host;
 use nixoci_core::platform::NixSystem;
 use nixoci_core::text::count;
-use nixoci_core::{Error, Remedy};
+use nixoci_core::{Error, Remedy, shell};
 
 use crate::elsewhere;
 use crate::error::TOO_MUCH;
@@ -140,7 +140,7 @@ impl Cost {
             let error = elsewhere::remedies(host, target).into_iter().fold(error, Error::remedy);
             error.remedy(Remedy::command(
                 "or allow it",
-                format!("nixoci build --max-local-builds {}", self.builds),
+                shell!("nixoci build --max-local-builds {}", self.builds.to_string()),
             ))
         })
     }

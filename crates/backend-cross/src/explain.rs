@@ -2,8 +2,7 @@
 
 use nixoci_core::backend::Cx;
 use nixoci_core::request::{BuildRequest, Installable};
-use nixoci_core::runner::quote;
-use nixoci_core::{Error, ErrorKind, Remedy, codes as core_codes};
+use nixoci_core::{Error, ErrorKind, Remedy, codes as core_codes, shell};
 use nixoci_nix::{Nix, codes as nix_codes};
 
 use crate::elsewhere;
@@ -94,7 +93,7 @@ fn not_there(cx: &Cx<'_>, settings: &Settings, request: &BuildRequest) -> Error 
     let paths = settings.explicit(cx.host, &request.system, attribute);
     let error =
         paths.iter().fold(error, |error, path| error.because(format!("it has no `{}`", path.join("."))));
-    error.remedy(Remedy::command("see what it has", format!("nix flake show {}", quote(reference.as_ref()))))
+    error.remedy(Remedy::command("see what it has", shell!("nix flake show {}", reference)))
 }
 
 /// The same causes, and where they are.

@@ -3,7 +3,7 @@
 use nixoci_core::backend::{BuilderId, How, Offer, Readiness};
 use nixoci_core::host::Host;
 use nixoci_core::platform::NixSystem;
-use nixoci_core::{Error, Remedy, Result};
+use nixoci_core::{Error, Remedy, Result, shell};
 use nixoci_nix::NixSettings;
 
 use crate::error::{NOT_LINUX, WRONG_PLATFORM};
@@ -80,20 +80,21 @@ fn wrong_platform(system: &NixSystem, nix: &NixSettings, settings: &Settings) ->
     if configured && !settings.extra_platforms {
         return error
             .because("Nix could (it is in extra-platforms), but [backend.local] extra-platforms is false")
-            .remedy(Remedy::command("allow it in nixoci.toml", "[backend.local]\nextra-platforms = true"));
+            .remedy(Remedy::lines("allow it in nixoci.toml", "[backend.local]\nextra-platforms = true"));
     }
     let cpu = if system.cpu() == "armv7l" { "arm" } else { system.cpu() };
     error
         .because(format!("its `extra-platforms` setting does not have {system}"))
         .remedy(Remedy::command(
             format!("let this machine emulate {cpu} (Debian, Ubuntu; slow, but true to the platform)"),
-            format!(
+            shell!(
                 "sudo apt install qemu-user-static binfmt-support\n\
-                 echo 'extra-platforms = {system}' | sudo tee -a /etc/nix/nix.conf\n\
-                 sudo systemctl restart nix-daemon"
+                 echo {} | sudo tee -a /etc/nix/nix.conf\n\
+                 sudo systemctl restart nix-daemon",
+                format!("extra-platforms = {system}")
             ),
         ))
-        .remedy(Remedy::command(
+        .remedy(Remedy::lines(
             "the same on NixOS, in configuration.nix",
             format!("boot.binfmt.emulatedSystems = [ \"{system}\" ];"),
         ))

@@ -30,5 +30,5 @@ fn sandbox(nix: &NixSettings) -> Check {
         (_, false) => return Check::good("sandbox", "on"),
     };
     Check::warning("sandbox", detail)
-        .remedy(Remedy::command("switch it on in /etc/nix/nix.conf", "sandbox = true"))
+        .remedy(Remedy::lines("switch it on in /etc/nix/nix.conf", "sandbox = true"))
 }

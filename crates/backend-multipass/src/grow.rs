@@ -2,7 +2,7 @@
 
 use nixoci_core::backend::{Amendment, Cx};
 use nixoci_core::plan::{ProvisionPlan, Step, StepState};
-use nixoci_core::{Error, Remedy, Result};
+use nixoci_core::{Error, Remedy, Result, shell};
 use nixoci_nix::guest::Facts;
 use nixoci_nix::guest::codes::{DISK_FULL, OUT_OF_MEMORY};
 
@@ -77,9 +77,9 @@ impl Growth {
         let (key, size) = self.setting();
         let name = &settings.instance;
         vec![
-            format!("multipass stop {name}"),
-            format!("multipass set local.{name}.{key}={}", size.argument()),
-            format!("multipass start {name}"),
+            shell!("multipass stop {}", name),
+            shell!("multipass set {}", format!("local.{name}.{key}={}", size.argument())),
+            shell!("multipass start {}", name),
         ]
     }
 
@@ -111,7 +111,7 @@ impl Growth {
         let (key, size) = self.setting();
         vec![
             Remedy::command("enlarge it", self.commands(settings).join(" && ")),
-            Remedy::command(
+            Remedy::lines(
                 "or let nixoci do that, in nixoci.toml",
                 format!("[backend.multipass]\non-oom = \"grow\"    # next: {key} = \"{}\"", size.argument()),
             ),

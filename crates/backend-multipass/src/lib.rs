@@ -214,7 +214,7 @@ impl MultipassBackend {
         error
             .remedy(Remedy::command(mac, "nixoci build --backend rosetta"))
             .remedy(Remedy::command("or a Linux machine of that CPU", "nixoci build --backend remote"))
-            .remedy(Remedy::command(
+            .remedy(Remedy::lines(
                 "or, many times slower, qemu in the virtual machine, in nixoci.toml",
                 "[backend.multipass]\nemulate = true",
             ))

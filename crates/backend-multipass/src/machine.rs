@@ -6,7 +6,7 @@ use std::time::Duration;
 use nixoci_core::backend::Cx;
 use nixoci_core::event::{Task, TaskKind};
 use nixoci_core::runner::{Command, output, output_with_input};
-use nixoci_core::{Error, Remedy, Result, ResultExt, codes as core_codes};
+use nixoci_core::{Error, Remedy, Result, ResultExt, codes as core_codes, shell};
 use nixoci_nix::guest::{Facts, GuestRunner, look};
 use nixoci_nix::patience::patiently;
 use tokio_util::sync::CancellationToken;
@@ -308,7 +308,7 @@ impl Machine<'_> {
     pub(crate) fn undecided(&self, state: &State) -> Error {
         Error::new(&SLOW, format!("the virtual machine {} is neither on nor off", self.name()))
             .because(format!("Multipass says: {state:?}"))
-            .remedy(Remedy::command("see how it stands", format!("multipass info {}", self.name())))
+            .remedy(Remedy::command("see how it stands", shell!("multipass info {}", self.name())))
     }
 
     fn absent(&self) -> Error {
@@ -322,8 +322,8 @@ impl Machine<'_> {
             &DELETED,
             format!("the virtual machine {name} is deleted, and its name is taken until it is purged"),
         )
-        .remedy(Remedy::command("recover it", format!("multipass recover {name}")))
-        .remedy(Remedy::command("or let go of it for good", format!("multipass delete -p {name}")))
+        .remedy(Remedy::command("recover it", shell!("multipass recover {}", name)))
+        .remedy(Remedy::command("or let go of it for good", shell!("multipass delete -p {}", name)))
     }
 
     fn first_boot(&self) -> Error {
@@ -335,21 +335,21 @@ impl Machine<'_> {
         .because("it was launched, and has no /etc/nixoci/vm.json, which cloud-init was to write")
         .remedy(Remedy::command(
             "see what cloud-init says",
-            format!("multipass exec -n {name} -- cloud-init status --long"),
+            shell!("multipass exec -n {} -- cloud-init status --long", name),
         ))
         .remedy(self.by_hand("if it is the one that nixoci launched, delete it, and build again"))
     }
 
     /// What nixoci cannot be sure of is left to somebody who is.
     pub(crate) fn by_hand(&self, text: &str) -> Remedy {
-        Remedy::command(text, format!("multipass delete -p {}", self.name()))
+        Remedy::command(text, shell!("multipass delete -p {}", self.name()))
     }
 
     fn another(&self) -> Error {
         let name = self.name();
         Error::new(&NOT_OURS, format!("the virtual machine {name} is not the one that nixoci made here"))
             .because("its /etc/nixoci/vm.json has another id: it was deleted and made anew, for another user or in another place")
-            .remedy(Remedy::command("see what is in it", format!("multipass exec -n {name} -- ls -l /etc/nixoci /var/lib/nixoci")))
+            .remedy(Remedy::command("see what is in it", shell!("multipass exec -n {} -- ls -l /etc/nixoci /var/lib/nixoci", name)))
             .remedy(self.by_hand("delete it, if nobody needs it"))
     }
 
@@ -357,8 +357,8 @@ impl Machine<'_> {
         let name = self.name();
         Error::new(&NOT_OURS, format!("the virtual machine {name} was not made by nixoci"))
             .because("it has no /etc/nixoci/vm.json that says so, and nixoci does not change other people's machines")
-            .remedy(Remedy::command("take another name, in nixoci.toml", "[backend.multipass]\ninstance = \"nixoci-builder\""))
-            .remedy(Remedy::command("or delete it, if nobody needs it", format!("multipass delete -p {name}")))
+            .remedy(Remedy::lines("take another name, in nixoci.toml", "[backend.multipass]\ninstance = \"nixoci-builder\""))
+            .remedy(Remedy::command("or delete it, if nobody needs it", shell!("multipass delete -p {}", name)))
     }
 }
 

@@ -91,9 +91,9 @@ fn empty(name: &str, root: &Path) -> Error {
         format!("the virtual machine {name} does not see {} through its mount", root.display()),
     )
     .because("a file that was written here is not to be seen there")
-    .remedy(Remedy::command(
-        "let nixoci send the files, which needs no permission",
-        "sources = \"stream\" in [backend.multipass]",
+    .remedy(Remedy::lines(
+        "let nixoci send the files, which needs no permission, in nixoci.toml",
+        "[backend.multipass]\nsources = \"stream\"",
     ))
     .remedy(Remedy::advice(
         "or give Multipass's daemon Full Disk Access: System Settings, Privacy & Security, Full Disk Access, \

@@ -1,9 +1,9 @@
 //! What it takes to have a virtual machine that builds.
 
-use nixoci_core::Error;
 use nixoci_core::backend::Cx;
 use nixoci_core::plan::{ProvisionPlan, Step, StepState};
 use nixoci_core::text::count;
+use nixoci_core::{Error, shell};
 use nixoci_nix::guest::Facts;
 
 use crate::driver::State;
@@ -135,13 +135,14 @@ async fn launch(cx: &Cx<'_>, settings: &Settings) -> Step {
         "its disk takes what is in it: about 3 GB with Nix, and what was built".to_owned(),
         format!("{idle}; `nixoci provision --backend multipass --stop` and `--remove` put it away"),
     ];
-    step.commands = vec![format!(
-        "multipass launch {} --name {} --cpus {cpus} --memory {} --disk {} --timeout {} --cloud-init -",
+    step.commands = vec![shell!(
+        "multipass launch {} --name {} --cpus {} --memory {} --disk {} --timeout {} --cloud-init -",
         settings.image,
         settings.instance,
+        cpus.to_string(),
         memory.argument(),
         settings.disk.argument(),
-        settings.timeout
+        settings.timeout.to_string()
     )];
     step
 }
@@ -151,16 +152,16 @@ fn wake(settings: &Settings, state: &State) -> Step {
     let (title, commands) = match state {
         State::Deleted => (
             format!("recover the virtual machine {name}, and start it"),
-            vec![format!("multipass recover {name}"), format!("multipass start {name}")],
+            vec![shell!("multipass recover {}", name), shell!("multipass start {}", name)],
         ),
         State::Unknown => (
             format!("switch the virtual machine {name} off and on, which does not answer"),
-            vec![format!("multipass stop --force {name}"), format!("multipass start {name}")],
+            vec![shell!("multipass stop --force {}", name), shell!("multipass start {}", name)],
         ),
         State::Changing => {
             (format!("wait for the virtual machine {name}, which is starting or stopping"), Vec::new())
         }
-        _ => (format!("start the virtual machine {name}"), vec![format!("multipass start {name}")]),
+        _ => (format!("start the virtual machine {name}"), vec![shell!("multipass start {}", name)]),
     };
     Step { commands, ..machine(title, StepState::Pending) }
 }

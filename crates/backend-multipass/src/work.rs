@@ -10,7 +10,7 @@ use nixoci_core::platform::NixSystem;
 use nixoci_core::request::BuildRequest;
 use nixoci_core::runner::{Command, output};
 use nixoci_core::text::{bytes, count};
-use nixoci_core::{Code, Error, ErrorKind, Remedy, Result};
+use nixoci_core::{Code, Error, ErrorKind, Remedy, Result, shell};
 use nixoci_nix::guest::codes::{DISK_FULL, NOT_SET_UP, OUT_OF_MEMORY};
 use nixoci_nix::guest::sources::{Scope, Sources, send};
 use nixoci_nix::guest::{Agent, Called, Facts, Inside, Secrets, Seen, killed_since};
@@ -129,7 +129,7 @@ impl Work<'_> {
         let name = self.name();
         let called = Called {
             name: format!("the virtual machine {name}"),
-            enter: format!("multipass exec -n {name} --"),
+            enter: shell!("multipass exec -n {} --", name),
             user: USER.to_owned(),
             backend: "multipass",
         };
@@ -282,9 +282,9 @@ fn little_memory(settings: &Settings, facts: &Facts) -> Option<(String, Vec<Reme
         vec![
             Remedy::command(
                 "see what takes it",
-                format!("multipass exec -n {name} -- ps -eo rss,args --sort=-rss"),
+                shell!("multipass exec -n {} -- ps -eo rss,args --sort=-rss", name),
             ),
-            Remedy::command(
+            Remedy::lines(
                 "give it more, in nixoci.toml, then `nixoci provision --backend multipass`",
                 format!("[backend.multipass]\nmemory = \"{more}\""),
             ),

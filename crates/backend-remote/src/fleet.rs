@@ -91,7 +91,7 @@ fn mentions_builders(cx: &Cx<'_>) -> bool {
 
 fn none() -> Error {
     Error::new(&NONE, NONE.title).because("neither nixoci.toml nor Nix's own configuration names one").remedy(
-        Remedy::command(
+        Remedy::lines(
             "name one in nixoci.toml, as you would give it to ssh",
             "[backend.remote]\nbuilders = [{ host = \"me@box\" }]",
         ),

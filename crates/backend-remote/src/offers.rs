@@ -66,7 +66,7 @@ pub(crate) fn wrong_system(fleet: &Fleet, system: &NixSystem) -> Error {
     let error = fleet.machines().iter().fold(error, |error, machine| {
         error.because(format!("{} builds for {}", machine.host(), systems(machine)))
     });
-    error.remedy(Remedy::command(
+    error.remedy(Remedy::lines(
         "add one that does, in nixoci.toml",
         format!("[backend.remote]\nbuilders = [{{ host = \"me@box\", systems = [\"{system}\"] }}]"),
     ))

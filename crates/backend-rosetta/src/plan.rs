@@ -33,7 +33,7 @@ pub(crate) fn require_apple_silicon(host: &Host) -> Result<()> {
             "linux/amd64 is this Mac's own: build it with its Linux builder",
             "nixoci build --backend darwin-builder --platform linux/amd64",
         ))
-        .remedy(Remedy::command(
+        .remedy(Remedy::lines(
             "for linux/arm64, name a machine that builds it, in nixoci.toml",
             "[backend.remote]\nbuilders = [{ host = \"me@box\" }]",
         )))

@@ -8,7 +8,7 @@ use nixoci_core::config::{ConfigFile, PluginPin};
 use nixoci_core::factory::Factory;
 use nixoci_core::host::{Dirs, Host};
 use nixoci_core::registry::Registry;
-use nixoci_core::{Error, Remedy, Result, ResultExt, codes};
+use nixoci_core::{Error, Remedy, Result, ResultExt, codes, shell};
 use nixoci_plugin::host::codes::{AMBIGUOUS, NOT_TRUSTED};
 use nixoci_plugin::host::{self, Broken, Library, PluginFactory, Source, places};
 use nixoci_plugin::wire::{CodeDescription, Description};
@@ -125,6 +125,6 @@ fn untrusted(name: &str, directories: &[PathBuf]) -> Option<Error> {
 pub(crate) fn not_trusted(name: &str, path: &Path) -> Error {
     Error::new(&NOT_TRUSTED, format!("the backend `{name}` is a plugin that you have not trusted"))
         .because(format!("{} would run with your rights", path.display()))
-        .remedy(Remedy::command("see what it is", format!("nixoci plugin show {name}")))
-        .remedy(Remedy::command("if you trust whoever made it", format!("nixoci plugin trust {name}")))
+        .remedy(Remedy::command("see what it is", shell!("nixoci plugin show {}", name)))
+        .remedy(Remedy::command("if you trust whoever made it", shell!("nixoci plugin trust {}", name)))
 }

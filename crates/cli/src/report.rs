@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use nixoci_core::config::LoadTarget;
 use nixoci_core::error::Report;
 use nixoci_core::text::{is_printable, printable};
-use nixoci_core::{Error, ErrorKind, Remedy};
+use nixoci_core::{Error, ErrorKind, Remedy, shell};
 use schemars::JsonSchema;
 use serde::Serialize;
 
@@ -128,7 +128,7 @@ pub(crate) fn human(error: &Error) -> String {
             "  {BLUE}help:{BLUE:#} this should not happen; please report it with the lines above"
         );
     }
-    let _ = writeln!(text, "  {DIM}more: nixoci explain {}{DIM:#}", report.code);
+    let _ = writeln!(text, "  {DIM}more: {}{DIM:#}", shell!("nixoci explain {}", &*report.code));
     text
 }
 

@@ -10,7 +10,7 @@ use nixoci_core::config::{
 use nixoci_core::platform::OciPlatform;
 use nixoci_core::registry::nearest;
 use nixoci_core::request::{Installable, NixArg, NixFlags};
-use nixoci_core::{Error, ErrorKind, Remedy, Result};
+use nixoci_core::{Error, ErrorKind, Remedy, Result, shell};
 use nixoci_engine::{Agreed, Job, Link, LoadSink, Sinks};
 use nixoci_image::{Destination, Naming};
 
@@ -244,15 +244,17 @@ fn reject_bare_word(app: &App, typed: &str) -> Result<()> {
     }
     let images = app.files.iter().flat_map(|file| file.images.keys());
     let near = nearest(typed, images.map(String::as_str)).map(|near| {
-        Remedy::command("did you mean this image of nixoci.toml", format!("nixoci build {near}"))
+        Remedy::command("did you mean this image of nixoci.toml", shell!("nixoci build {}", near))
     });
-    let attribute =
-        Remedy::command("for an attribute of the flake in this directory", format!("nixoci build .#{typed}"));
+    let attribute = Remedy::command(
+        "for an attribute of the flake in this directory",
+        shell!("nixoci build {}", format!(".#{typed}")),
+    );
     let error = Error::new(&BAD_INSTALLABLE, format!("`{typed}` does not say what to build"))
         .because("it is no directory, and no image of that name is in nixoci.toml");
     // `--load docker`: without the equals sign it is something to build.
     let runtime = LoadTarget::from_name(typed)
-        .map(|_| Remedy::command("to load into that runtime", format!("nixoci build --load={typed}")));
+        .map(|_| Remedy::command("to load into that runtime", shell!("nixoci build --load={}", typed)));
     Err(runtime.into_iter().chain(near).chain([attribute]).fold(error, Error::remedy))
 }
 
@@ -272,11 +274,11 @@ fn reject_file(app: &App, typed: &str) -> Result<()> {
     let target = path.canonicalize().unwrap_or(path);
     let error = Error::new(&nixoci_nix::codes::NOT_A_FLAKE, format!("`{typed}` is a file, and no flake"));
     let remedy = if typed.ends_with(".nix") {
-        Remedy::command("build a Nix file", format!("nixoci build -f {typed}"))
+        Remedy::command("build a Nix file", shell!("nixoci build -f {}", typed))
     } else if target.starts_with("/nix/store") {
         return Ok(());
     } else {
-        Remedy::command("if it is an image, load it", format!("nixoci load {typed}"))
+        Remedy::command("if it is an image, load it", shell!("nixoci load {}", typed))
     };
     Err(error.remedy(remedy))
 }

@@ -181,14 +181,14 @@ impl Remedy {
         Remedy { text: text.into(), command: None }
     }
 
-    /// Advice with the command that carries it out, as it is typed into a shell: words that are put into it are quoted, which
-    /// [`shell!`](crate::shell!) does.
+    /// Advice with the command that carries it out. It is pasted into a shell, so every value in it must be quoted, for example by
+    /// [`shell!`](crate::shell!).
     pub fn command(text: impl Into<String>, command: impl Into<String>) -> Self {
         Remedy { text: text.into(), command: Some(command.into()) }
     }
 
-    /// Advice with the lines of a configuration file, or of an expression, to be put there. A shell does not see them, so nothing
-    /// in them is quoted for one.
+    /// Advice with lines of a configuration file, or of an expression, to be put there. They are not for a shell, so values in them
+    /// are not quoted for one.
     pub fn lines(text: impl Into<String>, lines: impl Into<String>) -> Self {
         Remedy { text: text.into(), command: Some(lines.into()) }
     }
@@ -459,6 +459,13 @@ mod tests {
         let error =
             Error::new(&SAMPLE, "x").remedy(Remedy::command("a", "--b")).remedy(Remedy::advice("stays"));
         assert_eq!(error.without_remedy("--b").report().remedies, [Remedy::advice("stays")]);
+    }
+
+    #[test]
+    fn lines_are_given_to_be_copied_as_commands_are() {
+        let (command, lines) = (Remedy::command("a", "x = 1"), Remedy::lines("a", "x = 1"));
+        assert_eq!(lines, command);
+        assert_eq!(lines.command.as_deref(), Some("x = 1"));
     }
 
     #[test]

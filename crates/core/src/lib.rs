@@ -20,6 +20,7 @@ pub mod error;
 pub mod event;
 pub mod factory;
 pub mod file;
+pub mod help;
 pub mod host;
 pub mod pattern;
 pub mod plan;

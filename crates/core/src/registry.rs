@@ -13,6 +13,7 @@ use crate::codes;
 use crate::error::{Error, Remedy, Result};
 use crate::factory::Factory;
 use crate::platform::NixSystem;
+use crate::shell;
 
 /// All backends this nixoci has.
 #[derive(Debug, Default)]
@@ -80,7 +81,9 @@ impl Registry {
         let error = Error::new(&codes::UNKNOWN_BACKEND, format!("there is no backend called `{name}`"))
             .because(format!("this nixoci has: {}", names.join(", ")));
         let error = match nearest(name, names.iter().map(String::as_str)) {
-            Some(near) => error.remedy(Remedy::command("did you mean this one", format!("--backend {near}"))),
+            Some(near) => {
+                error.remedy(Remedy::command("did you mean this one", shell!("--backend {}", near)))
+            }
             None => error,
         };
         error

@@ -364,6 +364,12 @@ async fn read_tail(stream: Option<Stream>, keep: usize) -> Vec<u8> {
     bytes.split_off(bytes.len().saturating_sub(keep))
 }
 
+// The bash of macOS does not know characters by number (`\u202e`). Users paste into zsh there.
+#[cfg(test)]
+#[cfg(target_os = "linux")]
+#[path = "shell_tests.rs"]
+pub(crate) mod shell_tests;
+
 #[cfg(test)]
 mod tests {
     use super::*;

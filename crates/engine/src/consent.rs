@@ -9,8 +9,7 @@ use async_trait::async_trait;
 use nixoci_core::codes::PENDING;
 use nixoci_core::plan::{ProvisionPlan, Step, StepState};
 use nixoci_core::platform::NixSystem;
-use nixoci_core::runner::quote;
-use nixoci_core::{Error, Remedy, Result};
+use nixoci_core::{Error, Remedy, Result, shell};
 
 use crate::Engine;
 use crate::choose::Choice;
@@ -171,7 +170,7 @@ pub(crate) async fn to_amend(
 fn command(backend: &str, plan: &ProvisionPlan, want: &[NixSystem]) -> String {
     let platform = |system: &NixSystem| system.to_oci().map_or(system.to_string(), |oci| oci.to_string());
     let platforms: Vec<String> = want.iter().map(platform).collect();
-    let mut command = format!("nixoci provision --backend {backend} --platform {}", platforms.join(","));
+    let mut command = shell!("nixoci provision --backend {} --platform {}", backend, platforms.join(","));
     if plan.pending().any(|step| !step.needs_root) {
         command.push_str(" --yes");
     }
@@ -204,7 +203,7 @@ pub(crate) async fn to_remove(
     let Some(refusal) = refusal(engine, Change::Remove { backend, what }, agreed).await? else {
         return Ok(());
     };
-    let command = format!("nixoci provision --backend {backend} --remove --yes");
+    let command = shell!("nixoci provision --backend {} --remove --yes", backend);
     Err(Error::new(&NOT_REMOVED, format!("nothing of {backend} was removed"))
         .because(refusal.reason())
         .remedy(Remedy::command("agree to that", command)))
@@ -218,8 +217,7 @@ pub async fn to_write(engine: &Engine<'_>, file: &Path, diff: &str, agreed: Agre
     let Some(refusal) = refusal(engine, Change::Write { file, diff }, agreed).await? else {
         return Ok(());
     };
-    let shown = quote(file.as_os_str());
     Err(Error::new(&NOT_WRITTEN, format!("{} was not changed", file.display()))
         .because(refusal.reason())
-        .remedy(Remedy::command("agree to the change", format!("nixoci provision --write {shown} --yes"))))
+        .remedy(Remedy::command("agree to the change", shell!("nixoci provision --write {} --yes", file))))
 }

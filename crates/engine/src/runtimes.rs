@@ -6,8 +6,7 @@ use nixoci_core::codes::CANCELLED;
 use nixoci_core::config::Runtime;
 use nixoci_core::event::{Event, Stage, Task, TaskKind};
 use nixoci_core::platform::OciPlatform;
-use nixoci_core::runner::quote;
-use nixoci_core::{Error, ErrorKind, Remedy, Result};
+use nixoci_core::{Error, ErrorKind, Remedy, Result, shell};
 use nixoci_image::CachedImage;
 use nixoci_image::codes::RUNTIME_MISSING;
 use nixoci_image::runtime::{self, Loaded, Ready};
@@ -121,8 +120,7 @@ fn kept(error: Error, runtime: Runtime, image: &CachedImage) -> Error {
     if error.is(&CANCELLED) {
         return error;
     }
-    let archive = quote(image.archive.as_os_str());
-    let again = format!("nixoci load {archive} --runtime {}", runtime.name());
+    let again = shell!("nixoci load {} --runtime {}", image.archive, runtime.name());
     error.remedy(Remedy::command("the image is kept: load it again", again))
 }
 

@@ -55,7 +55,7 @@ pub(crate) fn damaged(name: &str, compression: Compression, error: &io::Error) -
     if text.contains("memory") {
         return Error::new(&codes::TOO_LARGE, format!("{name} needs too much memory to decompress"))
             .caused_by(error)
-            .remedy(Remedy::command("decompress it first", format!("{tool} -dc {name} | nixoci load -")));
+            .remedy(Remedy::command("decompress it first", crate::detect::decompress(name, compression)));
     }
     Error::new(&codes::CORRUPT_GZIP, format!("the compressed data of {name} is damaged"))
         .because(format!("it begins as {tool} does"))

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use nixoci_core::digest::Digest;
 use nixoci_core::platform::OciPlatform;
-use nixoci_core::{Code, Error, Remedy, Result};
+use nixoci_core::{Code, Error, Remedy, Result, shell};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -216,13 +216,16 @@ fn platform_mismatch(expected: &OciPlatform, found: &OciPlatform) -> Error {
     let message = format!("the image is for {found}, and {expected} was asked for");
     let mut error = Error::new(&codes::PLATFORM_MISMATCH, message);
     if let Some(system) = expected.to_nix() {
-        error = error.remedy(Remedy::command(
+        error = error.remedy(Remedy::lines(
             format!("take the packages for {expected} in the expression"),
             format!("pkgs = import nixpkgs {{ system = \"{system}\"; }};"),
         ));
     }
     error
-        .remedy(Remedy::command("ask for the platform that it is for", format!("--platform {found}")))
+        .remedy(Remedy::command(
+            "ask for the platform that it is for",
+            shell!("--platform {}", found.to_string()),
+        ))
         .remedy(Remedy::command("take it as it is", "--allow-mismatch"))
 }
 
@@ -237,7 +240,7 @@ fn wrong_machine(program: &Executable, platform: &OciPlatform) -> Error {
         .because(format!("{} is for {machine}", program.path))
         .because("a container of it would end with `exec format error`");
     if let Some(system) = platform.to_nix() {
-        error = error.remedy(Remedy::command(
+        error = error.remedy(Remedy::lines(
             format!("take the image's contents from packages for {platform}"),
             format!("pkgs = import nixpkgs {{ system = \"{system}\"; }};"),
         ));

@@ -1,7 +1,7 @@
 //! Forecasting and building: one `nix build` in the normal case.
 
 use std::collections::HashSet;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use nixoci_core::artifact::StorePath;
 use nixoci_core::backend::{Cx, Forecast, Verdict};
 use nixoci_core::request::BuildRequest;
 use nixoci_core::runner::{Command, Exit, GRACE, Process, Stream};
-use nixoci_core::{Error, Remedy, Result, ResultExt, codes as core_codes};
+use nixoci_core::{Error, Remedy, Result, ResultExt, codes as core_codes, shell};
 use tokio::io::AsyncReadExt;
 
 use crate::cli::{self, Mode, Target};
@@ -180,14 +180,16 @@ fn exactly_one(answer: &str, target: &Target) -> Result<()> {
     let here = std::env::current_dir().unwrap_or_default();
     let file = file.strip_prefix(&here).unwrap_or(file);
     let shown = file.display();
-    let one = Remedy::command("name one", format!("nixoci build -f {shown} ATTRIBUTE"));
+    let one = Remedy::command("name one", shell!("nixoci build -f {} ATTRIBUTE", file));
     match names.as_slice() {
         [_] => Ok(()),
         [] if file.file_name().is_some_and(|name| name == "flake.nix") => {
-            let dir = file.parent().map(Path::display).map(|dir| dir.to_string()).unwrap_or_default();
-            let dir = if dir.is_empty() { "." } else { &dir };
+            // A word that begins with neither a dot nor a slash would be looked up in the flake registry.
+            let dir = Path::new(".").join(file.parent().unwrap_or(Path::new("")));
+            let dir: PathBuf = dir.components().collect();
+            let attribute = format!("{}#ATTRIBUTE", dir.display());
             Err(Error::new(&codes::NOT_A_DERIVATION, format!("`{shown}` is a flake, and not for -f"))
-                .remedy(Remedy::command("build it as a flake", format!("nixoci build {dir}#ATTRIBUTE"))))
+                .remedy(Remedy::command("build it as a flake", shell!("nixoci build {}", attribute))))
         }
         [] => {
             Err(Error::new(&codes::NOT_A_DERIVATION, format!("`{shown}` yields nothing that can be built"))

@@ -4,11 +4,12 @@
 //! in [`crate::source`].
 
 use nixoci_core::error::Excerpt;
+use nixoci_core::help::{Help, Values};
 use nixoci_core::host::Host;
 use nixoci_core::pattern::{self, Captures, find};
 use nixoci_core::platform::NixSystem;
-use nixoci_core::request::{BuildRequest, Installable};
-use nixoci_core::{Error, Remedy};
+use nixoci_core::request::{BuildRequest, Installable, attribute_name};
+use nixoci_core::{Error, Remedy, shell};
 
 use crate::cli::Target;
 use crate::place::Place;
@@ -57,11 +58,12 @@ impl<'a> Subject<'a> {
         }
     }
 
-    /// The beginning of a command that builds another attribute of the same.
-    fn build_command(&self) -> String {
+    /// A command that builds another attribute of the same flake or file. `name` is one name, not a path.
+    fn build_command(&self, name: &str) -> String {
+        let name = attribute_name(name);
         match self.build {
-            Some((_, Target::File { .. })) => format!("nixoci build -f {} ", self.reference()),
-            _ => format!("nixoci build {}#", self.reference()),
+            Some((_, Target::File { .. })) => shell!("nixoci build -f {} {}", self.reference(), name),
+            _ => shell!("nixoci build {}", format!("{}#{name}", self.reference())),
         }
     }
 }
@@ -126,7 +128,7 @@ const UNSIGNED: &str = "because it lacks a signature by a trusted key";
 pub(crate) fn untrusted(machine: &str) -> Error {
     let user = machine.split_once('@').map_or("USER", |(user, _)| user);
     Error::new(&codes::UNTRUSTED, format!("{machine} does not take what was built elsewhere: it does not trust its user"))
-        .remedy(Remedy::command(
+        .remedy(Remedy::lines(
             "let it trust the account that ssh logs in with, in its own /etc/nix/nix.conf, and restart its daemon",
             format!("trusted-users = root {user}"),
         ))
@@ -149,15 +151,9 @@ fn matched(rule: &Rule, text: &str) -> Option<Captures> {
     rule.patterns.iter().find_map(|pattern| find(pattern, text))
 }
 
-fn recognised(
-    rule: &Rule,
-    text: &str,
-    mut values: Captures,
-    record: &Record,
-    subject: &Subject<'_>,
-) -> Error {
-    context(&mut values, subject);
-    let drv = values.get("drv").cloned();
+fn recognised(rule: &Rule, text: &str, found: Captures, record: &Record, subject: &Subject<'_>) -> Error {
+    let values = context(found, subject);
+    let drv = values.texts.get("drv").cloned();
     // A Mac that was made to believe that it is another machine, and not one that lacks an emulator.
     let mac = subject.host.system.kernel() == "darwin" && subject.place.and_then(Place::name).is_none();
     let guest = subject.place.and_then(Place::guest);
@@ -176,14 +172,15 @@ fn recognised(
         Then::Say => said(rule, &values, subject),
         Then::Platform if !record.builders.is_empty() => builders(record),
         Then::Platform => platform(rule, &values, subject),
-        Then::Source => source::missing_file(&values, subject),
-        Then::NoFlake => source::no_flake(&values, subject),
+        Then::Source => source::missing_file(&values.texts, subject),
+        Then::NoFlake => source::no_flake(&values.texts, subject),
     };
     let words = words(text);
     if !words.is_empty() {
         error = error.because(words);
     }
-    let leads_there = rule.guest.unwrap_or_default().iter().any(|(_, command)| command.contains("{on}"));
+    let leads = |help: &Help| help.copied().is_some_and(|copied| copied.contains("{on}"));
+    let leads_there = rule.guest.unwrap_or_default().iter().any(leads);
     if let Some(guest) = guest.filter(|_| leads_there && !rule.message.contains("{here}")) {
         error = error.because(format!("that is the Nix of {}", guest.name));
     }
@@ -203,7 +200,7 @@ fn builders(record: &Record) -> Error {
     names.iter().fold(error, |error, name| {
         error.remedy(Remedy::command(
             "see ssh's own reason, as root, who connects",
-            format!("sudo ssh {name} true"),
+            shell!("sudo ssh {} true", name),
         ))
     })
 }
@@ -215,40 +212,44 @@ fn destination(uri: &str) -> &str {
 }
 
 /// What remedies and messages may name besides what the text says.
-fn context(values: &mut Captures, subject: &Subject<'_>) {
+fn context(mut texts: Captures, subject: &Subject<'_>) -> Values {
+    let mut commands = Captures::new();
     let elsewhere = subject.place.and_then(Place::name);
-    values.insert("here", elsewhere.unwrap_or("this machine").to_owned());
-    values.insert("on", subject.place.map(Place::on).unwrap_or_default());
+    texts.insert("here", elsewhere.unwrap_or("this machine").to_owned());
+    commands.insert("on", subject.place.map(Place::on).unwrap_or_default());
     let guest = subject.place.and_then(Place::guest);
-    let user = guest.map_or_else(|| subject.host.var("USER").unwrap_or("$USER"), |guest| &guest.user);
-    values.insert("user", user.to_owned());
-    values.insert("backend", guest.map_or("", |guest| guest.backend).to_owned());
-    values.insert("reference", subject.reference());
-    values.insert("build", subject.build_command());
-    if let Some((request, target)) = subject.build {
-        values.insert("system", request.system.to_string());
-        let attribute = target.attribute().unwrap_or_default().to_owned();
-        values.entry("attribute").or_insert(attribute);
+    let user = guest.map(|guest| guest.user.as_str()).or_else(|| subject.host.var("USER"));
+    if user.is_none() {
+        // The user's shell may know it.
+        commands.insert("user", "$USER".to_owned());
     }
+    texts.insert("user", user.unwrap_or("USER").to_owned());
+    texts.insert("backend", guest.map_or("", |guest| guest.backend).to_owned());
+    texts.insert("reference", subject.reference());
+    if let Some(near) = texts.get("near") {
+        commands.insert("build", subject.build_command(near));
+    }
+    if let Some((request, target)) = subject.build {
+        texts.insert("system", request.system.to_string());
+        let attribute = target.attribute().unwrap_or_default().to_owned();
+        texts.entry("attribute").or_insert(attribute);
+    }
+    Values { texts, commands }
 }
 
-/// Fills a template of the table: `{name|store}` is the name of a store path.
-fn fill(template: &str, values: &Captures) -> String {
-    pattern::fill(template, values, |_, path| crate::log::store_name(path))
+/// Makes the name of a store path of `{name|store}` in the table.
+fn filtered(_: &str, path: &str) -> String {
+    crate::log::store_name(path)
 }
 
-fn said(rule: &Rule, values: &Captures, subject: &Subject<'_>) -> Error {
-    let error = Error::new(rule.code, fill(rule.message, values));
+fn said(rule: &Rule, values: &Values, subject: &Subject<'_>) -> Error {
+    let error = Error::new(rule.code, pattern::fill(rule.message, &values.texts, filtered));
     let in_guest = rule.guest.filter(|_| subject.place.and_then(Place::guest).is_some());
-    in_guest
-        .unwrap_or(rule.remedies)
-        .iter()
-        .fold(error, |error, (text, command)| error.remedy(remedy(text, command, values)))
+    helped(error, in_guest.unwrap_or(rule.remedies), values)
 }
 
-fn remedy(text: &str, command: &str, values: &Captures) -> Remedy {
-    let text = fill(text, values);
-    if command.is_empty() { Remedy::advice(text) } else { Remedy::command(text, fill(command, values)) }
+fn helped(error: Error, ways: &[Help], values: &Values) -> Error {
+    ways.iter().fold(error, |error, help| error.remedy(help.remedy(values, filtered)))
 }
 
 /// Nix's scheduler has machines for the system, and none of them offers the features.
@@ -266,25 +267,42 @@ fn no_features(unplaced: &Unplaced) -> Error {
             format!("one offers {offer}")
         })
     });
-    error.remedy(Remedy::command(
+    error.remedy(Remedy::lines(
         "if a machine can do it, say so where it is listed (field 6 in /etc/nix/machines, `features` in nixoci.toml), and in \
          its own nix.conf",
         format!("system-features = {}", unplaced.features.replace(',', " ")),
     ))
 }
 
+/// Ways to build for another platform than the machine's own.
+const FOREIGN: &[Help] = &[
+    Help::Command(
+        "teach {here} to run its programs (Debian, Ubuntu)",
+        "{on}sudo apt-get install qemu-user-static",
+    ),
+    Help::Lines(
+        "then tell Nix, in /etc/nix/nix.conf, and restart the daemon",
+        "extra-platforms = {required}",
+    ),
+    Help::Lines("on NixOS, this does both", "boot.binfmt.emulatedSystems = [ \"{required}\" ];"),
+    Help::Command("or use another backend", "nixoci backends"),
+];
+const NOT_FOREIGN: &[Help] = &[Help::Lines(
+    "if {here} does not build for {required}, take that from its `systems` in nixoci.toml",
+    "systems = [\"{current}\"]",
+)];
+
 /// Old texts say "a 'x' with features {…} is required, but I am a 'x' with features {…}" for both, a wrong
 /// platform and a missing feature.
-fn platform(rule: &Rule, values: &Captures, subject: &Subject<'_>) -> Error {
-    let value = |name| values.get(name).map(String::as_str).unwrap_or_default();
-    let (required, current) = (value("required"), value("current"));
-    let (here, on) = (value("here"), value("on"));
+fn platform(rule: &Rule, values: &Values, subject: &Subject<'_>) -> Error {
+    let value = |name| values.texts.get(name).map(String::as_str).unwrap_or_default();
+    let (required, current, here) = (value("required"), value("current"), value("here"));
     if required == current {
         let message = format!(
             "building {} needs system features that {here} does not offer",
             crate::log::store_name(value("drv"))
         );
-        return Error::new(&codes::SYSTEM_FEATURES, message).remedy(Remedy::command(
+        return Error::new(&codes::SYSTEM_FEATURES, message).remedy(Remedy::lines(
             format!(
                 "if {here} can do it, declare the features in its /etc/nix/nix.conf, then restart its daemon"
             ),
@@ -301,27 +319,9 @@ fn platform(rule: &Rule, values: &Captures, subject: &Subject<'_>) -> Error {
     if subject.place.and_then(Place::guest).is_some() {
         return error;
     }
-    let error = match subject.place.and_then(Place::name) {
-        Some(name) => error.remedy(Remedy::command(
-            format!("if {name} does not build for {required}, take that from its `systems` in nixoci.toml"),
-            format!("systems = [\"{current}\"]"),
-        )),
-        None => error,
-    };
-    error
-        .remedy(Remedy::command(
-            format!("teach {here} to run its programs (Debian, Ubuntu)"),
-            format!("{on}sudo apt-get install qemu-user-static"),
-        ))
-        .remedy(Remedy::command(
-            "then tell Nix, in /etc/nix/nix.conf, and restart the daemon",
-            format!("extra-platforms = {required}"),
-        ))
-        .remedy(Remedy::command(
-            "on NixOS, this does both",
-            format!("boot.binfmt.emulatedSystems = [ \"{required}\" ];"),
-        ))
-        .remedy(Remedy::command("or use another backend", "nixoci backends"))
+    let of_a_machine = subject.place.and_then(Place::name).is_some();
+    let error = if of_a_machine { helped(error, NOT_FOREIGN, values) } else { error };
+    helped(error, FOREIGN, values)
 }
 
 fn unrecognised(record: &Record, plain: &str, subject: &Subject<'_>) -> Error {

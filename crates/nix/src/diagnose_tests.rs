@@ -201,7 +201,7 @@ fn an_untracked_file_is_named_with_the_command_that_adds_it() {
         let error = in_repository(log, &dir);
         assert!(error.is(&codes::UNTRACKED), "{version}: {error:?}");
         let command = error.report().remedies[0].command.clone().unwrap();
-        let prefix = format!("git -C {} add ", dir.path().display());
+        let prefix = format!("git -C {} add -- ", dir.path().display());
         assert!(command.starts_with(&prefix) && command.ends_with(".nix"), "{version}: {command}");
     }
 }
@@ -368,21 +368,80 @@ fn a_mac_that_runs_linux_programs_itself_is_told_so() {
 
 #[test]
 fn every_rule_can_be_filled_in() {
-    const CONTEXT: &[&str] = &["user", "reference", "attribute", "system", "build", "here", "on"];
+    const TEXTS: &[&str] = &["user", "reference", "attribute", "system", "here", "backend"];
+    const COMMANDS: &[&str] = &["build", "on"];
+    let check = |rule: &Rule, template: &str, in_command: bool| {
+        for name in template.split('{').skip(1).filter_map(|part| part.split(['}', '|']).next()) {
+            let in_text = |pattern: &&str| pattern.contains(&format!("{{{name}}}"));
+            let text = TEXTS.contains(&name) || rule.patterns.iter().any(in_text);
+            assert!(text || in_command && COMMANDS.contains(&name), "{{{name}}} in `{template}`");
+        }
+    };
     for rule in RULES {
         assert!(!rule.patterns.is_empty());
-        for template in
-            rule.remedies.iter().flat_map(|(text, command)| [*text, *command]).chain([rule.message])
-        {
-            for name in template.split('{').skip(1).filter_map(|part| part.split(['}', '|']).next()) {
-                let known = |pattern: &&str| pattern.contains(&format!("{{{name}}}"));
-                let found = CONTEXT.contains(&name) || rule.patterns.iter().any(known);
-                assert!(found, "{{{name}}} in `{template}`");
-            }
+        check(rule, rule.message, false);
+        for help in rule.remedies.iter().chain(rule.guest.unwrap_or_default()) {
+            check(rule, help.sentence(), false);
+            check(rule, help.copied().unwrap_or_default(), matches!(help, Help::Command(..)));
         }
         let says = !rule.message.is_empty() || matches!(rule.then, Then::Source | Then::NoFlake);
         assert!(says, "{}", rule.code.id);
     }
+}
+
+/// The texts to copy after Nix said this, about a flake, or about a file with this name.
+fn copied(said: &str, file: Option<&str>) -> Vec<String> {
+    let installable = match file {
+        None => Installable::parse("github:o/r#image").unwrap(),
+        Some(file) => Installable::File { path: file.into(), attribute: None, args: BTreeMap::new() },
+    };
+    let system: NixSystem = "x86_64-linux".parse().unwrap();
+    let target = match file {
+        None => Target::Flake { reference: "github:o/r".into(), attribute: "image".into() },
+        Some(file) => {
+            Target::File { file: file.into(), attribute: None, args: BTreeMap::new(), system: system.clone() }
+        }
+    };
+    let request = BuildRequest { installable, system, prefer: Vec::new(), flags: Default::default() };
+    let mut record = Record::default();
+    record.error(said.to_owned());
+    let error = diagnose(&record, &Subject::build(&host(), &request, &target));
+    error.report().remedies.iter().filter_map(|remedy| remedy.command.clone()).collect()
+}
+
+#[test]
+fn what_nix_says_is_quoted_in_a_command() {
+    let fifo = "error: file '/p/-a b;$(x)' has an unsupported type";
+    assert_eq!(copied(fifo, None), ["rm -- '/p/-a b;$(x)'"]);
+    let owner = "error: repository path '/p/my repo' is not owned by current user";
+    assert_eq!(
+        copied(owner, None),
+        ["git config --global --add safe.directory '/p/my repo'", "nixoci build 'path:/p/my repo#ATTRIBUTE'"]
+    );
+    let group = "error: the group 'a b' specified in 'build-users-group' does not exist";
+    assert!(copied(group, None)[1].ends_with(" 'a b1'"), "{:?}", copied(group, None));
+    let escape = "error: experimental Nix feature 'a\u{202e}b' is disabled";
+    assert_eq!(
+        copied(escape, None),
+        [
+            r"nixoci build --option extra-experimental-features $'a\u202eb'",
+            "extra-experimental-features = a\u{202e}b"
+        ]
+    );
+}
+
+#[test]
+fn the_attribute_that_was_meant_is_one_word() {
+    let missing = |near: &str| {
+        format!("error: attribute 'x' in selection path 'x' not found\n       Did you mean {near}?")
+    };
+    assert_eq!(copied(&missing("b"), None), ["nixoci build github:o/r#b"]);
+    assert_eq!(copied(&missing("my.image"), None), ["nixoci build 'github:o/r#\"my.image\"'"]);
+    let file = Some("/p/my images.nix");
+    assert_eq!(copied(&missing("b"), file), ["nixoci build -f '/p/my images.nix' b"]);
+    assert_eq!(copied(&missing("a;b"), file), ["nixoci build -f '/p/my images.nix' '\"a;b\"'"]);
+    let argument = "error: cannot evaluate a function that has an argument without a value ('system')";
+    assert_eq!(copied(argument, file)[0], "nixoci build -f '/p/my images.nix' --argstr system VALUE");
 }
 
 #[test]

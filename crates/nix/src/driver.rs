@@ -6,7 +6,7 @@ use std::sync::Arc;
 use nixoci_core::artifact::{ParseStorePathError, StorePath};
 use nixoci_core::backend::{Check, Cx};
 use nixoci_core::runner::{Command, Output, output};
-use nixoci_core::{Error, Remedy, Result, codes as core_codes};
+use nixoci_core::{Error, Remedy, Result, codes as core_codes, shell};
 
 use crate::diagnose::{Subject, diagnose};
 use crate::guest::Called;
@@ -41,7 +41,7 @@ impl Nix {
             || Error::new(&codes::UNKNOWN_VERSION, format!("`{version}` is no Nix that nixoci knows"));
         let version = Version::parse(version).ok_or_else(unknown)?;
         if !version.is_supported() {
-            let anew = format!("nixoci provision --backend {} --remove", called.backend);
+            let anew = shell!("nixoci provision --backend {} --remove", called.backend);
             return Err(
                 too_old_there(&version).remedy(Remedy::command("make the virtual machine anew", anew))
             );

@@ -353,7 +353,7 @@ async fn learn(cx: &Cx<'_>, session: &SshSession, machine: &mut Machine) -> Resu
         let text =
             format!("{} did not say within {} s what it builds for", machine.host(), LEARNING.as_secs());
         return Err(Error::new(&ssh::codes::UNREACHABLE, text)
-            .remedy(Remedy::command("write it down, in nixoci.toml", "systems = [\"x86_64-linux\"]")));
+            .remedy(Remedy::lines("write it down, in nixoci.toml", "systems = [\"x86_64-linux\"]")));
     };
     let answer = answer?;
     let settings = answer.as_deref().map(NixSettings::parse);

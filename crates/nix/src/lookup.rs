@@ -7,9 +7,9 @@ use nixoci_core::artifact::StorePath;
 use nixoci_core::backend::Cx;
 use nixoci_core::host::Host;
 use nixoci_core::registry::nearest;
-use nixoci_core::request::{Attribute, BuildRequest, Installable, NixFlags, split_attribute};
+use nixoci_core::request::{Attribute, BuildRequest, Installable, NixFlags, attribute_name, split_attribute};
 use nixoci_core::runner::output;
-use nixoci_core::{Error, Remedy, Result, ResultExt, codes as core_codes};
+use nixoci_core::{Error, Remedy, Result, ResultExt, codes as core_codes, shell};
 
 use crate::cli::{self, Target};
 use crate::driver::Nix;
@@ -81,8 +81,7 @@ fn existing(file: std::path::PathBuf) -> Result<std::path::PathBuf> {
     }
     let mut error = Error::new(&codes::NO_FILE, format!("`{}` does not exist", wanted.display()));
     if let Some(near) = nix_files(wanted.parent()).first() {
-        let command = format!("nixoci build -f {near}");
-        error = error.remedy(Remedy::command("did you mean this one", command));
+        error = error.remedy(Remedy::command("did you mean this one", shell!("nixoci build -f {}", near)));
     }
     if wanted.parent().is_some_and(|dir| dir.join("flake.nix").exists()) {
         error = error.remedy(Remedy::command(
@@ -142,7 +141,7 @@ impl Nix {
         let Ok(canonical) = canonical_reference(reference, &base) else { return error };
         let parts = split_attribute(attribute.as_str());
         let (system, name) = match attribute {
-            Attribute::Full(_) if parts.len() >= 3 => (parts[1].clone(), parts[2..].join(".")),
+            Attribute::Full(_) if parts.len() >= 3 => (parts[1].clone(), attribute_path(&parts[2..])),
             Attribute::Full(_) => return error,
             Attribute::Name(name) => (request.system.to_string(), name.clone()),
         };
@@ -179,32 +178,51 @@ fn without_flakes(error: Error) -> Error {
 
 type Outputs = BTreeMap<String, Vec<String>>;
 
+fn attribute_path(names: &[String]) -> String {
+    names.iter().map(|name| attribute_name(name)).collect::<Vec<_>>().join(".")
+}
+
+/// The name that an attribute path consists of, without quotation marks. A path of several names stays as it is: it may be one name
+/// in the flake, typed without its quotation marks.
+fn one_name(path: &str) -> String {
+    match <[String; 1]>::try_from(split_attribute(path)) {
+        Ok([name]) => name,
+        Err(_) => path.to_owned(),
+    }
+}
+
 fn explain(reference: &str, system: &str, name: &str, outputs: &Outputs) -> Error {
     let here = outputs.get(system);
+    let one = one_name(name);
     let elsewhere: Vec<&str> = outputs
         .iter()
-        .filter(|(other, names)| *other != system && names.iter().any(|known| known == name))
+        .filter(|(other, names)| *other != system && names.contains(&one))
         .map(|(other, _)| other.as_str())
         .collect();
-    let near = here.and_then(|names| nearest(name, names.iter().map(String::as_str)));
+    let near = here.and_then(|names| nearest(&one, names.iter().map(String::as_str)));
     match (near, here) {
         (Some(near), _) => no_attribute(reference, system, name, outputs)
-            .remedy(Remedy::command("did you mean this one", format!("nixoci build {reference}#{near}"))),
+            .remedy(Remedy::command("did you mean this one", build_output(reference, near))),
         (None, _) if !elsewhere.is_empty() => no_system(reference, system, name, &elsewhere),
         (None, None) if !outputs.is_empty() => {
             let systems: Vec<&str> = outputs.keys().map(String::as_str).collect();
             no_system(reference, system, name, &systems)
         }
-        (None, Some(names)) if name == "default" && !names.is_empty() => no_attribute(
-            reference, system, name, outputs,
-        )
-        .remedy(Remedy::command("name the one you want", format!("nixoci build {reference}#{}", names[0]))),
+        (None, Some(names)) if name == "default" && !names.is_empty() => {
+            no_attribute(reference, system, name, outputs)
+                .remedy(Remedy::command("name the one you want", build_output(reference, &names[0])))
+        }
         _ => no_attribute(reference, system, name, outputs).remedy(add_line(
             "add the image to the outputs of flake.nix",
             system,
             name,
         )),
     }
+}
+
+/// The command that builds an output of a flake. `name` is one name, not a path.
+fn build_output(reference: &str, name: &str) -> String {
+    shell!("nixoci build {}", format!("{reference}#{}", attribute_name(name)))
 }
 
 fn no_attribute(reference: &str, system: &str, name: &str, outputs: &Outputs) -> Error {
@@ -234,10 +252,12 @@ fn no_system(reference: &str, system: &str, name: &str, systems: &[&str]) -> Err
 }
 
 fn add_line(text: &str, system: &str, name: &str) -> Remedy {
-    Remedy::command(
+    let system = attribute_name(system);
+    let image = one_name(name).replace('\\', r"\\").replace('"', "\\\"").replace("${", r"\${");
+    Remedy::lines(
         text,
         format!(
-            "packages.{system}.{name} = nixpkgs.legacyPackages.{system}.dockerTools.buildLayeredImage {{ name = \"{name}\"; }};"
+            "packages.{system}.{name} = nixpkgs.legacyPackages.{system}.dockerTools.buildLayeredImage {{ name = \"{image}\"; }};"
         ),
     )
 }

@@ -79,6 +79,26 @@ fn a_misspelt_name_gets_a_suggestion() {
 }
 
 #[test]
+fn a_name_that_needs_quotation_marks_is_offered_with_them() {
+    let known = outputs(r#"{"aarch64-linux":["my.image"]}"#);
+    // Without the marks it is another attribute, and with one letter wrong it is none.
+    for typed in ["my.image", "\"my.imag\""] {
+        let error = explain("./a b", "aarch64-linux", typed, &known);
+        let command = error.report().remedies[0].command.as_deref();
+        assert_eq!(command, Some(r#"nixoci build './a b#"my.image"'"#), "{typed}");
+    }
+    let only = outputs(r#"{"aarch64-linux":["$(x).y"]}"#);
+    let error = explain(".", "aarch64-linux", "default", &only);
+    assert_eq!(error.report().remedies[0].command.as_deref(), Some(r#"nixoci build '.#"$(x).y"'"#));
+    // Of another system, and to be added.
+    let error = explain(".", "x86_64-linux", "\"my.image\"", &known);
+    assert!(error.is(&codes::NO_SYSTEM), "{error:?}");
+    let line = error.report().remedies[1].command.clone().unwrap();
+    assert!(line.starts_with(r#"packages.x86_64-linux."my.image" = "#), "{line}");
+    assert!(line.ends_with(r#"{ name = "my.image"; };"#), "{line}");
+}
+
+#[test]
 fn a_flake_without_the_system_says_which_it_has_and_which_line_to_add() {
     let known = outputs(r#"{"aarch64-darwin":["container"],"x86_64-darwin":["container"]}"#);
     let error = explain(".", "aarch64-linux", "container", &known);

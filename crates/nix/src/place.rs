@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use nixoci_core::backend::Cx;
-use nixoci_core::{Error, Result, ResultExt, codes as core_codes};
+use nixoci_core::{Error, Result, ResultExt, codes as core_codes, shell};
 
 use crate::guest::Called;
 use crate::guest::sources::Sources;
@@ -99,10 +99,10 @@ impl Place {
         }
     }
 
-    /// What is typed in front of a command that is to run there.
+    /// The words to type in front of a command that is to run there. They are quoted for a shell.
     pub(crate) fn on(&self) -> String {
         match self {
-            Place::Machine(remote) => format!("ssh {} ", remote.machine.host()),
+            Place::Machine(remote) => shell!("ssh {} ", remote.machine.host()),
             Place::Guest(guest) => format!("{} ", guest.called.enter),
             Place::Own | Place::Private(_) => String::new(),
         }

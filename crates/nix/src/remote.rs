@@ -60,9 +60,9 @@ pub(crate) async fn explain(cx: &Cx<'_>, remote: &RemoteMachine, doing: &str, er
                 format!("{host} does not find Nix in a session that ssh opens for a command"),
             )
             .because(format!("PATH has no nix-daemon there; it is {program}"))
-            .remedy(Remedy::command(
+            .remedy(Remedy::lines(
                 "name it in the builder's settings",
-                format!("remote-program = \"{program}\""),
+                format!("remote-program = {program:?}"),
             ))
         }
         Ok(_) => lost(host, doing, error),

@@ -4,6 +4,7 @@
 //! measured, both wordings where they differ; a 2.26 client with a 2.34 builder shows both at once.
 
 use nixoci_core::error::Code;
+use nixoci_core::help::Help::{self, Advice, Command, Lines};
 
 use crate::codes as c;
 use crate::guest::remedies as guest;
@@ -15,10 +16,10 @@ pub(crate) struct Rule {
     pub(crate) patterns: &'static [&'static str],
     /// Filled with what the pattern found, and with `reference`, `attribute`, `system`, `user`.
     pub(crate) message: &'static str,
-    /// Sentence and command; an empty command is advice.
-    pub(crate) remedies: &'static [(&'static str, &'static str)],
+    /// Filled with the same. In a command, `{on}` makes it run where Nix runs, and `{build}` builds the attribute `near`.
+    pub(crate) remedies: &'static [Help],
     /// Those where Nix runs in a guest, if they are others.
-    pub(crate) guest: Option<&'static [(&'static str, &'static str)]>,
+    pub(crate) guest: Option<&'static [Help]>,
     /// Whether a builder may say it in its log.
     pub(crate) in_log: bool,
     /// What has to be looked at besides.
@@ -42,7 +43,7 @@ const fn rule(
     code: &'static Code,
     patterns: &'static [&'static str],
     message: &'static str,
-    remedies: &'static [(&'static str, &'static str)],
+    remedies: &'static [Help],
 ) -> Rule {
     Rule { code, patterns, message, remedies, guest: None, in_log: false, then: Then::Say }
 }
@@ -53,7 +54,7 @@ impl Rule {
         self
     }
 
-    const fn in_guest(mut self, remedies: &'static [(&'static str, &'static str)]) -> Rule {
+    const fn in_guest(mut self, remedies: &'static [Help]) -> Rule {
         self.guest = Some(remedies);
         self
     }
@@ -64,23 +65,23 @@ impl Rule {
     }
 }
 
-const RESTART: (&str, &str) = (
+const RESTART: Help = Command(
     "start the daemon (on a Mac: sudo launchctl kickstart -k system/org.nixos.nix-daemon)",
     "{on}sudo systemctl restart nix-daemon",
 );
 
-const NETWORK: &[(&str, &str)] = &[
-    ("look at the network and at the proxy variables", "env | grep -i _proxy"),
-    ("or use a local copy of the input", "nixoci build --override-input NAME path:/DIRECTORY"),
+const NETWORK: &[Help] = &[
+    Command("look at the network and at the proxy variables", "env | grep -i _proxy"),
+    Command("or use a local copy of the input", "nixoci build --override-input NAME path:/DIRECTORY"),
 ];
 
-const TOKENS: &[(&str, &str)] = &[
-    (
+const TOKENS: &[Help] = &[
+    Lines(
         "a private repository, or GitHub's limit: give Nix a token, in ~/.config/nix/nix.conf",
         "access-tokens = github.com=TOKEN",
     ),
-    ("or fetch by ssh, with your key", "git+ssh://git@github.com/OWNER/REPOSITORY"),
-    ("or use a local copy of the input", "nixoci build --override-input NAME path:/DIRECTORY"),
+    Lines("or fetch by ssh, with your key", "git+ssh://git@github.com/OWNER/REPOSITORY"),
+    Command("or use a local copy of the input", "nixoci build --override-input NAME path:/DIRECTORY"),
 ];
 
 pub(crate) static RULES: &[Rule] = &[
@@ -94,7 +95,7 @@ pub(crate) static RULES: &[Rule] = &[
             "setting '{file}' has invalid value '{line}'",
         ],
         "Nix's configuration is wrong: {file}: {line}",
-        &[("correct it, then see whether Nix takes it", "nix config show")],
+        &[Command("correct it, then see whether Nix takes it", "nix config show")],
     )
     .in_guest(guest::SETTINGS),
     rule(
@@ -102,8 +103,8 @@ pub(crate) static RULES: &[Rule] = &[
         &["cannot connect to socket at '{socket}': Permission denied", "getting status of '{prefix}daemon-socket/socket': Permission denied", "user '{name}' is not allowed to connect to the Nix daemon"],
         "your user may not use the Nix daemon",
         &[
-            ("on Debian, join the group that may, then log in again", "sudo usermod -aG nix-users {user}"),
-            ("elsewhere, name yourself in /etc/nix/nix.conf, and restart the daemon", "allowed-users = root {user}"),
+            Command("on Debian, join the group that may, then log in again", "sudo usermod -aG nix-users {user}"),
+            Lines("elsewhere, name yourself in /etc/nix/nix.conf, and restart the daemon", "allowed-users = root {user}"),
         ],
     )
     .in_guest(guest::PERMISSION),
@@ -125,7 +126,7 @@ pub(crate) static RULES: &[Rule] = &[
             "remounting {path} writable: Operation not permitted",
         ],
         "your user may not write the Nix store, and no daemon does it for you",
-        &[RESTART, ("or, on a machine only you use, own the store", "sudo chown -R {user} /nix")],
+        &[RESTART, Command("or, on a machine only you use, own the store", "sudo chown -R {user} /nix")],
     )
     .in_guest(guest::DAEMON),
     rule(
@@ -133,8 +134,8 @@ pub(crate) static RULES: &[Rule] = &[
         &["the group '{group}' specified in 'build-users-group' does not exist", "the build users group '{group}' has no members"],
         "Nix has no build users: the group {group} is missing or empty",
         &[
-            ("build without them, as root, by a line in /etc/nix/nix.conf", "build-users-group ="),
-            ("or create them, and restart the daemon", "sudo groupadd -r {group} && sudo useradd -r -g {group} -G {group} -d /var/empty -s /usr/sbin/nologin {group}1"),
+            Lines("build without them, as root, by a line in /etc/nix/nix.conf", "build-users-group ="),
+            Command("or create them, and restart the daemon", "sudo groupadd -r {group} && sudo useradd -r -g {group} -G {group} -d /var/empty -s /usr/sbin/nologin {group}1"),
         ],
     )
     .in_guest(&[guest::ANEW]),
@@ -148,8 +149,8 @@ pub(crate) static RULES: &[Rule] = &[
         ],
         "builds cannot be sandboxed on {here}",
         &[
-            ("allow user namespaces", "sudo sysctl -w user.max_user_namespaces=15000"),
-            ("or, where only trusted expressions are built, do without, by a line in /etc/nix/nix.conf", "sandbox-fallback = true"),
+            Command("allow user namespaces", "sudo sysctl -w user.max_user_namespaces=15000"),
+            Lines("or, where only trusted expressions are built, do without, by a line in /etc/nix/nix.conf", "sandbox-fallback = true"),
         ],
     )
     .in_guest(guest::SANDBOX),
@@ -169,13 +170,13 @@ pub(crate) static RULES: &[Rule] = &[
         &c::SYSTEM_FEATURES,
         &["Cannot build '{drv}'. Reason: missing system features Required features: {features}", "Reason: missing system features"],
         "building {drv|store} needs system features that {here} does not offer",
-        &[("if the machine can do it, declare the features in /etc/nix/nix.conf, then restart the daemon", "system-features = kvm big-parallel nixos-test benchmark")],
+        &[Lines("if the machine can do it, declare the features in /etc/nix/nix.conf, then restart the daemon", "system-features = kvm big-parallel nixos-test benchmark")],
     ),
     rule(
         &c::NO_JOBS,
         &["nable to start any build; either increase '--max-jobs'", "nable to start any build; remote machines may not have all required system features", "local builds are disabled (max-jobs = 0)"],
         "local builds are switched off, and no remote builder takes the build",
-        &[("allow this build here", "nixoci build --max-jobs 1"), ("or for good, in nix.conf", "max-jobs = auto")],
+        &[Command("allow this build here", "nixoci build --max-jobs 1"), Lines("or for good, in nix.conf", "max-jobs = auto")],
     )
     .in_guest(guest::JOBS),
     rule(
@@ -183,8 +184,8 @@ pub(crate) static RULES: &[Rule] = &[
         &["No space left on device", "database or disk is full", "may have been caused by lack of free disk space"],
         "the disk is full on {here}, where Nix builds",
         &[
-            ("remove what no root holds any more", "{on}nix-collect-garbage"),
-            ("see what is full", "{on}df -h /nix /tmp"),
+            Command("remove what no root holds any more", "{on}nix-collect-garbage"),
+            Command("see what is full", "{on}df -h /nix /tmp"),
         ],
     )
     .in_log(),
@@ -194,8 +195,8 @@ pub(crate) static RULES: &[Rule] = &[
         &["executing '{program}': Undefined error: 0", "executing '{program}': Bad CPU type in executable"],
         "the Mac was made to run a Linux program itself",
         &[
-            ("see whether `system` or `extra-platforms` names Linux, and take that out of /etc/nix/nix.conf", "nix config show | grep -E '^(system|extra-platforms) '"),
-            ("build without `--option system`: the platform says enough", "nixoci build --platform linux/arm64"),
+            Command("see whether `system` or `extra-platforms` names Linux, and take that out of /etc/nix/nix.conf", "nix config show | grep -E '^(system|extra-platforms) '"),
+            Command("build without `--option system`: the platform says enough", "nixoci build --platform linux/arm64"),
         ],
     )
     .in_log(),
@@ -204,8 +205,8 @@ pub(crate) static RULES: &[Rule] = &[
         &["executing '{program}': Exec format error", "cannot execute binary file: Exec format error", "cannot execute binary file", "Exec format error"],
         "{here} does not run programs for the platform that is built, although `extra-platforms` says so",
         &[
-            ("register an emulator (Debian, Ubuntu)", "{on}sudo apt-get install qemu-user-static"),
-            ("see what is registered: the flags must contain F", "{on}grep -H flags /proc/sys/fs/binfmt_misc/*"),
+            Command("register an emulator (Debian, Ubuntu)", "{on}sudo apt-get install qemu-user-static"),
+            Command("see what is registered: the flags must contain F", "{on}grep -H flags /proc/sys/fs/binfmt_misc/*"),
         ],
     )
     .in_guest(guest::EXEC_FORMAT)
@@ -215,9 +216,9 @@ pub(crate) static RULES: &[Rule] = &[
         &["SSL certificate problem: {why}", "SSL peer certificate or SSH remote key was not OK", "Problem with the SSL CA cert", "certificate verify failed", "server certificate verification failed"],
         "a download was refused because of its certificate",
         &[
-            ("see what the time is on {here}: a clock that stood still makes certificates look wrong", "{on}date"),
-            ("a company's proxy: let Nix trust the company's certificates, in the daemon's environment", "NIX_SSL_CERT_FILE=/etc/ssl/certs/ca-certificates.crt"),
-            ("a builder on a Mac that slept for days loses its certificates: restart it", "sudo launchctl kickstart -k system/org.nixos.linux-builder"),
+            Command("see what the time is on {here}: a clock that stood still makes certificates look wrong", "{on}date"),
+            Lines("a company's proxy: let Nix trust the company's certificates, in the daemon's environment", "NIX_SSL_CERT_FILE=/etc/ssl/certs/ca-certificates.crt"),
+            Command("a builder on a Mac that slept for days loses its certificates: restart it", "sudo launchctl kickstart -k system/org.nixos.linux-builder"),
         ],
     )
     .in_guest(guest::CERTIFICATE)
@@ -226,13 +227,13 @@ pub(crate) static RULES: &[Rule] = &[
         &c::HASH_MISMATCH,
         &["hash mismatch in fixed-output derivation '{drv}': specified: {specified} got: {got}", "hash mismatch in fixed-output derivation '{drv}'"],
         "{drv|store} is not what the expression expects",
-        &[("if the new content is what you want, write its hash into the expression", "{got}")],
+        &[Lines("if the new content is what you want, write its hash into the expression", "{got}")],
     ),
     rule(
         &c::UNSIGNED,
         &["cannot add path '{path}' because it lacks a signature by a trusted key", "lacks a valid signature"],
         "a store path carries no signature that this store trusts",
-        &[("let root add it once", "sudo nix copy --no-check-sigs --from STORE {path}")],
+        &[Command("let root add it once", "sudo nix copy --no-check-sigs --from STORE {path}")],
     ),
     // Builds that evaluation needs, before builds as such.
     rule(
@@ -249,25 +250,25 @@ pub(crate) static RULES: &[Rule] = &[
         &c::BUILD_KILLED,
         &["builder for '{drv}' failed with exit code 137", "Cannot build '{drv}'. Reason: builder failed with exit code 137"],
         "a program that builds {drv|store} was killed",
-        &[("if memory ran out, build with fewer jobs at once", "nixoci build --max-jobs 1 --cores 1"), ("see whether the kernel did it", "{on}sudo dmesg | grep -i -E 'killed process|out of memory'")],
+        &[Command("if memory ran out, build with fewer jobs at once", "nixoci build --max-jobs 1 --cores 1"), Command("see whether the kernel did it", "{on}sudo dmesg | grep -i -E 'killed process|out of memory'")],
     ),
     rule(
         &c::BUILD_KILLED,
         &["builder for '{drv}' failed due to signal {signal}", "Cannot build '{drv}'. Reason: builder failed due to signal {signal}"],
         "the builder of {drv|store} was killed by signal {signal}",
-        &[("if memory ran out, build with fewer jobs at once", "nixoci build --max-jobs 1 --cores 1"), ("see whether the kernel did it", "{on}sudo dmesg | grep -i -E 'killed process|out of memory'")],
+        &[Command("if memory ran out, build with fewer jobs at once", "nixoci build --max-jobs 1 --cores 1"), Command("see whether the kernel did it", "{on}sudo dmesg | grep -i -E 'killed process|out of memory'")],
     ),
     rule(
         &c::NO_OUTPUT,
         &["builder for '{drv}' failed to produce output path"],
         "{drv|store} was built without an error, but left no output",
-        &[("the builder has to create what $out names", "")],
+        &[Advice("the builder has to create what $out names")],
     ),
     rule(
         &c::BUILD_TIMEOUT,
         &["building of '{drv}' from .drv file timed out after {time}", "Cannot build '{drv}'. Reason: timed out after {time}", "timed out after {time}"],
         "the build ran into Nix's own time limit of {time}",
-        &[("allow it more time", "nixoci build --option timeout 0 --option max-silent-time 0")],
+        &[Command("allow it more time", "nixoci build --option timeout 0 --option max-silent-time 0")],
     ),
     rule(
         &c::BUILD_FAILED,
@@ -297,20 +298,20 @@ pub(crate) static RULES: &[Rule] = &[
             "path '{path}' is not valid",
         ],
         "the store has no {path}",
-        &[("build it again from its expression", "")],
+        &[Advice("build it again from its expression")],
     ),
     // Evaluation, the user's files first.
     rule(
         &c::NOT_OWNED,
         &["repository path '{repo}' is not owned by current user", "detected dubious ownership in repository at '{repo}'"],
         "the Git repository {repo} belongs to another user",
-        &[("tell Git and Nix that it is safe", "git config --global --add safe.directory {repo}"), ("or take the directory as it is", "nixoci build path:{repo}#…")],
+        &[Command("tell Git and Nix that it is safe", "git config --global --add safe.directory {repo}"), Command("or take the directory as it is", "nixoci build path:{repo}#ATTRIBUTE")],
     ),
     rule(
         &c::UNSUPPORTED_FILE,
         &["file '{file}' has an unsupported type"],
         "`{file}` is a socket, pipe or device, which cannot be copied to the store",
-        &[("remove it", "rm {file}"), ("or, in a Git repository, name the flake without `path:`, so that only tracked files count", "")],
+        &[Command("remove it", "rm -- {file}"), Advice("or, in a Git repository, name the flake without `path:`, so that only tracked files count")],
     ),
     rule(
         &c::UNTRACKED,
@@ -336,14 +337,14 @@ pub(crate) static RULES: &[Rule] = &[
         &c::NOT_A_FLAKE,
         &["cannot find flake '{flake}' in the flake registries"],
         "`{reference}` is neither a known flake nor a path",
-        &[("a directory begins with a dot or a slash", "nixoci build ./{reference}"), ("see the flakes that have names", "nix registry list")],
+        &[Command("a directory begins with a dot or a slash", "nixoci build ./{reference}"), Command("see the flakes that have names", "nix registry list")],
     )
     .in_guest(guest::REGISTRY),
     rule(
         &c::IMPURE,
         &["access to absolute path '{path}' is forbidden in pure eval", "'{path}' is not allowed in pure eval", "cannot look up '{path}' in pure eval", "access to URI '{path}' is forbidden"],
         "the expression reads {path}, which is outside the flake",
-        &[("allow it", "nixoci build --impure"), ("or copy what is needed into the project, and add it to Git", "")],
+        &[Command("allow it", "nixoci build --impure"), Advice("or copy what is needed into the project, and add it to Git")],
     ),
     rule(
         &c::FETCH_DENIED,
@@ -362,19 +363,19 @@ pub(crate) static RULES: &[Rule] = &[
         &c::FETCH_DENIED,
         &["Permission denied (publickey"],
         "the server does not accept your SSH key",
-        &[("see which keys are offered", "ssh-add -l"), ("offer another one", "ssh-add ~/.ssh/KEY")],
+        &[Command("see which keys are offered", "ssh-add -l"), Command("offer another one", "ssh-add ~/.ssh/KEY")],
     ),
     rule(
         &c::FETCH_DENIED,
         &["Host key verification failed"],
         "nobody has confirmed the host key that the server of an input shows",
-        &[("connect once, and compare what it shows", "ssh git@github.com")],
+        &[Command("connect once, and compare what it shows", "ssh git@github.com")],
     ),
     rule(
         &nixoci_core::codes::TOOL_MISSING,
         &["executing 'git': No such file or directory"],
         "`git` is not installed, and Nix needs it to fetch an input",
-        &[("install it", "sudo apt-get install git")],
+        &[Command("install it", "sudo apt-get install git")],
     )
     .in_guest(guest::GIT),
     rule(
@@ -388,7 +389,7 @@ pub(crate) static RULES: &[Rule] = &[
         &c::FETCH,
         &["unable to download '{url}/flake-registry.json': {why}"],
         "the flake registry, which says what `{reference}` is, cannot be fetched: {why}",
-        &[("look at the network and at the proxy variables", "env | grep -i _proxy"), ("a directory begins with a dot or a slash", "nixoci build ./{reference}")],
+        &[Command("look at the network and at the proxy variables", "env | grep -i _proxy"), Command("a directory begins with a dot or a slash", "nixoci build ./{reference}")],
     )
     .in_guest(guest::NETWORK),
     rule(
@@ -409,7 +410,7 @@ pub(crate) static RULES: &[Rule] = &[
         &c::LOCK,
         &["requires lock file changes but they're not allowed", "cannot update unlocked flake input '{input}' in pure mode"],
         "flake.lock does not match the flake's inputs",
-        &[("bring it up to date", "nix flake lock {reference}")],
+        &[Command("bring it up to date", "nix flake lock {reference}")],
     )
     .in_guest(guest::LOCK),
     rule(
@@ -417,8 +418,8 @@ pub(crate) static RULES: &[Rule] = &[
         &["NAR hash mismatch in input '{input}'", "mismatch in field '{field}' of input"],
         "an input is not what flake.lock says of it",
         &[
-            ("lock what is there now", "nix flake update NAME"),
-            ("or take a local directory as it is now", "nixoci build --override-input NAME path:/DIRECTORY"),
+            Command("lock what is there now", "nix flake update NAME"),
+            Command("or take a local directory as it is now", "nixoci build --override-input NAME path:/DIRECTORY"),
         ],
     )
     .in_guest(guest::CHANGED),
@@ -426,7 +427,7 @@ pub(crate) static RULES: &[Rule] = &[
         &c::FEATURE_DISABLED,
         &["experimental Nix feature '{feature}' is disabled"],
         "the experimental feature {feature} is switched off",
-        &[("switch it on for this build", "nixoci build --option extra-experimental-features {feature}"), ("or for good, in nix.conf", "extra-experimental-features = {feature}")],
+        &[Command("switch it on for this build", "nixoci build --option extra-experimental-features {feature}"), Lines("or for good, in nix.conf", "extra-experimental-features = {feature}")],
     )
     .in_guest(guest::FEATURE),
     rule(
@@ -439,46 +440,46 @@ pub(crate) static RULES: &[Rule] = &[
             "does not provide attribute {places} Did you mean one of {near} or ",
             "does not provide attribute {places} Did you mean {near}?"],
         "`{reference}` has no `{attribute}`",
-        &[("did you mean this", "{build}{near}")],
+        &[Command("did you mean this", "{build}")],
     ),
     rule(
         &c::NO_ATTRIBUTE,
         &["in selection path '{attribute}' not found", "does not provide attribute"],
         "`{reference}` has no `{attribute}`",
-        &[("see what a flake has", "nix flake show {reference}")],
+        &[Command("see what a flake has", "nix flake show {reference}")],
     )
     .in_guest(guest::OUTPUTS),
     rule(
         &c::NOT_A_DERIVATION,
         &["expected flake output attribute '{attribute}' to be a derivation or path but found {found}: ", "expected flake output attribute '{attribute}' to be a derivation or path but found {found}"],
         "`{attribute}` cannot be built: it is {found}",
-        &[("name a derivation; see what the flake has", "nix flake show {reference}")],
+        &[Command("name a derivation; see what the flake has", "nix flake show {reference}")],
     )
     .in_guest(guest::OUTPUTS),
     rule(
         &c::NOT_A_DERIVATION,
         &["expression does not evaluate to a derivation", "is not a derivation"],
         "`{reference}` does not yield something that can be built",
-        &[("name an attribute that is a derivation", "nixoci build -f {reference} ATTRIBUTE")],
+        &[Command("name an attribute that is a derivation", "nixoci build -f {reference} ATTRIBUTE")],
     ),
     rule(
         &c::MISSING_ARGUMENT,
         &["has an argument without a value ('{argument}')"],
         "`{reference}` is a function that needs the argument `{argument}`",
-        &[("give it a text", "nixoci build -f {reference} --argstr {argument} VALUE"), ("or an expression", "nixoci build -f {reference} --arg {argument} 'EXPRESSION'")],
+        &[Command("give it a text", "nixoci build -f {reference} --argstr {argument} VALUE"), Command("or an expression", "nixoci build -f {reference} --arg {argument} 'EXPRESSION'")],
     ),
     rule(&c::SYNTAX, &["syntax error, {what}"], "syntax error: {what}", &[]),
     rule(
         &c::MISSING_SOURCE,
         &["path '{path}' does not exist", "opening file '{path}': No such file or directory", "getting status of '{path}': No such file or directory"],
         "the expression names `{path}`, which does not exist",
-        &[("paths in an expression are relative to the file they are written in", "")],
+        &[Advice("paths in an expression are relative to the file they are written in")],
     ),
     rule(
         &c::BAD_FLAG,
         &["unrecognised flag '{flag}'", "unknown setting '{flag}'"],
         "this version of Nix does not know {flag}",
-        &[("see what it knows", "nix build --help")],
+        &[Command("see what it knows", "nix build --help")],
     )
     .in_guest(guest::FLAG),
 ];

@@ -2,8 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use nixoci_core::runner::quote;
-use nixoci_core::{Error, Remedy};
+use nixoci_core::{Error, Remedy, shell};
 
 use crate::cli::Target;
 use crate::codes;
@@ -63,7 +62,7 @@ pub(crate) fn missing_file(values: &Captures, subject: &Subject<'_>) -> Error {
 
 fn untracked(root: &Path, file: &str) -> Error {
     let message = format!("Nix does not see `{file}`, because Git does not track it");
-    let command = format!("git -C {} add {}", quote(root.as_os_str()), quote(file.as_ref()));
+    let command = shell!("git -C {} add -- {}", root, file);
     Error::new(&codes::UNTRACKED, message)
         .remedy(Remedy::command("add it; it need not be committed", command))
 }
@@ -91,7 +90,7 @@ fn submodule(module: &str, file: &str, subject: &Subject<'_>) -> Error {
     Error::new(&codes::SUBMODULE, message)
         .remedy(Remedy::command(
             "let the flake include its submodules",
-            format!("nixoci build {}", quote(installable.as_ref())),
+            shell!("nixoci build {}", installable),
         ))
         .remedy(Remedy::command(
             "if the submodule was not checked out yet, do that first",
@@ -114,7 +113,7 @@ pub(crate) fn no_flake(_: &Captures, subject: &Subject<'_>) -> Error {
     let file = if dir.is_dir() { dir.join("default.nix") } else { dir.clone() };
     if file.extension().is_some_and(|extension| extension == "nix") && file.exists() {
         let shown = as_the_user_knows_it(&file.to_string_lossy(), subject);
-        let command = format!("nixoci build -f {}", quote(shown.as_os_str()));
+        let command = shell!("nixoci build -f {}", shown);
         return error.remedy(Remedy::command("build the Nix file that is there instead", command));
     }
     let place =

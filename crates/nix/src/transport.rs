@@ -69,7 +69,7 @@ fn allowed(cx: &Cx<'_>, able: &[&Machine]) -> Result<()> {
     let Some(machine) = able.iter().find(|machine| !machine.is_ssh_ng() || unreadable(cx, machine)) else {
         return Ok(());
     };
-    let daemon = Remedy::command(
+    let daemon = Remedy::lines(
         "let the daemon connect, in the backend's table in nixoci.toml",
         "transport = \"daemon\"",
     );

@@ -10,7 +10,7 @@ use nixoci_core::event::{Event, Stage};
 use nixoci_core::plan::StepState;
 use nixoci_core::request::{Attribute, BuildRequest, Installable, NixFlags};
 use nixoci_core::runner::{Command, output};
-use nixoci_core::{Error, Remedy, Result, ResultExt, codes as core_codes};
+use nixoci_core::{Error, Remedy, Result, ResultExt, codes as core_codes, shell};
 use nixoci_nix::Nix;
 use nixoci_nix::keeper::{KEEPER, Orders};
 use nixoci_nix::ssh::SshHost;
@@ -182,7 +182,7 @@ async fn fetch(cx: &Cx<'_>, nix: &Nix, dir: &Dir) -> Result<()> {
             .fold(Error::new(&NO_PROGRAM, NO_PROGRAM.title).because(why), Error::because);
         error.remedy(Remedy::command(
             "see whether nixpkgs has it, and it is in the cache",
-            format!("nix build 'nixpkgs#{ATTRIBUTE}' --no-link -L"),
+            shell!("nix build {} --no-link -L", format!("nixpkgs#{ATTRIBUTE}")),
         ))
     })?;
     if dir.run().exists() {

@@ -2,7 +2,7 @@
 
 use nixoci_core::backend::Cx;
 use nixoci_core::plan::{Step, StepState};
-use nixoci_core::{Error, Remedy};
+use nixoci_core::{Error, Remedy, shell};
 use nixoci_nix::Idle;
 use nixoci_nix::mac::{Manager, set_up};
 use nixoci_nix::ssh::SshHost;
@@ -45,7 +45,7 @@ impl Transient {
             Remedy::command(text, command)
         };
         let explain =
-            Remedy::command("why a Mac needs a builder", format!("nixoci explain {}", NO_BUILDER.id));
+            Remedy::command("why a Mac needs a builder", shell!("nixoci explain {}", NO_BUILDER.id));
         let write = (manager != Manager::Nobody).then(|| {
             let text = "or have the first of these lines added to your configuration, after you have seen the change";
             Remedy::command(text, "nixoci provision --write FILE")
@@ -71,13 +71,13 @@ impl Transient {
                  removes it"
             ),
         ];
-        let word = |path: &std::path::Path| nixoci_core::runner::quote(path.as_os_str());
-        step.commands = vec![format!(
-            "mkdir -p {0} && cd {0} && KEYS=\"$(nix-store --add {1})\" QEMU_OPTS='{2}' {3} &",
-            word(&dir.vm()),
-            word(&dir.authorized()),
+        step.commands = vec![shell!(
+            "mkdir -p {} && cd {} && KEYS=\"$(nix-store --add {})\" QEMU_OPTS={} {} &",
+            dir.vm(),
+            dir.vm(),
+            dir.authorized(),
             self.qemu(cx),
-            word(&dir.run())
+            dir.run()
         )];
         step.state = match self.state(cx).await {
             State::Answers => StepState::Satisfied,
@@ -116,11 +116,10 @@ fn keys(dir: &Dir) -> Step {
     let mut step =
         step("keys", "make a key pair for the Linux builder", "ssh lets nixoci in with it, and nobody else");
     step.effects = vec![format!("the private key stays in {}, for your user alone", dir.path().display())];
-    let word = |path: &std::path::Path| nixoci_core::runner::quote(path.as_os_str());
     step.commands = vec![
-        format!("mkdir -p -m 700 {}", word(dir.path())),
-        format!("ssh-keygen -q -t ed25519 -N '' -C nixoci -f {}", word(&dir.key())),
-        format!("mkdir -p {0} && cp {1} {0}", word(&dir.authorized()), word(&dir.public_key())),
+        shell!("mkdir -p -m 700 {}", dir.path()),
+        shell!("ssh-keygen -q -t ed25519 -N '' -C nixoci -f {}", dir.key()),
+        shell!("mkdir -p {} && cp {} {}", dir.authorized(), dir.public_key(), dir.authorized()),
     ];
     if dir.key().exists() && dir.public_key().exists() {
         step.state = StepState::Satisfied;
@@ -138,8 +137,8 @@ fn program(dir: &Dir) -> Step {
         "the builder comes from nixpkgs' binary cache into this Mac's Nix store: a whole NixOS and QEMU"
             .to_owned(),
     ];
-    let link = nixoci_core::runner::quote(dir.program().as_os_str());
-    step.commands = vec![format!("nix build 'nixpkgs#{ATTRIBUTE}' --out-link {link}")];
+    let attribute = format!("nixpkgs#{ATTRIBUTE}");
+    step.commands = vec![shell!("nix build {} --out-link {}", attribute, dir.program())];
     if dir.run().exists() {
         step.state = StepState::Satisfied;
     }
@@ -181,7 +180,7 @@ mod tests {
         assert!(matches!(keys(&dir).state, StepState::Satisfied));
         let fetch = program(&dir);
         assert!(fetch.effects[0].contains("binary cache") && !fetch.needs_root, "{fetch:?}");
-        assert!(fetch.commands[0].starts_with("nix build 'nixpkgs#darwin.linux-builder.nixosConfig."));
+        assert!(fetch.commands[0].starts_with("nix build nixpkgs#darwin.linux-builder.nixosConfig."));
     }
 
     #[test]

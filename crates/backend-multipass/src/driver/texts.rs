@@ -4,8 +4,11 @@
 //! Sources: Multipass 1.16.3 and 1.17-dev, `include/multipass/cli/dispatch_rpc.h`, `src/daemon/daemon.cpp`,
 //! `src/client/cli/cmd/*.cpp`.
 
+use nixoci_core::Error;
 use nixoci_core::error::Code;
-use nixoci_core::{Error, Remedy, pattern};
+use nixoci_core::help::Help::{self, Command, Lines};
+use nixoci_core::help::Values;
+use nixoci_core::pattern::{self, Captures};
 
 use crate::error as c;
 
@@ -13,8 +16,8 @@ struct Rule {
     code: &'static Code,
     /// Any of these; see [`pattern`].
     says: &'static [&'static str],
-    /// Sentence and command; `{name}` is the virtual machine.
-    remedies: &'static [(&'static str, &'static str)],
+    /// `{name}` is the virtual machine.
+    remedies: &'static [Help],
 }
 
 const RULES: &[Rule] = &[
@@ -22,33 +25,33 @@ const RULES: &[Rule] = &[
         code: &c::DAEMON_DOWN,
         says: &["cannot connect to the multipass socket"],
         remedies: &[
-            ("start it", "sudo launchctl kickstart -k system/com.canonical.multipassd"),
-            ("see why it ended", "sudo tail -50 /Library/Logs/Multipass/multipassd.log"),
+            Command("start it", "sudo launchctl kickstart -k system/com.canonical.multipassd"),
+            Command("see why it ended", "sudo tail -50 /Library/Logs/Multipass/multipassd.log"),
         ],
     },
     Rule {
         code: &c::SOCKET_DENIED,
         says: &["multipass socket access denied"],
-        remedies: &[("authenticate once, as an administrator", "sudo multipass authenticate")],
+        remedies: &[Command("authenticate once, as an administrator", "sudo multipass authenticate")],
     },
     Rule {
         code: &c::UNAUTHENTICATED,
         says: &["is not authenticated with the Multipass service"],
-        remedies: &[("authenticate", "multipass authenticate")],
+        remedies: &[Command("authenticate", "multipass authenticate")],
     },
     Rule {
         code: &c::NO_ROUTE,
         says: &["ssh connection failed", "No route to host", "Timeout connecting to"],
         remedies: &[
-            (
+            Command(
                 "allow your terminal to reach the local network: System Settings, Privacy & Security, Local Network; then open it anew",
                 "open 'x-apple.systempreferences:com.apple.preference.security?Privacy_LocalNetwork'",
             ),
-            (
+            Command(
                 "see whether it is the permission: as root none is needed",
                 "sudo multipass exec -n {name} -- true",
             ),
-            (
+            Command(
                 "if it did answer before this machine slept: switch it off and on",
                 "multipass stop --force {name} && multipass start {name}",
             ),
@@ -58,14 +61,14 @@ const RULES: &[Rule] = &[
         code: &c::DELETED,
         says: &["is deleted. Use 'recover'"],
         remedies: &[
-            ("recover it", "multipass recover {name}"),
-            ("or let go of its name for good", "multipass delete -p {name}"),
+            Command("recover it", "multipass recover {name}"),
+            Command("or let go of its name for good", "multipass delete -p {name}"),
         ],
     },
     Rule {
         code: &c::UNKNOWN_STATE,
         says: &["in an unknown state", "credentials in unknown state"],
-        remedies: &[(
+        remedies: &[Command(
             "stop it by force, and start it",
             "multipass stop --force {name} && multipass start {name}",
         )],
@@ -74,8 +77,11 @@ const RULES: &[Rule] = &[
         code: &c::PREPARING,
         says: &["is being prepared"],
         remedies: &[
-            ("try again when it is listed: the image is fetched", "multipass list"),
-            ("or take another name, in nixoci.toml", "[backend.multipass]\ninstance = \"nixoci-builder\""),
+            Command("try again when it is listed: the image is fetched", "multipass list"),
+            Lines(
+                "or take another name, in nixoci.toml",
+                "[backend.multipass]\ninstance = \"nixoci-builder\"",
+            ),
         ],
     },
     Rule {
@@ -86,15 +92,15 @@ const RULES: &[Rule] = &[
             "Timed out waiting for instance",
         ],
         remedies: &[
-            (
+            Command(
                 "on a Mac, let its firewall give the virtual machine an address, and restart the Mac",
                 "sudo /usr/libexec/ApplicationFirewall/socketfilterfw --add /usr/libexec/bootpd --unblockapp /usr/libexec/bootpd",
             ),
-            (
+            Command(
                 "a VPN, or Internet Sharing, takes the network away, too: switch it off, and try again",
                 "nixoci provision --backend multipass --yes",
             ),
-            ("see how it stands", "multipass info {name}"),
+            Command("see how it stands", "multipass info {name}"),
         ],
     },
     Rule { code: &c::BAD_NAME, says: &["Invalid instance name supplied"], remedies: &[] },
@@ -112,19 +118,19 @@ const RULES: &[Rule] = &[
     Rule {
         code: &c::NO_IMAGE,
         says: &["Unable to find an image matching", "failed to download from"],
-        remedies: &[("see which there are", "multipass find")],
+        remedies: &[Command("see which there are", "multipass find")],
     },
     Rule {
         code: &c::MOUNT,
         says: &["Error enabling mount support"],
         remedies: &[
-            (
+            Command(
                 "see what keeps its package from being installed there",
                 "multipass exec -n {name} -- sudo snap install multipass-sshfs",
             ),
-            (
-                "or let nixoci send the files, which needs nothing",
-                "sources = \"stream\" in [backend.multipass]",
+            Lines(
+                "or let nixoci send the files, which needs nothing, in nixoci.toml",
+                "[backend.multipass]\nsources = \"stream\"",
             ),
         ],
     },
@@ -132,14 +138,17 @@ const RULES: &[Rule] = &[
         code: &c::NO_MOUNTS,
         says: &["Mounts are disabled on this installation"],
         remedies: &[
-            ("switch them on", "multipass set local.privileged-mounts=true"),
-            ("or let nixoci send the files", "sources = \"stream\" in [backend.multipass]"),
+            Command("switch them on", "multipass set local.privileged-mounts=true"),
+            Lines(
+                "or let nixoci send the files, in nixoci.toml",
+                "[backend.multipass]\nsources = \"stream\"",
+            ),
         ],
     },
     Rule {
         code: &c::ABSENT,
         says: &["does not exist", "instance(s) missing"],
-        remedies: &[("make one", "nixoci provision --backend multipass")],
+        remedies: &[Command("make one", "nixoci provision --backend multipass")],
     },
 ];
 
@@ -151,9 +160,10 @@ pub(crate) fn diagnose(name: &str, said: &str) -> Error {
     let message = if name.is_empty() { code.title.to_owned() } else { format!("{name}: {}", code.title) };
     let error = Error::new(code, message);
     let error = if words.is_empty() { error } else { error.because(words) };
-    found.into_iter().flat_map(|rule| rule.remedies).fold(error, |error, (text, command)| {
-        error.remedy(Remedy::command(*text, command.replace("{name}", name)))
-    })
+    let values = Values { texts: Captures::from([("name", name.to_owned())]), ..Values::default() };
+    let unfiltered = |_: &str, value: &str| value.to_owned();
+    let helps = found.into_iter().flat_map(|rule| rule.remedies);
+    helps.fold(error, |error, help| error.remedy(help.remedy(&values, unfiltered)))
 }
 
 /// Its words in one line, without the frame it puts around them.
@@ -216,6 +226,19 @@ mod tests {
             let error = diagnose("vm", said);
             assert!(error.is(code), "{said}: {}", error.code());
         }
+    }
+
+    #[test]
+    fn a_name_is_one_word_of_a_command() {
+        let command = |name: &str, said: &str| {
+            let error = diagnose(name, said);
+            error.report().remedies.last().and_then(|remedy| remedy.command.clone())
+        };
+        let deleted = "Instance 'vm' is deleted. Use 'recover' to recover it.";
+        assert_eq!(command("vm", deleted).as_deref(), Some("multipass delete -p vm"));
+        assert_eq!(command("v; m", deleted).as_deref(), Some("multipass delete -p 'v; m'"));
+        let lines = "[backend.multipass]\nsources = \"stream\"";
+        assert_eq!(command("vm", "Mounts are disabled on this installation").as_deref(), Some(lines));
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use nixoci_core::registry::nearest;
-use nixoci_core::{Code, Error, ErrorKind, Remedy, Result};
+use nixoci_core::{Code, Error, ErrorKind, Remedy, Result, shell};
 use schemars::JsonSchema;
 use serde::Serialize;
 
@@ -75,7 +75,7 @@ fn exit_code(number: u8) -> Result<String> {
     let kind = ErrorKind::ALL.iter().find(|kind| kind.exit_code() == number);
     let kind = kind.ok_or_else(|| {
         Error::new(&NOTHING_TO_EXPLAIN, format!("nixoci does not exit with {number}"))
-            .remedy(Remedy::command("see them all", format!("nixoci explain {EXIT_CODES}")))
+            .remedy(Remedy::command("see them all", shell!("nixoci explain {}", EXIT_CODES)))
     })?;
     let mut text = format!("exit code {number}: {}\n\nerror codes with it:\n", kind.meaning());
     for code in backends::codes().filter(|code| code.kind == *kind) {
@@ -94,7 +94,7 @@ fn code(subject: &str) -> Result<String> {
         let error = Error::new(&NOTHING_TO_EXPLAIN, format!("there is nothing to explain about `{subject}`"));
         let error = match nearest(&full, backends::codes().map(|code| code.id)) {
             Some(near) => {
-                error.remedy(Remedy::command("did you mean this one", format!("nixoci explain {near}")))
+                error.remedy(Remedy::command("did you mean this one", shell!("nixoci explain {}", near)))
             }
             None => error,
         };

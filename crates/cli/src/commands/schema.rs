@@ -1,7 +1,7 @@
 //! `nixoci schema`: the form of what nixoci prints as JSON.
 
 use nixoci_core::registry::nearest;
-use nixoci_core::{Error, Remedy, Result};
+use nixoci_core::{Error, Remedy, Result, shell};
 use schemars::JsonSchema;
 use serde::Serialize;
 
@@ -29,7 +29,8 @@ pub(crate) fn run(printer: &Printer, args: &SchemaArgs) -> Result<u8> {
     let form = FORMS.iter().find(|form| form.name == name).ok_or_else(|| {
         let error = Error::new(&USAGE, format!("there is no schema called `{name}`"));
         let near = nearest(name, FORMS.iter().map(|form| form.name));
-        let near = near.map(|near| Remedy::command("did you mean this one", format!("nixoci schema {near}")));
+        let near =
+            near.map(|near| Remedy::command("did you mean this one", shell!("nixoci schema {}", near)));
         near.into_iter().fold(error, Error::remedy).remedy(Remedy::command("list them", "nixoci schema"))
     })?;
     let schema = form.schema();

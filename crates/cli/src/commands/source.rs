@@ -6,7 +6,7 @@ use nixoci_core::codes::{BUG, CANCELLED};
 use nixoci_core::digest::Digest;
 use nixoci_core::event::{Task, TaskKind};
 use nixoci_core::runner::GRACE;
-use nixoci_core::{Error, Remedy, Result, ResultExt};
+use nixoci_core::{Error, Remedy, Result, ResultExt, shell};
 use nixoci_image::{Cache, CacheKey, CachedImage, Input, Naming, ReadOptions, import};
 use nixoci_nix::nar::HashingReader;
 
@@ -84,9 +84,11 @@ fn not_read(text: &str, kind: &str) -> Error {
     let name = text.trim_start_matches(kind).trim_start_matches("//");
     let error = Error::new(&USAGE, format!("nixoci does not read from `{}` yet", kind.trim_end_matches(':')));
     error.remedy(match kind {
-        "docker-daemon:" => Remedy::command("pipe it", format!("docker save {name} | nixoci inspect -")),
-        "containers-storage:" => Remedy::command("pipe it", format!("podman save {name} | nixoci inspect -")),
-        _ => Remedy::command("copy it to a layout first", format!("skopeo copy {text} oci:image")),
+        "docker-daemon:" => Remedy::command("pipe it", shell!("docker save {} | nixoci inspect -", name)),
+        "containers-storage:" => {
+            Remedy::command("pipe it", shell!("podman save {} | nixoci inspect -", name))
+        }
+        _ => Remedy::command("copy it to a layout first", shell!("skopeo copy {} oci:image", text)),
     })
 }
 

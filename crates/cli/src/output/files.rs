@@ -9,7 +9,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use nixoci_core::codes::BUG;
-use nixoci_core::{Error, Remedy, Result};
+use nixoci_core::{Error, Remedy, Result, shell};
 use nixoci_image::codes::{DESTINATION_UNUSABLE, DISK_FULL, WRITE_FAILED};
 use serde_json::{Value, json};
 
@@ -83,7 +83,7 @@ fn check(path: &Path) -> Result<()> {
         let failed = unusable(error.to_string());
         match path.parent().filter(|parent| !parent.exists()) {
             Some(parent) => {
-                failed.remedy(Remedy::command("make the directory", format!("mkdir -p {}", parent.display())))
+                failed.remedy(Remedy::command("make the directory", shell!("mkdir -p -- {}", parent)))
             }
             None => failed,
         }

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use filedescriptor::FileDescriptor;
 use nixoci_core::secrets::scrub;
-use nixoci_core::{Error, Remedy, Result};
+use nixoci_core::{Error, Remedy, Result, shell};
 
 use crate::codes::NO_DESCRIPTOR;
 
@@ -20,11 +20,12 @@ impl Stream {
     /// [`NO_DESCRIPTOR`] if nothing is open under that number.
     pub(crate) fn open(number: i32) -> Result<Stream> {
         let copy = FileDescriptor::dup(&number).map_err(|error| {
+            let digits = number.to_string();
             Error::new(&NO_DESCRIPTOR, format!("nothing is open as file descriptor {number}"))
                 .caused_by(&error)
                 .remedy(Remedy::command(
                     "open it in the shell that starts nixoci",
-                    format!("nixoci build --progress-fd {number} {number}> events.jsonl"),
+                    shell!("nixoci build --progress-fd {} {}> events.jsonl", digits, digits),
                 ))
         })?;
         Ok(Stream(Arc::new(Mutex::new(copy))))

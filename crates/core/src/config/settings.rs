@@ -15,7 +15,8 @@ use crate::error::{Error, Remedy, Result};
 use crate::host::Host;
 use crate::platform::OciPlatform;
 use crate::registry::nearest;
-use crate::request::{Installable, NixArg};
+use crate::request::{Installable, NixArg, attribute_name};
+use crate::shell;
 
 /// The profile that is used when none is chosen, and that every other inherits from in the end.
 const DEFAULT_PROFILE: &str = "default";
@@ -345,7 +346,7 @@ fn choose_image(files: &[ConfigFile], wanted: Option<&str>) -> Result<Option<Cho
             let text = format!("[images.{name}] does not say what to build");
             Err(Error::new(&codes::CONFIG_VALUE, text)
                 .because("it has neither `installable` nor `file`")
-                .remedy(Remedy::command("add one", format!("installable = \".#{name}\""))))
+                .remedy(Remedy::lines("add one", add_installable(name))))
         }
         None => {
             let names: Vec<&str> =
@@ -355,12 +356,18 @@ fn choose_image(files: &[ConfigFile], wanted: Option<&str>) -> Result<Option<Cho
             let error = error.because(format!("it has: {}", names.join(", ")));
             Err(match nearest(name, names.into_iter()) {
                 Some(near) => {
-                    error.remedy(Remedy::command("did you mean this one", format!("nixoci build {near}")))
+                    error.remedy(Remedy::command("did you mean this one", shell!("nixoci build {}", near)))
                 }
                 None => error,
             })
         }
     }
+}
+
+/// The line that says what an image is built from.
+fn add_installable(name: &str) -> String {
+    let installable = format!(".#{}", attribute_name(name));
+    format!("installable = {}", toml::Value::String(installable))
 }
 
 fn image_source(file: &ConfigFile, table: &str, image: &ImageTable) -> Option<Chosen> {
@@ -392,6 +399,13 @@ fn backend_tables(files: &[ConfigFile]) -> BTreeMap<String, Vec<BackendTable>> {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    #[test]
+    fn the_line_to_add_is_toml_for_any_name() {
+        assert_eq!(add_installable("web"), "installable = \".#web\"");
+        let table: toml::Table = toml::from_str(&add_installable("web-1.2")).unwrap();
+        assert_eq!(table["installable"].as_str(), Some(".#\"web-1.2\""));
+    }
 
     fn host(env: &[(&str, &str)]) -> Host {
         Host {

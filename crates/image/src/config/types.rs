@@ -319,7 +319,7 @@ fn wrong(key: &Key, path: &str, what: &str) -> Error {
     let error = Error::new(&codes::BAD_CONFIG, format!("`{path}` in the image's configuration {what}"));
     match key.nix {
         "" => error,
-        nix => error.remedy(Remedy::command("write it in the expression as", nix)),
+        nix => error.remedy(Remedy::lines("write it in the expression as", nix)),
     }
 }
 

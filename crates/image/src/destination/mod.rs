@@ -102,7 +102,7 @@ impl Destination {
         if let (Format::DockerArchive, Some(codec)) = (self.format, codec) {
             let text =
                 format!("the layers of a docker-archive are not compressed, and {codec} was asked for");
-            let other = format!("-o oci-archive:{}", self.path.display());
+            let other = shell!("-o {}", format!("oci-archive:{}", self.path.display()));
             return Err(Error::new(&codes::BAD_COMPRESSION, text)
                 .remedy(Remedy::command("write a form that has compressed layers", other))
                 .remedy(Remedy::advice("or leave --compression out")));
@@ -191,7 +191,7 @@ impl Destination {
             (Format::OciLayout, Some(_)) => {
                 return Err(unusable(format!("{} is a file", path.display())).remedy(Remedy::command(
                     "for a file, write",
-                    format!("oci-archive:{}", path.display()),
+                    shell!("-o {}", format!("oci-archive:{}", path.display())),
                 )));
             }
             (_, Some(metadata)) if !metadata.is_file() => {
@@ -222,7 +222,7 @@ pub(crate) fn check_directory(path: &Path) -> Result<()> {
         Ok(_) => rustix::fs::access(parent, rustix::fs::Access::WRITE_OK | rustix::fs::Access::EXEC_OK)
             .map_err(|error| fail("may not be written").caused_by(&io::Error::from(error))),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Err(fail("does not exist")
-            .remedy(Remedy::command("make the directory", format!("mkdir -p {}", parent.display())))),
+            .remedy(Remedy::command("make the directory", shell!("mkdir -p -- {}", parent)))),
         Err(error) => Err(fail("cannot be looked at").caused_by(&error)),
     }
 }

@@ -4,7 +4,7 @@
 
 use std::path::Path;
 
-use nixoci_core::{Error, Remedy, Result};
+use nixoci_core::{Error, Remedy, Result, shell};
 
 use super::Destination;
 use crate::codes;
@@ -74,7 +74,7 @@ fn reject_name(text: &str, format: Format, file: &str) -> Result<()> {
     let path = if format == Format::OciLayout { path.to_owned() } else { format!("{path}.tar") };
     let tag = if name.contains([':', '/']) { name.to_owned() } else { format!(":{name}") };
     Err(fail(text, "the image's name is given with -t")
-        .remedy(Remedy::command("write it so", format!("-t {tag} -o {kind}:{path}"))))
+        .remedy(Remedy::command("write it so", shell!("-t {} -o {}", tag, format!("{kind}:{path}")))))
 }
 
 fn other(text: &str, scheme: &str) -> Error {

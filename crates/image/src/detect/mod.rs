@@ -8,7 +8,7 @@ use std::fmt;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use nixoci_core::{Error, Remedy, Result, ResultExt};
+use nixoci_core::{Error, Remedy, Result, ResultExt, shell};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -225,7 +225,7 @@ pub(crate) fn refuse_shape(name: &str, shape: &Shape) -> Error {
         return match shape {
             Shape::StreamScript { .. } => error
                 .because("it is a program that writes the image, and is run only as a part of a build")
-                .remedy(Remedy::command("run it, if it is for this machine", format!("{name} | nixoci load -")))
+                .remedy(Remedy::command("run it, if it is for this machine", shell!("{} | nixoci load -", program(name))))
                 .remedy(Remedy::advice(
                     "or use `dockerTools.buildLayeredImage`, which takes the same arguments as `streamLayeredImage`",
                 )),
@@ -237,16 +237,38 @@ pub(crate) fn refuse_shape(name: &str, shape: &Shape) -> Error {
             )),
             _ => error.remedy(Remedy::command(
                 "convert it first",
-                format!("skopeo copy {}:{name} docker-archive:image.tar", transport(shape)),
+                shell!(
+                    "skopeo copy {} docker-archive:image.tar",
+                    format!("{}:{}", transport(shape), file(name))
+                ),
             )),
         };
     }
     let error = not_an_image(name, &shape.to_string());
     match shape {
-        Shape::Package { archive: Some(archive), .. } => error
-            .remedy(Remedy::command("name the archive in it", format!("nixoci load {}", archive.display()))),
+        Shape::Package { archive: Some(archive), .. } => {
+            error.remedy(Remedy::command("name the archive in it", shell!("nixoci load {}", archive)))
+        }
         _ => error,
     }
+}
+
+/// The file for a command, where a message has `name`. An image that came through a pipe has a name for messages only.
+pub(crate) fn file(name: &str) -> &str {
+    if Path::new(name).exists() { name } else { "FILE" }
+}
+
+/// The same, as a program to run. A shell would look for a name without a slash on PATH.
+fn program(name: &str) -> String {
+    match file(name) {
+        path if path.contains('/') => path.to_owned(),
+        path => format!("./{path}"),
+    }
+}
+
+/// The command that decompresses an image with another program, and reads it.
+pub(crate) fn decompress(name: &str, compression: Compression) -> String {
+    shell!("{} -dc {} | nixoci load -", compression.to_string(), file(name))
 }
 
 fn transport(shape: &Shape) -> &'static str {
@@ -260,7 +282,7 @@ fn transport(shape: &Shape) -> &'static str {
 
 /// The error for something that is no image.
 pub(crate) fn not_an_image(name: &str, what: &str) -> Error {
-    Error::new(&codes::NOT_AN_IMAGE, format!("{name} is {what}, not an image")).remedy(Remedy::command(
+    Error::new(&codes::NOT_AN_IMAGE, format!("{name} is {what}, not an image")).remedy(Remedy::lines(
         "make an image of it, and build that attribute",
         "pkgs.dockerTools.buildLayeredImage {\n  name = \"app\";\n  config.Cmd = [ \"${pkgs.hello}/bin/hello\" ];\n}",
     ))
@@ -268,10 +290,9 @@ pub(crate) fn not_an_image(name: &str, what: &str) -> Error {
 
 /// The error for a compression that is not read.
 pub(crate) fn unsupported(name: &str, compression: Compression) -> Error {
-    let tool = compression.to_string();
-    Error::new(&codes::NOT_READ_YET, format!("{name} is compressed with {tool}"))
+    Error::new(&codes::NOT_READ_YET, format!("{name} is compressed with {compression}"))
         .because("images are read plain, or compressed with gzip, zstd or xz")
-        .remedy(Remedy::command("decompress it first", format!("{tool} -dc {name} | nixoci load -")))
+        .remedy(Remedy::command("decompress it first", decompress(name, compression)))
 }
 
 /// The first bytes of a file.

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use nixoci_core::digest::Digest;
 use nixoci_core::platform::OciPlatform;
-use nixoci_core::{Error, Remedy, Result};
+use nixoci_core::{Error, Remedy, Result, shell};
 
 use super::archive::Contents;
 use super::found::{self, Broken, FoundImage, FoundVariant};
@@ -129,8 +129,13 @@ fn several(contents: &Contents, found: &[FoundImage]) -> Error {
     Error::new(&codes::SEVERAL_IMAGES, format!("{} holds {} images", contents.name, found.len()))
         .because(format!("among them {}", listed(found)))
         .because("a new name can be given to one image only")
-        .remedy(Remedy::command("take one of them", format!("docker-archive:{}:NAME", contents.name)))
+        .remedy(Remedy::command("take one of them", shell!("{}", one_of(&contents.name))))
         .remedy(Remedy::command("give all of them another tag", "-t :dev"))
+}
+
+/// How one image of an archive is named where a command takes an image.
+fn one_of(archive: &str) -> String {
+    format!("docker-archive:{}:NAME", crate::detect::file(archive))
 }
 
 fn one(contents: &Contents, image: FoundImage, options: &ReadOptions<'_>) -> Result<ReadImage> {
@@ -344,7 +349,7 @@ fn tagged(found: &[String], tag: &str) -> Result<Vec<Reference>> {
     if names.is_empty() {
         let text = format!("there is no name that the tag `{}` could go on", show(tag.as_bytes()));
         return Err(Error::new(&codes::NO_NAME, text)
-            .remedy(Remedy::command("give a whole name", format!("-t NAME:{tag}"))));
+            .remedy(Remedy::command("give a whole name", shell!("-t {}", format!("NAME:{tag}")))));
     }
     names.iter().map(|name| name.with_tag(tag)).collect()
 }

@@ -8,7 +8,7 @@ use nixoci_core::config::Runtime;
 use nixoci_core::host::Host;
 use nixoci_core::platform::OciPlatform;
 use nixoci_core::runner::Command;
-use nixoci_core::{Error, Remedy, Result};
+use nixoci_core::{Error, Remedy, Result, shell};
 
 use super::docker::Loaded;
 use super::{About, Start, diagnose, digest, loaded, mismatch, named, tool};
@@ -129,8 +129,9 @@ pub(super) fn no_nerdctl(host: &Host) -> Error {
         .because("nerdctl, which knows Docker's flags, was not found on PATH")
         .remedy(Remedy::command(
             "load it, and start it by hand, without ports",
-            format!(
-                "image=$(nixoci build --load=containerd) && ctr --namespace {namespace} run --rm --tty $image app"
+            shell!(
+                "image=$(nixoci build --load=containerd) && ctr --namespace {} run --rm --tty $image app",
+                namespace
             ),
         ))
         .remedy(Remedy::command("or install nerdctl", "nix profile install nixpkgs#nerdctl"))

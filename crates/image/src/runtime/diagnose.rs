@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use nixoci_core::config::Runtime;
 use nixoci_core::host::Host;
-use nixoci_core::{Code, Error, Remedy, pattern};
+use nixoci_core::{Code, Error, Remedy, pattern, shell};
 
 use crate::codes;
 use crate::text::show_up_to;
@@ -58,11 +58,11 @@ fn install(runtime: Runtime, host: &Host) -> String {
             "brew install podman && podman machine init && podman machine start".to_owned()
         }
         (Runtime::Podman | Runtime::Containerd, false) => {
-            format!("sudo apt-get install {}", runtime.name())
+            shell!("sudo apt-get install {}", runtime.name())
         }
         (Runtime::Apple, _) => "brew install container && container system start".to_owned(),
-        (runtime, true) => format!("brew install {}", runtime.name()),
-        (runtime, false) => format!("nix profile install nixpkgs#{}", runtime.name()),
+        (runtime, true) => shell!("brew install {}", runtime.name()),
+        (runtime, false) => shell!("nix profile install {}", format!("nixpkgs#{}", runtime.name())),
     }
 }
 

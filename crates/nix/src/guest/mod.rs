@@ -39,7 +39,7 @@ pub use set_up::{Installer, SetUp};
 pub struct Called {
     /// `the virtual machine nixoci`.
     pub name: String,
-    /// What is typed in front of a command that is to run there.
+    /// The words to type in front of a command that is to run there. They are quoted for a shell.
     pub enter: String,
     /// Who its commands run as.
     pub user: String,

@@ -5,7 +5,7 @@ use std::time::Duration;
 use nixoci_core::backend::Cx;
 use nixoci_core::event::{Event, Task, TaskKind};
 use nixoci_core::runner::{Command, GRACE, Stream};
-use nixoci_core::{Error, Remedy, Result, codes as core_codes};
+use nixoci_core::{Error, Remedy, Result, codes as core_codes, shell};
 use sha2::{Digest, Sha256};
 
 use super::GuestRunner;
@@ -149,7 +149,7 @@ impl SetUp {
         let tail = said.iter().filter(|line| !line.starts_with('@')).cloned();
         error.log(tail).remedy(Remedy::command(
             "try again: what was done is not done twice",
-            format!("nixoci provision --backend {} --yes", self.backend),
+            shell!("nixoci provision --backend {} --yes", self.backend),
         ))
     }
 }

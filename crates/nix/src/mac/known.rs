@@ -3,7 +3,7 @@
 //! Sources: nix-darwin `modules/nix/linux-builder.nix`; Determinate `modules/nix-darwin/default.nix`; nix-rosetta-builder
 //! `module.nix`; virby `module/`; nix-apple-container `builders.nix`.
 
-use nixoci_core::{Error, Remedy};
+use nixoci_core::{Error, Remedy, shell};
 
 use crate::ssh::codes;
 
@@ -57,8 +57,9 @@ impl Known {
         if error.is(&codes::HOST_KEY_UNKNOWN) || error.is(&codes::KEY_UNREADABLE) {
             return error;
         }
-        let look = Remedy::command("see what launchd says", format!("launchctl print system/{label}"));
-        let restart = Remedy::command("restart it", format!("sudo launchctl kickstart -k system/{label}"));
+        let service = format!("system/{label}");
+        let look = Remedy::command("see what launchd says", shell!("launchctl print {}", service));
+        let restart = Remedy::command("restart it", shell!("sudo launchctl kickstart -k {}", service));
         error.remedy_first(restart).remedy(look)
     }
 }

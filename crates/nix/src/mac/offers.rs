@@ -88,7 +88,7 @@ pub fn wrong_system(host: &Host, machines: &[Machine], system: &NixSystem) -> Er
         error = error.because(format!("{} builds for {}", machine.host(), systems.join(", ")));
     }
     if host.system.cpu() == "aarch64" && system.cpu() == "x86_64" {
-        return error.remedy(Remedy::command(
+        return error.remedy(Remedy::lines(
             "with nix-darwin: a builder that runs x86_64 programs by Rosetta",
             "nix.linux-builder = {\n  enable = true;\n  package = pkgs.darwin.linux-builder-vz;\n  \
              systems = [ \"aarch64-linux\" \"x86_64-linux\" ];\n};",

@@ -53,7 +53,7 @@ fn help(machine: &Machine, error: Error) -> Error {
 fn by_root(machine: &Machine, error: Error) -> Error {
     error.remedy(Remedy::command(
         "see how far ssh gets as root, who connects",
-        format!("sudo {} -v true", SshHost::from(machine).by_hand()),
+        SshHost::from(machine).by_hand_as_root().args(["-v", "true"]).to_string(),
     ))
 }
 
@@ -119,11 +119,12 @@ pub(crate) fn unreached(able: &[&Machine], error: Error) -> Error {
 fn disk_full(able: &[&Machine], error: Error) -> Error {
     let vm = able.iter().find(|machine| Known::named(machine.host()).is_some());
     let Some(machine) = vm else { return error };
-    let ssh = SshHost::from(*machine).by_hand();
+    let there =
+        |command: &[&str]| SshHost::from(*machine).by_hand_as_root().args(command.to_vec()).to_string();
     error
-        .remedy(Remedy::command("if it is the builder's: see how full it is", format!("sudo {ssh} df -h /nix /tmp")))
-        .remedy(Remedy::command("empty its store", format!("sudo {ssh} nix-collect-garbage -d")))
-        .remedy(Remedy::command(
+        .remedy(Remedy::command("if it is the builder's: see how full it is", there(&["df", "-h", "/nix", "/tmp"])))
+        .remedy(Remedy::command("empty its store", there(&["nix-collect-garbage", "-d"])))
+        .remedy(Remedy::lines(
             "or give it a bigger disk, in MiB, in your nix-darwin configuration (a disk that is there does not grow: remove it, and \
              restart the builder)",
             "nix.linux-builder.config.virtualisation.darwin-builder.diskSize = 61440;\n\

@@ -8,6 +8,7 @@ use std::fmt::Write as _;
 use nixoci_core::backend::Cx;
 use nixoci_core::plan::Configuration;
 use nixoci_core::platform::NixSystem;
+use nixoci_core::shell;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
@@ -145,10 +146,15 @@ fn by_hand(own: &NixSystem, both: bool) -> SetUp {
         "Nix's list of builders, and ssh's configuration of the whole machine",
     ];
     let commands = vec![
-        format!("nix run nixpkgs#darwin.{package}    # in another terminal; asks for your password once"),
-        format!(
-            "echo 'ssh-ng://builder@linux-builder {systems} /etc/nix/builder_ed25519 1 1 kvm,benchmark,big-parallel - \
-             {HOST_KEY}' | sudo tee -a /etc/nix/machines"
+        shell!(
+            "nix run {}    # in another terminal; asks for your password once",
+            format!("nixpkgs#darwin.{package}")
+        ),
+        shell!(
+            "echo {} | sudo tee -a /etc/nix/machines",
+            format!(
+                "ssh-ng://builder@linux-builder {systems} /etc/nix/builder_ed25519 1 1 kvm,benchmark,big-parallel - {HOST_KEY}"
+            )
         ),
         "printf 'Host linux-builder\\n  User builder\\n  Hostname localhost\\n  HostKeyAlias linux-builder\\n  Port 31022\\n  \
          IdentityFile /etc/nix/builder_ed25519\\n' | sudo tee /etc/ssh/ssh_config.d/100-linux-builder.conf"

@@ -4,7 +4,7 @@ use std::io::{self, Read};
 
 use nixoci_core::artifact::{PathInfo, StorePath};
 use nixoci_core::digest::Digest;
-use nixoci_core::{Error, Remedy, Result};
+use nixoci_core::{Error, Remedy, Result, shell};
 use sha2::{Digest as _, Sha256};
 
 use crate::codes;
@@ -51,7 +51,7 @@ impl<R: Read> HashingReader<R> {
 pub(crate) fn damaged(path: &StorePath) -> Error {
     Error::new(&codes::DAMAGED, format!("{path} does not match its hash")).remedy(Remedy::command(
         "check the store, and repair it",
-        format!("sudo nix-store --repair-path {path}"),
+        shell!("sudo nix-store --repair-path {}", path.as_str()),
     ))
 }
 

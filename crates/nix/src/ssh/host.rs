@@ -81,6 +81,12 @@ impl SshHost {
             (Some(address), None) => command.arg(address),
         }
     }
+
+    /// The same as root, for remedies about a daemon's connection.
+    pub fn by_hand_as_root(&self) -> Command {
+        let ssh = self.by_hand();
+        Command::new("sudo").arg(ssh.program).args(ssh.args)
+    }
 }
 
 impl From<&Machine> for SshHost {

@@ -2,7 +2,8 @@
 //! `kex.c`, `readconf.c`).
 
 use nixoci_core::error::Code;
-use nixoci_core::{Error, Remedy, pattern};
+use nixoci_core::runner::Command;
+use nixoci_core::{Error, Remedy, pattern, shell};
 
 use super::{SshHost, codes as c};
 
@@ -86,13 +87,17 @@ pub(crate) fn failure(host: &SshHost, code: &'static Code, said: &str) -> Error 
 
 fn remedies(host: &SshHost, code: &'static Code) -> Vec<Remedy> {
     let by_hand = host.by_hand();
-    let port = host.port.map(|port| format!(" -p {port}")).unwrap_or_default();
+    let verbose = || by_hand.clone().args(["-v", "true"]).to_string();
+    let beside = |program: &str| match host.port {
+        Some(port) => Command::new(program).arg("-p").arg(port.to_string()),
+        None => Command::new(program),
+    };
     match code.id {
         id if id == c::HOST_KEY_UNKNOWN.id => vec![
             Remedy::command("log in once and compare the key", by_hand.to_string()),
             Remedy::command(
                 "or pin it as `host-key` in nixoci.toml, once you know that this is the one",
-                format!("ssh-keyscan{port} -t ed25519 {}", host.name),
+                beside("ssh-keyscan").args(["-t", "ed25519"]).arg(&host.name).to_string(),
             ),
         ],
         id if id == c::HOST_KEY_CHANGED.id && host.host_key.is_some() => vec![Remedy::advice(
@@ -102,25 +107,24 @@ fn remedies(host: &SshHost, code: &'static Code) -> Vec<Remedy> {
         id if id == c::HOST_KEY_CHANGED.id => vec![Remedy::command(
             "if the machine was set up anew: forget the old key, then log in and compare the new one",
             match host.port {
-                Some(port) => format!("ssh-keygen -R '[{}]:{port}'", host.name),
-                None => format!("ssh-keygen -R {}", host.name),
+                Some(port) => shell!("ssh-keygen -R {}", format!("[{}]:{port}", host.name)),
+                None => shell!("ssh-keygen -R {}", host.name),
             },
         )],
         id if id == c::KEY_REFUSED.id => vec![
-            Remedy::command("see which keys ssh offers", format!("{by_hand} -v true")),
-            Remedy::command("put your key there", format!("ssh-copy-id{port} {}", host.destination())),
+            Remedy::command("see which keys ssh offers", verbose()),
+            Remedy::command("put your key there", beside("ssh-copy-id").arg(host.destination()).to_string()),
             Remedy::command("a key with a passphrase: give it to the agent", "ssh-add"),
         ],
         id if id == c::KEY_UNREADABLE.id => {
-            let whose = |key: &std::path::PathBuf| {
-                Remedy::command("see whose it is", format!("ls -l {}", key.display()))
-            };
+            let whose =
+                |key: &std::path::PathBuf| Remedy::command("see whose it is", shell!("ls -l {}", key));
             host.key.iter().map(whose).collect()
         }
         id if id == c::UNRESOLVED.id => {
-            vec![Remedy::command("see what ssh makes of the name", format!("ssh -G {}", host.name))]
+            vec![Remedy::command("see what ssh makes of the name", shell!("ssh -G {}", host.name))]
         }
-        _ => vec![Remedy::command("see how far ssh gets", format!("{by_hand} -v true"))],
+        _ => vec![Remedy::command("see how far ssh gets", verbose())],
     }
 }
 
@@ -176,6 +180,26 @@ mod tests {
             assert!(error.is(code), "{said}: {}", error.code());
             assert!(error.to_string().starts_with("box: "));
         }
+    }
+
+    #[test]
+    fn what_is_to_be_typed_is_quoted() {
+        let host = SshHost {
+            name: "my box".into(),
+            port: Some(2222),
+            key: Some("/k/a b".into()),
+            ..SshHost::default()
+        };
+        let commands = |code| {
+            let error = failure(&host, code, "");
+            let remedies = &error.report().remedies;
+            remedies.iter().filter_map(|remedy| remedy.command.clone()).collect::<Vec<_>>()
+        };
+        assert_eq!(commands(&c::SILENT), ["ssh -p 2222 -i '/k/a b' 'my box' -v true"]);
+        assert_eq!(commands(&c::HOST_KEY_CHANGED), ["ssh-keygen -R '[my box]:2222'"]);
+        assert_eq!(commands(&c::HOST_KEY_UNKNOWN)[1], "ssh-keyscan -p 2222 -t ed25519 'my box'");
+        assert_eq!(commands(&c::KEY_REFUSED)[1], "ssh-copy-id -p 2222 'my box'");
+        assert_eq!(commands(&c::KEY_UNREADABLE), ["ls -l '/k/a b'"]);
     }
 
     #[test]

@@ -3,8 +3,7 @@
 use std::env::consts::{ARCH, OS};
 use std::path::Path;
 
-use nixoci_core::runner::quote;
-use nixoci_core::{Error, Remedy, Result};
+use nixoci_core::{Error, Remedy, Result, shell};
 use object::read::NameOrOrdinal;
 use object::read::macho::{FatArch, MachOFatFile32, MachOFatFile64};
 use object::{Architecture, FileKind, Object, ObjectKind};
@@ -20,7 +19,7 @@ pub fn inspect(path: &Path, bytes: &[u8]) -> Result<()> {
     let no_library = |why: String| {
         Error::new(&LIBRARY, format!("{} is no library that can be loaded here", path.display()))
             .because(why)
-            .remedy(Remedy::command("see what it is", format!("file {}", quote(path.as_os_str()))))
+            .remedy(Remedy::command("see what it is", shell!("file {}", path)))
     };
     let slice = own_slice(bytes).map_err(no_library)?;
     let file = object::File::parse(slice)

@@ -6,7 +6,7 @@ use std::ptr::NonNull;
 use std::sync::{Mutex, PoisonError};
 
 use libloading::os::unix::{Library as Dynamic, RTLD_LOCAL, RTLD_NOW};
-use nixoci_core::runner::quote;
+use nixoci_core::runner::Command;
 use nixoci_core::{Error, Remedy, Result};
 
 use super::codes::{ABI, LIBRARY};
@@ -53,14 +53,14 @@ impl Loaded {
         // NOW: what is missing is said here, and not in the middle of a build. LOCAL: its symbols are nobody else's.
         // SAFETY: running the library's initialisers is what the user has agreed to; nixoci does it in a process that does nothing else.
         let library = unsafe { Dynamic::open(Some(path), RTLD_NOW | RTLD_LOCAL | libc::RTLD_NODELETE) };
-        let lists = if std::env::consts::OS == "macos" { "otool -L" } else { "ldd" };
+        let lists = match std::env::consts::OS {
+            "macos" => Command::new("otool").arg("-L"),
+            _ => Command::new("ldd"),
+        };
         let library = library.map_err(|error| {
-            Error::new(&LIBRARY, "the plugin cannot be loaded").because(error.to_string()).remedy(
-                Remedy::command(
-                    "see which libraries it needs",
-                    format!("{lists} {}", quote(path.as_os_str())),
-                ),
-            )
+            Error::new(&LIBRARY, "the plugin cannot be loaded")
+                .because(error.to_string())
+                .remedy(Remedy::command("see which libraries it needs", lists.arg(path).to_string()))
         })?;
         // SAFETY: a function of this name has this type: that is what the name promises, as the ABI says.
         let entry = unsafe { library.get::<Entry>(SYMBOL.as_bytes()) }

@@ -43,7 +43,7 @@ pub fn trust(file: &Path, library: &Library) -> Result<()> {
     pin["sha256"] = value(&library.sha256);
     plugins.insert(&library.name, Item::Table(pin));
     write(file, &document)
-        .map_err(|error| error.remedy(Remedy::command("add these lines where you keep it", lines(library))))
+        .map_err(|error| error.remedy(Remedy::lines("add these lines where you keep it", lines(library))))
 }
 
 /// Takes the trust in the plugin of this name back. Whether there was any.

@@ -8,8 +8,7 @@ use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
 use nixoci_core::host::Host;
-use nixoci_core::runner::quote;
-use nixoci_core::{Error, Remedy, Result};
+use nixoci_core::{Error, Remedy, Result, shell};
 
 use super::codes::{AMBIGUOUS, BAD_NAME, NOT_FOUND};
 
@@ -117,7 +116,7 @@ pub fn find(name: &str, directories: &[PathBuf]) -> Result<PathBuf> {
         several => {
             let mut error = Error::new(&AMBIGUOUS, format!("there are several plugins called `{name}`"));
             for (path, _) in several {
-                let command = format!("nixoci plugin trust {}", quote(path.as_os_str()));
+                let command = shell!("nixoci plugin trust {}", path);
                 error = error.remedy(Remedy::command("if you mean this one", command));
             }
             Err(error)

@@ -13,8 +13,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, mpsc};
 use std::time::Duration;
 
-use nixoci_core::runner::{GRACE, quote};
-use nixoci_core::{Error, Result, ResultExt, codes as core_codes};
+use nixoci_core::runner::GRACE;
+use nixoci_core::{Error, Result, ResultExt, codes as core_codes, shell};
 use signal_hook::consts::SIGINT;
 
 use super::codes::{CHANGED, LIBRARY};
@@ -74,10 +74,7 @@ fn load(path: &Path, sha256: &str) -> Result<Loaded> {
     if found != sha256 {
         return Err(Error::new(&CHANGED, "the plugin's copy in nixoci's cache is damaged")
             .because(format!("{} has the SHA-256 {found}", path.display()))
-            .remedy(nixoci_core::Remedy::command(
-                "take it away",
-                format!("rm {}", quote(path.as_os_str())),
-            )));
+            .remedy(nixoci_core::Remedy::command("take it away", shell!("rm {}", path))));
     }
     Loaded::open(path, HostVersion::default())
 }

@@ -10,9 +10,9 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use nixoci_core::host::{Dirs, Host};
-use nixoci_core::runner::quote;
+use nixoci_core::runner::Command;
 use nixoci_core::text::hex;
-use nixoci_core::{Error, Remedy, Result, ResultExt};
+use nixoci_core::{Error, Remedy, Result, ResultExt, shell};
 use rustix::fs::OFlags;
 use sha2::{Digest, Sha256};
 
@@ -87,10 +87,7 @@ fn linked(path: &Path) -> Error {
     let real = path.canonicalize().unwrap_or_else(|_| path.to_owned());
     Error::new(&LINK, format!("{} leads through a symbolic link", path.display()))
         .because(format!("it leads to {}", real.display()))
-        .remedy(Remedy::command(
-            "if that is the plugin",
-            format!("nixoci plugin trust {}", quote(real.as_os_str())),
-        ))
+        .remedy(Remedy::command("if that is the plugin", shell!("nixoci plugin trust {}", real)))
 }
 
 fn changed(path: &Path, expected: &str, found: &str) -> Error {
@@ -99,7 +96,7 @@ fn changed(path: &Path, expected: &str, found: &str) -> Error {
         .because(format!("what was trusted has {expected}"))
         .remedy(Remedy::command(
             "if you have updated it, trust it again",
-            format!("nixoci plugin trust {}", quote(path.as_os_str())),
+            shell!("nixoci plugin trust {}", path),
         ))
 }
 
@@ -162,12 +159,9 @@ fn check(places: &[Place<'_>], host: &Host) -> Result<()> {
         return Err(error.remedy(Remedy::advice(advice)));
     }
     // All at once: nobody wants to hear of one after the other.
-    let open: String = places
-        .iter()
-        .filter(|place| place.is_open())
-        .map(|place| format!(" {}", quote(place.path.as_os_str())))
-        .collect();
-    Err(error.remedy(Remedy::command("if nobody has, take that away", format!("chmod go-w{open}"))))
+    let open = places.iter().filter(|place| place.is_open()).map(|place| place.path);
+    let close = Command::new("chmod").arg("go-w").args(open);
+    Err(error.remedy(Remedy::command("if nobody has, take that away", close.to_string())))
 }
 
 fn owned(Place { path, owner, .. }: &Place<'_>, host: &Host) -> Result<()> {

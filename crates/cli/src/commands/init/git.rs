@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use nixoci_core::runner::{output, quote};
+use nixoci_core::runner::{Command, output};
 use nixoci_core::{Remedy, Result};
 
 use nixoci_nix::git;
@@ -26,8 +26,8 @@ pub(super) async fn track(app: &App, root: &Path, files: &[&str]) -> Result<bool
         Err(error) => error.to_string(),
     };
     let text = format!("Git could not be told of the new files, and Nix sees only what Git tracks: {answer}");
-    let names: Vec<String> = files.iter().map(|file| quote(file.as_ref())).collect();
-    let fix = Remedy::command("add them yourself", format!("git add {}", names.join(" ")));
+    let add = Command::new("git").arg("add").args(files);
+    let fix = Remedy::command("add them yourself", add.to_string());
     app.cx().observer.warn(text, vec![fix]);
     Ok(false)
 }

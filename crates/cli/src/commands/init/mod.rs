@@ -11,7 +11,7 @@ use std::path::Path;
 
 use nixoci_core::config::FILE_NAME;
 use nixoci_core::request::attribute_name;
-use nixoci_core::runner::quote;
+use nixoci_core::runner::Command;
 use nixoci_core::{Error, Remedy, Result, shell};
 use nixoci_image::codes::WRITE_FAILED;
 use nixoci_nix::{Images, Nix};
@@ -205,8 +205,8 @@ fn human(report: &InitReport) -> String {
         let _ = writeln!(text, "{file} is there already and stays as it is");
     }
     if report.tracked {
-        let files: Vec<String> = report.written.iter().map(|file| quote(file.as_ref())).collect();
-        let _ = writeln!(text, "git add --intent-to-add {}: Nix sees only what Git tracks", files.join(" "));
+        let add = Command::new("git").args(["add", "--intent-to-add"]).args(&report.written);
+        let _ = writeln!(text, "{add}: Nix sees only what Git tracks");
     }
     let _ = writeln!(text, "next: {}", report.next);
     text

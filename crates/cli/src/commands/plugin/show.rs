@@ -3,8 +3,7 @@
 use std::fmt::Write as _;
 use std::path::PathBuf;
 
-use nixoci_core::Result;
-use nixoci_core::runner::quote;
+use nixoci_core::{Result, shell};
 use nixoci_plugin::host::{Library, examine};
 use nixoci_plugin::wire::Description;
 use schemars::JsonSchema;
@@ -58,10 +57,10 @@ pub(super) async fn run(app: &App, typed: &str, directories: &[PathBuf]) -> Resu
     match &description {
         Some(description) => text.push_str(&settings_help(&library.name, &description.schema)),
         None => {
+            let trust = shell!("nixoci plugin trust {}", library.path);
             let _ = write!(
                 text,
-                "\nnot trusted: nothing of it was run, so nothing more is known\nto trust it: nixoci plugin trust {}\n",
-                quote(library.path.as_os_str())
+                "\nnot trusted: nothing of it was run, so nothing more is known\nto trust it: {trust}\n"
             );
         }
     }

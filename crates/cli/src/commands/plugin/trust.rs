@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use nixoci_core::{Error, Remedy, Result};
+use nixoci_core::{Error, Remedy, Result, shell};
 use nixoci_plugin::host::codes::{CHANGED, NOT_FOUND};
 use nixoci_plugin::host::{Library, examine, pins, verify};
 use schemars::JsonSchema;
@@ -58,11 +58,8 @@ pub(super) async fn trust(app: &App, args: &PluginTrustArgs, directories: &[Path
     plugins::sweep(app, Some(&library), Some(&library.name));
     app.ui.finish();
     let mut text = show::about(&library, Some(&description));
-    text.push_str(&format!(
-        "trusted in {}: it runs with your rights\nuse it: nixoci build --backend {}\n",
-        file.display(),
-        library.name
-    ));
+    let build = shell!("nixoci build --backend {}", library.name);
+    text.push_str(&format!("trusted in {}: it runs with your rights\nuse it: {build}\n", file.display()));
     let Library { name, path, sha256 } = library;
     app.printer.result(&TrustReport { version: 1, name, path, sha256, file }, &text)?;
     Ok(0)
@@ -91,10 +88,7 @@ pub(super) async fn quarantine(app: &App, path: &Path) -> Result<()> {
     match output(&app.runner, &ask, app.signals.cancel()).await {
         Ok(answer) if answer.exit.success() => {
             Err(Error::new(&QUARANTINED, format!("macOS has {} in quarantine", path.display())).remedy(
-                Remedy::command(
-                    "if you know where it comes from",
-                    format!("xattr -d {ATTRIBUTE} {}", nixoci_core::runner::quote(path.as_os_str())),
-                ),
+                Remedy::command("if you know where it comes from", shell!("xattr -d {} {}", ATTRIBUTE, path)),
             ))
         }
         _ => Ok(()),

@@ -6,8 +6,8 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use nixoci_core::plan::Configuration;
-use nixoci_core::runner::{output, quote};
-use nixoci_core::{Error, Remedy, Result, ResultExt};
+use nixoci_core::runner::output;
+use nixoci_core::{Error, Remedy, Result, ResultExt, shell};
 use nixoci_engine::ProvisionJob;
 use nixoci_nix::mac::{Placed, place};
 use schemars::JsonSchema;
@@ -113,7 +113,7 @@ fn not_placed(file: &Path, wanted: &Configuration, why: &str) -> Error {
         format!("{} is left as it is: nixoci cannot tell where the lines belong", file.display()),
     )
     .because(why)
-    .remedy(Remedy::command("add this to your configuration yourself", &wanted.text))
+    .remedy(Remedy::lines("add this to your configuration yourself", &wanted.text))
     .remedy(Remedy::command("and apply it", apply(file, wanted)))
 }
 
@@ -160,7 +160,7 @@ async fn git_add(app: &App, file: &Path) -> Option<String> {
     }
     let known = git(&["ls-files", "--error-unmatch", "--"]).arg(file);
     let known = output(&app.runner, &known, app.signals.cancel()).await;
-    let add = format!("git -C {} add {}", quote(dir.as_os_str()), quote(file.file_name()?));
+    let add = shell!("git -C {} add -- {}", dir, file.file_name()?);
     known.is_ok_and(|answer| !answer.exit.success()).then_some(add)
 }
 
@@ -168,7 +168,7 @@ async fn git_add(app: &App, file: &Path) -> Option<String> {
 fn apply(file: &Path, wanted: &Configuration) -> String {
     for dir in file.ancestors().skip(1) {
         if dir.join("flake.nix").is_file() {
-            return format!("{} --flake {}", wanted.apply, quote(dir.as_os_str()));
+            return format!("{} {}", wanted.apply, shell!("--flake {}", dir));
         }
         if dir.join(".git").exists() {
             break;

@@ -4,7 +4,7 @@
 
 use nixoci_core::backend::Cx;
 use nixoci_core::config::Runtime;
-use nixoci_core::{Remedy, Result};
+use nixoci_core::{Remedy, Result, shell};
 use serde::Deserialize;
 
 use super::{only, stopped, tool};
@@ -29,13 +29,13 @@ pub(super) async fn find(cx: &Cx<'_>) -> Result<String> {
     let running = all.iter().filter(|cluster| cluster.servers_running > 0);
     let running: Vec<String> = running.map(|cluster| cluster.name.clone()).collect();
     if let (true, Some(first)) = (running.is_empty(), all.first()) {
-        return Err(stopped(K3D, &first.name, format!("k3d cluster start {}", first.name)));
+        return Err(stopped(K3D, &first.name, shell!("k3d cluster start {}", first.name)));
     }
     let one = running.first().cloned().unwrap_or_default();
     // k3d has no variable for it.
     let choose = Remedy::command(
         "write the image to a file, and say which you mean",
-        format!("nixoci build -o archive:image.tar && k3d image import image.tar -c {one}"),
+        shell!("nixoci build -o archive:image.tar && k3d image import image.tar -c {}", one),
     );
     only(K3D, &running, "k3d cluster create", choose)
 }

@@ -4,7 +4,7 @@
 
 use nixoci_core::backend::Cx;
 use nixoci_core::config::Runtime;
-use nixoci_core::{Remedy, Result};
+use nixoci_core::{Remedy, Result, shell};
 
 use super::{only, tool, unknown};
 use crate::cache::CachedImage;
@@ -22,10 +22,10 @@ pub(super) async fn find(cx: &Cx<'_>) -> Result<String> {
     match cx.host.var(VARIABLE) {
         Some(wanted) if names.iter().any(|name| name == wanted) => Ok(wanted.to_owned()),
         Some(wanted) => Err(unknown(KIND, wanted, VARIABLE, &names)
-            .remedy(Remedy::command("make it", format!("kind create cluster --name {wanted}")))),
+            .remedy(Remedy::command("make it", shell!("kind create cluster --name {}", wanted)))),
         None => {
             let one = names.first().cloned().unwrap_or_default();
-            let choose = Remedy::command("name the one you mean", format!("export {VARIABLE}={one}"));
+            let choose = Remedy::command("name the one you mean", shell!("export {}={}", VARIABLE, one));
             only(KIND, &names, "kind create cluster", choose)
         }
     }

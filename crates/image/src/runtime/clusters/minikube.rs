@@ -4,7 +4,7 @@
 
 use nixoci_core::backend::Cx;
 use nixoci_core::config::Runtime;
-use nixoci_core::{Remedy, Result};
+use nixoci_core::{Remedy, Result, shell};
 use serde::Deserialize;
 
 use super::{only, stopped, tool, unknown};
@@ -61,16 +61,16 @@ pub(super) async fn find(cx: &Cx<'_>) -> Result<String> {
     let wanted = cx.host.var(VARIABLE);
     if let Some(wanted) = wanted.filter(|wanted| all.iter().all(|profile| profile.name != *wanted)) {
         return Err(unknown(MINIKUBE, wanted, VARIABLE, &names(|_| true))
-            .remedy(Remedy::command("make it", format!("minikube start -p {wanted}"))));
+            .remedy(Remedy::command("make it", shell!("minikube start -p {}", wanted))));
     }
     let named = |profile: &&Profile| wanted.map_or(profile.active, |wanted| profile.name == wanted);
     let running = names(|profile| profile.runs());
     match all.iter().find(named).or(all.first().filter(|_| running.is_empty())) {
         Some(profile) if profile.runs() => Ok(profile.name.clone()),
-        Some(profile) => Err(stopped(MINIKUBE, &profile.name, format!("minikube start -p {}", profile.name))),
+        Some(profile) => Err(stopped(MINIKUBE, &profile.name, shell!("minikube start -p {}", profile.name))),
         None => {
             let one = running.first().cloned().unwrap_or_default();
-            let choose = Remedy::command("name the one you mean", format!("export {VARIABLE}={one}"));
+            let choose = Remedy::command("name the one you mean", shell!("export {}={}", VARIABLE, one));
             only(MINIKUBE, &running, "minikube start", choose)
         }
     }

@@ -9,7 +9,7 @@ mod minikube;
 use nixoci_core::backend::Cx;
 use nixoci_core::config::Runtime;
 use nixoci_core::runner::Command;
-use nixoci_core::{Error, Remedy, Result};
+use nixoci_core::{Error, Remedy, Result, shell};
 
 use super::docker::Loaded;
 use super::{About, loaded, named, tool};
@@ -125,9 +125,10 @@ pub(super) fn not_run(runtime: Runtime) -> Error {
     // A tag `latest` would be looked for in a registry.
     .remedy(Remedy::command(
         "load it, and run it there",
-        format!(
-            "image=$(nixoci build --load={name}) && kubectl run app --image=$image --image-pull-policy=Never \
-             --restart=Never --attach --rm"
+        shell!(
+            "image=$(nixoci build --load={}) && kubectl run app --image=$image --image-pull-policy=Never \
+             --restart=Never --attach --rm",
+            name
         ),
     ))
     .remedy(Remedy::command("or run it elsewhere", "nixoci run --runtime auto"))

@@ -274,7 +274,7 @@ fn parse(listing: &[u8], item: impl Fn(&[&str]) -> Option<Item>) -> Result<BTree
 fn no_git() -> Error {
     Error::new(&GIT, "the project is a Git repository, and there is no `git` to ask about it")
         .remedy(Remedy::command("install it, on a Mac", "xcode-select --install"))
-        .remedy(Remedy::command(
+        .remedy(Remedy::lines(
             "or send everything in the repository, which takes no Git here, in nixoci.toml",
             "[backend.multipass]\nsources = \"path\"",
         ))

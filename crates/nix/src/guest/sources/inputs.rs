@@ -2,12 +2,12 @@
 
 use std::path::{Component, Path, PathBuf};
 
-use nixoci_core::{Error, Remedy, Result};
+use nixoci_core::{Error, Remedy, Result, shell};
 use serde_json::Value;
 
 use super::quoted::Quoted;
 use crate::guest::codes::LOCAL_INPUT;
-use crate::reference::Local;
+use crate::reference::{Local, percent_encode};
 
 /// Lock files and flakes beyond this are not looked into.
 const LIMIT: u64 = 16 << 20;
@@ -114,15 +114,16 @@ fn inside(name: &str, path: &str, dir: &Path, root: &Path) -> Result<()> {
 /// A directory within a tree that does not hold it: a guest has no place for it.
 pub(super) fn left_out(input: &Path, root: &Path) -> Error {
     let (shown, root) = (input.display(), root.display());
+    let reference = format!("path:{}", percent_encode(&input.to_string_lossy()));
     Error::new(
         &LOCAL_INPUT,
         format!("the input at {shown} is in the project, and no part of what Nix sees of it"),
     )
     .because(format!("what is sent of {root} is what Git tracks there"))
-    .remedy(Remedy::command("track it, if it is yours", format!("git add {shown}")))
+    .remedy(Remedy::command("track it, if it is yours", shell!("git add {}", input)))
     .remedy(Remedy::command(
         "or name it for this build, by the input's name",
-        format!("nixoci build --override-input NAME path:{shown}"),
+        shell!("nixoci build --override-input NAME {}", reference),
     ))
 }
 

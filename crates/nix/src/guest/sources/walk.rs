@@ -70,7 +70,7 @@ pub(super) fn too_much(root: &Path) -> Error {
                 "see what is big; what no build needs can be taken out of the repository",
                 "git ls-files -z | xargs -0 du -k | sort -n | tail",
             ))
-            .remedy(Remedy::command(
+            .remedy(Remedy::lines(
                 "or send nothing, and have the directory mounted, in nixoci.toml",
                 "[backend.multipass]\nsources = \"mount\"",
             ));
