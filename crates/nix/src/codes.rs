@@ -192,6 +192,10 @@ nixoci_core::codes! {
     FETCH = ("nixoci::nix::fetch", Evaluation, "an input cannot be fetched",
         "Nix could not download an input of the flake: no network, a name that does not resolve, a proxy, a server \
          that does not answer. `--override-input NAME PATH` uses a local copy.");
+    /// A directory with a `.git` that is none.
+    NO_REPOSITORY = ("nixoci::nix::no_repository", Evaluation, "a `.git` is no Git repository",
+        "Nix takes a directory with `.git` in it, or in a directory above, for a Git repository, and Git does not. `git init` \
+         makes it one; `nixoci build path:.` builds the directory as it is; or remove the `.git`.");
     /// An input may not be fetched.
     FETCH_DENIED = ("nixoci::nix::fetch_denied", Evaluation, "the server refuses to hand out an input",
         "The server answered that the input does not exist or may not be read, or that there were too many requests. \

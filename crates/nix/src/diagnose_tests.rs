@@ -54,6 +54,32 @@ macro_rules! says {
     };
 }
 
+/// Recorded with Nix 2.34.
+#[test]
+fn what_is_wrong_on_this_machine_gets_no_advice_about_the_network() {
+    let repository = "error:\n       … while fetching the input 'git+file:///tmp/x y/app'\n\n       error: opening Git repository \
+        \"/tmp/x y/app\": could not find repository at '/tmp/x y'\n";
+    let error = outcome(repository, "/tmp/x y/app");
+    assert!(error.is(&codes::NO_REPOSITORY), "{error:?}");
+    let commands: Vec<_> =
+        error.report().remedies.iter().filter_map(|help| help.command.as_deref()).collect();
+    assert_eq!(commands, ["nixoci build 'path:/tmp/x y/app'", "git init -- '/tmp/x y/app'"]);
+    for input in ["path:/gone", "git+file:///gone", "file:///gone.tar"] {
+        let log =
+            format!("error:\n       … while fetching the input '{input}'\n\n       error: it is not there\n");
+        let error = outcome(&log, "/p");
+        assert!(error.is(&codes::FETCH), "{error:?}");
+        assert!(!format!("{:?}", error.report().remedies).contains("proxy"), "{error:?}");
+    }
+}
+
+#[test]
+fn an_expression_that_asks_for_the_current_system_is_impure() {
+    let error = outcome("error: attribute 'currentSystem' missing\n       at /p/flake.nix:3:14:\n", "/p");
+    assert!(error.is(&codes::IMPURE), "{error:?}");
+    assert_eq!(error.report().remedies[0].command.as_deref(), Some("nixoci build --impure"));
+}
+
 #[test]
 fn builds_that_fail() {
     says!("fail", BUILD_FAILED, "building t failed with exit code 3");

@@ -342,6 +342,12 @@ pub(crate) static RULES: &[Rule] = &[
     .in_guest(guest::REGISTRY),
     rule(
         &c::IMPURE,
+        &["attribute 'currentSystem' missing"],
+        "the expression asks for the current system, which a flake may not know",
+        &[Command("allow it", "nixoci build --impure"), Lines("or take the system from the name of the output", "packages.x86_64-linux.container = ...;")],
+    ),
+    rule(
+        &c::IMPURE,
         &["access to absolute path '{path}' is forbidden in pure eval", "'{path}' is not allowed in pure eval", "cannot look up '{path}' in pure eval", "access to URI '{path}' is forbidden"],
         "the expression reads {path}, which is outside the flake",
         &[Command("allow it", "nixoci build --impure"), Advice("or copy what is needed into the project, and add it to Git")],
@@ -392,6 +398,20 @@ pub(crate) static RULES: &[Rule] = &[
         &[Command("look at the network and at the proxy variables", "env | grep -i _proxy"), Command("a directory begins with a dot or a slash", "nixoci build ./{reference}")],
     )
     .in_guest(guest::NETWORK),
+    rule(
+        &c::NO_REPOSITORY,
+        &["while fetching the input 'git+file://{path}'{*}could not find repository"],
+        "{path} has a `.git` that is no Git repository, and Nix takes the directory for one",
+        &[Command("build the directory as it is", "nixoci build path:{path}"), Command("or make it a repository", "git init -- {path}")],
+    ),
+    rule(
+        &c::FETCH,
+        &["while fetching the input 'git+file:{input}'{*}error: {why}", "while fetching the input 'path:{input}'{*}error: {why}",
+            "while fetching the input 'file:{input}'{*}error: {why}"],
+        "the input {input}, which is on this machine, cannot be read: {why}",
+        &[Advice("see whether the path in flake.nix is right, and may be read"),
+            Command("or use another directory for it", "nixoci build --override-input NAME path:/DIRECTORY")],
+    ),
     rule(
         &c::FETCH,
         &["while fetching the input '{input}'{*}error: {why}", "while updating the flake input '{input}'{*}error: {why}"],
