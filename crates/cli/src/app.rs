@@ -40,7 +40,7 @@ pub(crate) struct App {
     pub(crate) host: Host,
     pub(crate) dirs: Dirs,
     pub(crate) files: Vec<ConfigFile>,
-    /// What the first of them is trusted with, if it is the project's.
+    /// The trust in the first of them, if it is the project's.
     pub(crate) project: Option<Project>,
     pub(crate) registry: Registry,
     pub(crate) cwd: PathBuf,

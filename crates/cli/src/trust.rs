@@ -26,28 +26,31 @@ pub(crate) struct Project {
     pub(crate) file: PathBuf,
     /// SHA-256 of its content.
     pub(crate) sha256: String,
-    /// What needs trust.
+    /// The keys that need trust.
     pub(crate) reaches: Vec<Reach>,
     /// Whether that is given.
     pub(crate) trusted: bool,
 }
 
-/// What a command does with what a project may not do by itself.
+/// How far a command goes with the keys of an untrusted project.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Need {
     /// Nothing of it.
     Nothing,
-    /// It looks at what there is, and leaves that out.
-    Looks,
-    /// It does it.
+    /// It examines this machine's backends, without those keys.
+    LooksAtBackends,
+    /// It examines a build, which is possible only where all of those keys are about backends.
+    LooksAtBuild,
+    /// It acts on them.
     Does,
 }
 
 impl Need {
     pub(crate) fn of(command: &Command) -> Need {
         match command {
-            Command::Build(command) if command.dry_run => Need::Looks,
-            Command::Plan(_) | Command::Doctor(_) | Command::Backends(_) => Need::Looks,
+            Command::Build(command) if command.dry_run => Need::LooksAtBuild,
+            Command::Plan(_) => Need::LooksAtBuild,
+            Command::Doctor(_) | Command::Backends(_) => Need::LooksAtBackends,
             Command::Build(_)
             | Command::Run(_)
             | Command::Shell(_)
@@ -71,12 +74,9 @@ impl Project {
         Ok(Project { file, sha256, reaches, trusted })
     }
 
-    /// What it wants, a line for each.
+    /// The keys that need trust with their values, one per line.
     pub(crate) fn wishes(&self) -> Vec<String> {
-        self.reaches
-            .iter()
-            .map(|reach| printable(&format!("{} = {}", reach.key, reach.value)).into_owned())
-            .collect()
+        self.reaches.iter().map(wish).collect()
     }
 
     fn refused(&self) -> Error {
@@ -112,7 +112,13 @@ pub(crate) async fn settle(app: &mut App, need: Need) -> Result<()> {
             }
             Ok(())
         }
-        Need::Looks => set_aside(app),
+        Need::LooksAtBuild if project.reaches.iter().any(|reach| reach.backend().is_none()) => {
+            Err(project.refused())
+        }
+        Need::LooksAtBuild | Need::LooksAtBackends => {
+            set_aside(app);
+            Ok(())
+        }
     }
 }
 
@@ -130,22 +136,29 @@ async fn ask(app: &App, project: &Project) -> Result<()> {
     }
 }
 
-/// Leaves out the tables of backends that want something. An image from elsewhere cannot be left out.
-fn set_aside(app: &mut App) -> Result<()> {
-    let Some(project) = &app.project else { return Ok(()) };
-    if project.reaches.iter().any(|reach| reach.backend().is_none()) {
-        return Err(project.refused());
+/// Removes the tables of backends that need trust from the configuration, with a warning.
+fn set_aside(app: &mut App) {
+    let Some(project) = &app.project else { return };
+    let reaches = || project.reaches.iter().filter_map(|reach| Some((reach, reach.backend()?.to_owned())));
+    let left_out: Vec<String> = reaches().map(|(_, backend)| backend).collect();
+    if left_out.is_empty() {
+        return;
     }
-    let left_out: Vec<String> =
-        project.reaches.iter().filter_map(Reach::backend).map(str::to_owned).collect();
-    let text = format!("{} is not trusted, and what it says of backends is left out", project.file.display());
-    let causes = project.wishes().join(", ");
+    let wishes: Vec<String> = reaches().map(|(reach, _)| wish(reach)).collect();
+    let text = format!(
+        "{} is not trusted, and its tables of backends are left out: {}",
+        project.file.display(),
+        wishes.join(", ")
+    );
     let remedy = Remedy::command("if you trust its authors", shell!("nixoci config trust {}", project.file));
-    app.cx().observer.warn(format!("{text}: {causes}"), vec![remedy]);
+    app.cx().observer.warn(text, vec![remedy]);
     if let Some(file) = app.files.first_mut() {
         file.backends.retain(|table| !left_out.contains(&table.name));
     }
-    Ok(())
+}
+
+fn wish(reach: &Reach) -> String {
+    printable(&format!("{} = {}", reach.key, reach.value)).into_owned()
 }
 
 /// The projects that are trusted.

@@ -315,7 +315,7 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever a project or a plugin names, Nix takes it for what it is.
+        /// Nix never takes a name from a project or a plugin for a flag.
         #[test]
         fn no_part_of_an_installable_is_a_flag(dashes in "-{1,3}", rest in "[a-z =./#\"]{0,12}", name in "[a-z-]{1,8}") {
             let flag = format!("{dashes}{rest}");
@@ -336,7 +336,7 @@ mod tests {
             prop_assert!(flake.check().is_err());
         }
 
-        /// What is written for a name is read as that name.
+        /// The written form of a name parses as that name.
         #[test]
         fn a_name_that_is_written_is_the_name(name in "[a-zA-Z0-9_.#?+' -]{1,12}") {
             prop_assert_eq!(split_attribute(&attribute_name(&name)), [name]);

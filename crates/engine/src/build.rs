@@ -27,11 +27,12 @@ use crate::report::{BuildReport, Clock};
 /// Whatever the stations report. When delivery fails, the image stays in the cache, and the error says how to
 /// try again.
 pub async fn build(engine: &Engine<'_>, job: &Job) -> Result<BuildReport> {
-    match build_once(engine, job).await {
+    // On the heap: the future of a whole build twice is more than a thread's stack has room for.
+    match Box::pin(build_once(engine, job)).await {
         // It is out of the cache now, so that the second time everything is made anew.
         Err(error) if error.is(&nixoci_image::codes::CACHE_DAMAGED) => {
             engine.cx.observer.warn(format!("{error}; it is made anew"), Vec::new());
-            build_once(engine, job).await
+            Box::pin(build_once(engine, job)).await
         }
         built => built,
     }

@@ -122,7 +122,7 @@ impl Head {
         }
     }
 
-    /// What the kernel starts to load it.
+    /// The loader that the kernel starts for it.
     pub(crate) fn loader(&self) -> Option<&[u8]> {
         match self {
             Head::Elf { loader, .. } => loader.as_deref(),

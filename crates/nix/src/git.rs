@@ -13,7 +13,7 @@ use nixoci_core::Result;
 use nixoci_core::backend::Cx;
 use nixoci_core::runner::{Command, output};
 
-/// What is off for every command.
+/// Settings that switch off programs for every command.
 const OFF: [&str; 5] = [
     "core.fsmonitor=false",
     "core.hooksPath=/dev/null",

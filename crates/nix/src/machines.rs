@@ -76,7 +76,7 @@ impl Machine {
         Some(program).filter(|program| !program.contains('%'))
     }
 
-    /// What its URI says beside its name.
+    /// The parameters of its URI.
     fn parameters(&self) -> impl Iterator<Item = (&str, &str)> {
         let words = self.uri.split_once('?').map_or("", |(_, words)| words);
         words.split('&').filter_map(|word| word.split_once('='))

@@ -83,7 +83,7 @@ pub(crate) struct ProjectReport {
     file: PathBuf,
     /// Whether it is trusted now.
     trusted: bool,
-    /// What it has to be trusted for: keys with their values, as TOML.
+    /// The keys that need trust, with their values as TOML.
     wants: Vec<String>,
 }
 

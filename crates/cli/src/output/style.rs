@@ -15,7 +15,7 @@ pub(crate) const YELLOW: Style = AnsiColor::Yellow.on_default().bold();
 pub(crate) const DIM: Style = Style::new().dimmed();
 pub(crate) const BOLD: Style = Style::new().bold();
 
-/// What the styles above write: bold, dim, red, yellow, blue, and back to plain. None of them hides or moves anything.
+/// The sequences of the styles above: bold, dim, red, yellow, blue, and reset. None of them hides or moves text.
 const SEQUENCES: [&str; 6] = ["\x1b[0m", "\x1b[1m", "\x1b[2m", "\x1b[31m", "\x1b[33m", "\x1b[34m"];
 
 /// A text as a terminal may get it.

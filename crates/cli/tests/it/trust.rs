@@ -89,6 +89,8 @@ fn an_untrusted_project_ends_what_would_do_as_it_says() {
     // An image from elsewhere is not looked at either.
     fails(&nixoci(dir.path(), &["plan"]), 11, NOT_TRUSTED);
     fails(&nixoci(dir.path(), &["build", "--dry-run"]), 11, NOT_TRUSTED);
+    assert_eq!(nixoci(dir.path(), &["backends"]).status.code(), Some(0));
+    assert_ne!(nixoci(dir.path(), &["doctor"]).status.code(), Some(11));
     assert!(nixoci(dir.path(), &["config", "show"]).status.success());
     assert!(nixoci(dir.path(), &["config", "check"]).status.success());
 }
@@ -98,7 +100,7 @@ fn a_command_that_looks_leaves_an_untrusted_table_out() {
     let dir = project("[backend.remote]\nbuilders = [{ host = \"bee\" }]\n");
     for command in [&["backends"][..], &["doctor"]] {
         let said = err(&nixoci(dir.path(), command));
-        assert!(said.contains("is left out: backend.remote.builders = [{ host = \"bee\" }]"), "{said}");
+        assert!(said.contains("are left out: backend.remote.builders = [{ host = \"bee\" }]"), "{said}");
         let rest = said.replace("builders = [{ host = \"bee\" }]", "");
         assert!(!rest.contains("bee"), "{said}");
     }
@@ -213,7 +215,7 @@ fn the_question_cannot_be_forged() {
         !screen.contains("\x1b[2K") && !screen.contains("\x1b[1G") && !screen.contains('\u{202e}'),
         "{screen:?}"
     );
-    // What is not a key can hold such characters as well.
+    // The name of an unknown key can hold such characters as well.
     let dir = project("\"\\u001b]0;PWNED\\u0007\\u001b[2J\" = 1\n");
     let (_, screen) = on_a_terminal(dir.path(), "");
     assert!(

@@ -18,6 +18,7 @@ mod doctor;
 mod errors;
 mod formats;
 mod harness;
+mod hostile;
 mod images;
 mod init;
 mod mac;

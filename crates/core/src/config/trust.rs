@@ -1,4 +1,4 @@
-//! What a project's file may do without a question, and what of it has to be trusted first.
+//! Classifies the keys of a project's file: those that take effect at once, and those that need the user's trust.
 //!
 //! A checked-out nixoci.toml is read by whoever types `nixoci build` in that directory. Every key has a class, written at its
 //! declaration as a part of its schema (`#[schemars(extend("x-trust" = "safe"))]`), so that the reference shows it, a key
@@ -49,7 +49,7 @@ impl Reach {
     }
 }
 
-/// What of a project's file has to be trusted, in the order of the file. `schema` is that of
+/// Lists the keys of a project's file that need trust, in the order of the file. `schema` is that of
 /// [`config_schema`](super::config_schema).
 ///
 /// # Errors
@@ -109,7 +109,7 @@ impl Walk<'_> {
         }
     }
 
-    /// What a schema refers to, where it is a reference, or one of two of which the other is `null`.
+    /// Follows a reference, or the one of two alternatives that is not `null`.
     fn target<'s>(&'s self, schema: &'s Value) -> &'s Value {
         let mut schema = schema;
         // References of a schema that was generated lead to definitions, which have no references at their top.

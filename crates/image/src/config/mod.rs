@@ -42,7 +42,7 @@ pub(crate) struct ImageConfig {
 
 const WHAT: &str = "the image's configuration";
 
-/// What the reader of a configuration decides beside it.
+/// Values that replace or complete those of a configuration.
 #[derive(Clone, Copy, Default)]
 pub(crate) struct Given<'a> {
     /// The date of the image, in place of its own.

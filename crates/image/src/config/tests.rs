@@ -85,7 +85,7 @@ fn an_image_without_a_platform_is_what_the_user_says() {
         let read = ImageConfig::parse(&text, Given { created: None, platform: Some(&arm) }).unwrap();
         assert_eq!(read.platform, arm);
         assert_eq!(read.warnings.len(), 1);
-        // What is written names it, and is read again without a word.
+        // The written configuration names it, and is read again without a warning.
         let written = read.written.unwrap();
         let again = ImageConfig::parse(&written, Given::default()).unwrap();
         assert_eq!((again.platform, again.written), (arm.clone(), None), "{written}");

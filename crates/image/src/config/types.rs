@@ -260,7 +260,7 @@ fn is_zone_after_fraction(rest: &str) -> bool {
     }
 }
 
-/// What a value is, by its first byte: it is JSON.
+/// The type of a JSON value, by its first byte.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Found {
     Nothing,

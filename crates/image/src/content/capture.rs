@@ -1,4 +1,5 @@
-//! What of a file's content is kept while it passes: enough to know what would start it, and the lists of users.
+//! Keeps the parts of a file that decide how it starts, while its content streams past: the head of a program, the name of its
+//! loader, and the lists of users.
 //!
 //! Sources: System V ABI, "Program Header", for `PT_INTERP`; Linux `fs/binfmt_elf.c`, which reads it.
 
@@ -35,7 +36,7 @@ enum Wanted {
     List,
 }
 
-/// What is known of a file's content.
+/// The kept content of a file.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Captured {
     Nothing,
@@ -91,7 +92,7 @@ impl Capture {
         self.collect(self.passed, data);
     }
 
-    /// What of `data`, which is at `at` in the file, belongs to the loader's name.
+    /// Appends the part of `data`, which is at `at` in the file, that belongs to the loader's name.
     fn collect(&mut self, at: u64, data: &[u8]) {
         let Some(range) = self.loader.clone() else { return };
         let next = range.start + self.name.len() as u64;
@@ -104,7 +105,7 @@ impl Capture {
         self.name.extend_from_slice(data.get(slice).unwrap_or_default());
     }
 
-    /// What was kept.
+    /// Ends the file.
     pub(crate) fn end(self) -> Captured {
         match self.wanted {
             Wanted::Nothing => Captured::Nothing,

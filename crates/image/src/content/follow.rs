@@ -174,7 +174,7 @@ fn directory(tree: &Tree<'_>, launch: &Launch<'_>) -> Option<Warning> {
     (tree.is_directory(path.as_bytes()) == Some(false)).then(|| Warning::new(&codes::WORKING_DIR, text))
 }
 
-/// What `#!/usr/bin/env [-S [-i] [NAME=value]] program` starts. The kernel hands all that follows the interpreter over as
+/// The program that `#!/usr/bin/env [-S [-i] [NAME=value]] program` starts. The kernel hands all that follows the interpreter over as
 /// one argument, which env takes apart with `-S` alone.
 fn env_program(interpreter: &[u8], argument: &[u8]) -> Option<Vec<u8>> {
     let is_env = interpreter == b"env" || interpreter.ends_with(b"/env");

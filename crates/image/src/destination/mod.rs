@@ -168,7 +168,7 @@ impl Destination {
         match (self.format, there) {
             (Format::OciLayout, Some(metadata)) if metadata.is_dir() => match detect::describe(path)? {
                 Shape::Empty | Shape::OciLayout => {
-                    // What is written there would be written elsewhere.
+                    // Blobs would be written outside of the layout.
                     let link = ["blobs", "blobs/sha256"]
                         .map(|name| path.join(name))
                         .into_iter()

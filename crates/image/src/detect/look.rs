@@ -66,7 +66,7 @@ fn is_archive(path: &Path) -> bool {
     matches!(regular(path), Ok(Shape::DockerArchive { .. } | Shape::OciArchive { .. }))
 }
 
-/// What a regular file is.
+/// Detects the shape of a regular file.
 pub(super) fn regular(path: &Path) -> io::Result<Shape> {
     let start = head(path, HEAD)?;
     match Compression::of(&start) {
@@ -124,7 +124,7 @@ fn names_by_seeking(mut file: File) -> Vec<Vec<u8>> {
     names
 }
 
-/// What an archive with these members is.
+/// Detects the shape of an archive by the names of its members.
 pub(super) fn archive(names: &[Vec<u8>], compression: Compression) -> Shape {
     let has = |wanted: &str| names.iter().any(|name| name == wanted.as_bytes());
     let layer = |name: &Vec<u8>| {

@@ -196,7 +196,7 @@ pub fn describe(path: &Path) -> Result<Shape> {
     looked.or_error(&codes::READ_FAILED, || format!("{} cannot be read", path.display()))
 }
 
-/// What an archive with these members is.
+/// Detects the shape of an archive by the names of its members.
 pub(crate) fn of_members(names: &[Vec<u8>], compression: Compression) -> Shape {
     look::archive(names, compression)
 }

@@ -59,7 +59,7 @@ fn member_of(compression: Compression, level: u32, bytes: &[u8]) -> Vec<u8> {
     }
 }
 
-/// What a decoder has to pass over: RFC 8878, section 3.1.2; the .xz format, section 2.2.
+/// Bytes that a decoder has to skip: RFC 8878, section 3.1.2; the .xz format, section 2.2.
 fn nothing(compression: Compression, length: u8) -> Vec<u8> {
     match compression {
         Compression::Zstd => {

@@ -43,7 +43,7 @@ pub(super) enum Member {
     NoFile,
 }
 
-/// What a file is that is neither a layer nor a JSON document.
+/// The content of a file that is neither a layer nor a JSON document.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Content {
     /// JSON beyond the limits, of this size.

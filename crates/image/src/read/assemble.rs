@@ -169,7 +169,7 @@ fn one(contents: &Contents, image: FoundImage, options: &ReadOptions<'_>) -> Res
     Ok(ReadImage { names, labels: labels.into_iter().collect(), variants })
 }
 
-/// What is broken and may be wanted: of several platforms, not those that nobody asked for.
+/// The broken entries that matter: not those for platforms that were not asked for.
 fn relevant(broken: Vec<Broken>, options: &ReadOptions<'_>) -> Vec<Broken> {
     let asked = |broken: &Broken| match &broken.platform {
         Some(platform) if !options.expect.is_empty() => {

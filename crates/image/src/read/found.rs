@@ -32,7 +32,7 @@ pub(super) struct FoundImage {
     /// What it is called there beside that: the tag in a layout.
     pub(super) labels: Vec<String>,
     pub(super) variants: Vec<FoundVariant>,
-    /// What else is listed for it, and cannot be read.
+    /// Entries listed for it that cannot be read.
     pub(super) broken: Vec<Broken>,
     pub(super) warnings: Vec<Warning>,
 }
@@ -40,7 +40,7 @@ pub(super) struct FoundImage {
 /// An entry of an index or a manifest that leads to no image. Whether that matters depends on what is wanted.
 #[derive(Debug)]
 pub(super) struct Broken {
-    /// What it is called: its platform, its name or its digest.
+    /// Its platform, its name or its digest, for messages.
     pub(super) what: String,
     /// The platform that the index gives for it.
     pub(super) platform: Option<OciPlatform>,
@@ -55,7 +55,7 @@ impl Broken {
         codes.iter().any(|code| self.error.is(code))
     }
 
-    /// What is said where it is left out.
+    /// The warning where it is left out.
     pub(super) fn warning(&self) -> Warning {
         Warning::new(&codes::LEFT_OUT, format!("{} is left out: {}", self.what, self.error))
     }

@@ -31,7 +31,7 @@ struct LayerContents {
     size: u64,
     /// The entry whose data is passing, by its clean name.
     current: Option<(Vec<u8>, Entry)>,
-    /// What is kept of it.
+    /// The kept parts of its content.
     capture: Capture,
     problem: Option<Problem>,
     climbing_links: u64,

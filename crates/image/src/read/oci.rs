@@ -101,7 +101,7 @@ fn together(contents: &Contents, images: Vec<FoundImage>) -> Vec<FoundImage> {
     all.into_iter().map(|(_, image)| image).collect()
 }
 
-/// What a configuration says that it is for, unchecked.
+/// The platform that a configuration names, unchecked.
 fn platform(contents: &Contents, config: usize) -> String {
     let text = std::str::from_utf8(contents.json(config)).unwrap_or_default();
     let Ok(object) = Object::parse(text, "a configuration") else { return String::new() };
@@ -111,7 +111,7 @@ fn platform(contents: &Contents, config: usize) -> String {
 
 /// A descriptor of a manifest or an index.
 struct Descriptor {
-    /// What does not parse matters only where the content is wanted.
+    /// A digest that does not parse matters only where the content is wanted.
     digest: Result<Digest>,
     size: Option<u64>,
     media_type: String,

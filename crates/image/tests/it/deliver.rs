@@ -163,7 +163,7 @@ fn leftovers_of_a_killed_process_are_swept_and_links_are_written_through() {
     assert!(std::fs::metadata(dir.path().join("real.tar")).unwrap().len() > 1000);
 }
 
-/// Whatever is copied out of the cache is what was checked when it came, or nothing.
+/// A copy out of the cache has the digests that were checked on the way in, or is not made.
 #[test]
 fn a_damaged_archive_is_noticed_and_removed() {
     for kind in ["archive", "docker-archive", "oci-archive", "oci"] {

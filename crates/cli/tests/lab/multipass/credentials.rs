@@ -51,11 +51,13 @@ fn an_agent_is_asked_where_that_is_wanted_and_nothing_of_it_stays(options: &'sta
     run.out("code 42\ncode 42\nnixoci explain nixoci::guest::credentials\n1\nleft:\nend\n");
 }
 
-/// Secrets in the user's settings. What Nix is told, an expression reads, and Nix says it; `secret` builds that.
+/// Secrets in the user's settings. An expression reads what Nix is told, and prints it: once in other letters, which nixoci does
+/// not recognize, and once as it is.
 const SECRETS: &str = r#"export XDG_CONFIG_HOME=$(mktemp -d) GITHUB_TOKEN=hush-token; mkdir $XDG_CONFIG_HOME/nixoci; echo 'machine example.org login me password hush-word' > $log.netrc
 printf '[credentials]\ngithub = "env:GITHUB_TOKEN"\nnetrc = "%s"\n' $log.netrc > $XDG_CONFIG_HOME/nixoci/config.toml
 printf '%s' '{ system, n }: let f = builtins.readFile; s = "/run/nixoci/secrets"; in derivation { name = "t-${n}"; inherit system; builder = "/bin/sh"; args = [ "-c" "echo hi > $out" ];
-    a = builtins.trace (builtins.replaceStrings ["hush"] ["HUSH"] (f "${s}/nix.conf" + f "${s}/netrc" + builtins.getEnv "NIX_USER_CONF_FILES" + builtins.getEnv "https_proxy")) ""; }' > s.nix
+    a = builtins.trace (builtins.replaceStrings ["hush" "access"] ["HUSH" "ACCESS"] (f "${s}/nix.conf" + f "${s}/netrc" + builtins.getEnv "NIX_USER_CONF_FILES" + builtins.getEnv "https_proxy"))
+      (builtins.trace (f "${s}/nix.conf" + f "${s}/netrc") ""); }' > s.nix
 secret() { nixoci -vv build --backend multipass -y --impure --no-link -f s.nix --argstr n $RANDOM$RANDOM; }
 "#;
 
@@ -64,14 +66,16 @@ secret() { nixoci -vv build --backend multipass -y --impure --no-link -f s.nix -
 fn secrets_and_the_way_out_reach_the_guest_and_no_secret_stays() {
     let script = format!(
         r#"{SECRETS} export https_proxy=http://proxy.corp:3128 NIX_SSL_CERT_FILE=$log.pem; echo certificate > $log.pem
-        secret 2>$log.err; grep -E 'HUSH|/run/nixoci/secrets|proxy.corp' $log.err | sort -u; grep -c hush $log.err
+        secret 2>$log.err; grep -E 'HUSH|[*][*][*]|/run/nixoci/secrets|proxy.corp' $log.err | sort -u; grep -c hush $log.err
         guest 'cat /etc/nixoci/certificates.pem /etc/nixoci/environment; echo searched; sudo grep -rls -e hush-token -e hush-word / --exclude-dir=proc --exclude-dir=sys --exclude-dir=lab --exclude-dir=store 2>/dev/null'; echo clean
         unset https_proxy NIX_SSL_CERT_FILE; tiny 2>/dev/null; guest 'cat /etc/nixoci/environment; ls /etc/nixoci'"#
     );
     let run = NIX_2_34.with(RELEASE).sh(&alone("", &script)).code(0);
     let run = run
-        .out("extra-access-tokens = github.com=HUSH-token")
+        .out("extra-ACCESS-tokens = github.com=HUSH-token")
         .out("password HUSH-word")
+        .out("extra-access-tokens = github.com=***")
+        .out("password ***")
         .out("http://proxy.corp:3128");
     let run = run.out("\n0\ncertificate\n").out("NIX_SSL_CERT_FILE=/etc/nixoci/certificates.pem");
     let run = run.out("GIT_SSL_CAINFO=/etc/nixoci/certificates.pem");

@@ -24,7 +24,7 @@ fn a_configuration_does_not_get_the_line_without_agreement(host: Host) {
 each!(a_configuration_gets_the_line_when_that_is_agreed_to: nix_2_26(NIX_2_26), nix_2_34(NIX_2_34));
 fn a_configuration_gets_the_line_when_that_is_agreed_to(host: Host) {
     let script = format!(
-        "{MODULE} nixoci provision --write link.nix --yes >said || exit; grep -c \"add mac.nix$\" said; grep -c '^  sudo darwin-rebuild switch --flake /tmp/' said
+        "{MODULE} nixoci provision --write link.nix --yes >said || exit; grep -c \"add -- mac.nix$\" said; grep -c '^  sudo darwin-rebuild switch --flake /tmp/' said
          rm said; cat hosts/mac.nix; stat -c %a hosts/mac.nix; ls; ls -A hosts; nix-instantiate --parse hosts/mac.nix > /dev/null || echo it is no Nix any more
          git add hosts; nixoci provision --write hosts/mac.nix --format json | jq .changed"
     );
