@@ -5,7 +5,7 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use nixoci_core::config::trust::{Reach, reaches};
-use nixoci_core::config::{ConfigFile, config_schema};
+use nixoci_core::config::{BackendTable, ConfigFile, config_schema};
 use nixoci_core::registry::Registry;
 use nixoci_core::text::{hex, printable};
 use nixoci_core::{Error, Remedy, Result, ResultExt, file, shell};
@@ -102,6 +102,33 @@ impl Project {
 /// # Errors
 /// [`UNTRUSTED_PROJECT`]; those of a question.
 pub(crate) async fn settle(app: &mut App, need: Need) -> Result<()> {
+    consent(app, need).await?;
+    if need != Need::Nothing {
+        for text in overrides(&app.files) {
+            app.cx().observer.info(text);
+        }
+    }
+    Ok(())
+}
+
+/// The settings of backends that a project's file has in place of the user's own, a sentence for each.
+fn overrides(files: &[ConfigFile]) -> Vec<String> {
+    let [project, user] = files else { return Vec::new() };
+    let own = |table: &BackendTable| user.backends.iter().find(|own| own.name == table.name);
+    let pairs = project.backends.iter().filter_map(|table| Some((table, own(table)?)));
+    pairs
+        .flat_map(|(table, own)| {
+            let (table_keys, own_keys) = (table.keys(), own.keys());
+            let both = table_keys.into_iter().filter(move |key| own_keys.contains(key));
+            let (name, file) = (table.name.clone(), project.path.display().to_string());
+            both.map(move |key| {
+                format!("{file} sets backend.{name}.{key} in place of your own configuration")
+            })
+        })
+        .collect()
+}
+
+async fn consent(app: &mut App, need: Need) -> Result<()> {
     let Some(project) = app.project.as_ref().filter(|project| !project.trusted) else { return Ok(()) };
     match need {
         Need::Nothing => Ok(()),

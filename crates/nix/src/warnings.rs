@@ -28,6 +28,16 @@ const NOISE: &[&str] = &[
     "error (ignored): SQLite database",
 ];
 
+/// Settings of a flake that name binary caches. Source: Nix manual, nix.conf.
+const CACHES: [&str; 6] = [
+    "substituters",
+    "extra-substituters",
+    "trusted-substituters",
+    "extra-trusted-substituters",
+    "trusted-public-keys",
+    "extra-trusted-public-keys",
+];
+
 /// Decides about one note; `level` is Nix's own opinion.
 pub(crate) fn notice(text: &str, level: Level) -> Notice {
     let text = text.trim();
@@ -50,10 +60,13 @@ pub(crate) fn notice(text: &str, level: Level) -> Notice {
     }
     let mut remedies = Vec::new();
     if text.starts_with("ignoring untrusted flake configuration setting") {
-        remedies.push(Remedy::command(
-            "if you trust this flake's binary caches and settings, accept them",
-            "nixoci build --accept-flake-config",
-        ));
+        // The flag accepts every setting of the flake, and some of them run programs of its choosing.
+        if CACHES.iter().any(|name| text.contains(&format!("setting '{name}'"))) {
+            remedies.push(Remedy::command(
+                "if you trust this flake's binary caches and all its settings, accept them",
+                "nixoci build --accept-flake-config",
+            ));
+        }
         let text = text.lines().next().unwrap_or(text).trim_end_matches('.').to_owned();
         return Notice::Say { level: Level::Warning, text, remedies };
     }
@@ -68,6 +81,24 @@ mod tests {
         match notice(text, Level::Warning) {
             Notice::Say { level, text, remedies } => (level, text, remedies.len()),
             Notice::Drop => panic!("{text} was dropped"),
+        }
+    }
+
+    #[test]
+    fn only_binary_caches_of_a_flake_are_offered_to_be_accepted() {
+        let remedies = |setting: &str| {
+            let text =
+                format!("warning: ignoring untrusted flake configuration setting '{setting}'.\nPass it");
+            let (level, said, remedies) = said(&text);
+            assert_eq!(level, Level::Warning);
+            assert!(said.contains(setting));
+            remedies
+        };
+        assert!(CACHES.iter().all(|setting| remedies(setting) == 1));
+        for setting in
+            ["post-build-hook", "allow-unsafe-native-code-during-evaluation", "builders", "sandbox"]
+        {
+            assert_eq!(remedies(setting), 0, "{setting}");
         }
     }
 

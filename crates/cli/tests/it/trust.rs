@@ -141,6 +141,20 @@ fn trust_is_for_a_path_and_a_content() {
 }
 
 #[test]
+fn a_project_says_what_of_the_user_s_settings_it_replaces() {
+    let dir = project("[backend.local]\nextra-platforms = true\n");
+    let user = dir.path().join(".config/nixoci");
+    std::fs::create_dir_all(&user).unwrap();
+    let said = |own: &str| {
+        std::fs::write(user.join("config.toml"), own).unwrap();
+        err(&nixoci(dir.path(), &["backends"]))
+    };
+    let told = said("[backend.local]\nextra-platforms = false\n");
+    assert!(told.contains("sets backend.local.extra-platforms in place of your own configuration"), "{told}");
+    assert!(!said("[backend.multipass]\nmemory = \"4G\"\n").contains("in place of"));
+}
+
+#[test]
 fn trust_for_one_command_is_not_remembered() {
     let dir = project(WANTS);
     let with = |value: &str| {

@@ -59,6 +59,11 @@ impl BackendTable {
         })
     }
 
+    /// The keys of the table, without those of tables in it.
+    pub fn keys(&self) -> Vec<String> {
+        self.parse::<toml::Table>().map(|table| table.keys().cloned().collect()).unwrap_or_default()
+    }
+
     /// The place of a key of the table, given as the keys and places in arrays that lead to it, or of the table's value there.
     pub fn excerpt(&self, path: &[String], key: bool) -> Option<Excerpt> {
         let mut span = None;

@@ -17,6 +17,8 @@ const HEAD: u64 = 64 << 10;
 const DEPTH: u64 = 1 << 20;
 /// How many members of an archive, and entries of a directory, are looked at.
 const MEMBERS: usize = 4096;
+/// How many archives in the directories of a directory are opened.
+const LOOKED_INTO: usize = 16;
 /// How many programs of a package are named.
 const NAMED: usize = 3;
 
@@ -40,12 +42,11 @@ pub(super) fn directory(path: &Path) -> io::Result<Shape> {
     if has("layers.json") {
         return Ok(Shape::Nix2container);
     }
-    let mut names = entries(path)?;
+    let names = entries(path)?;
     if names.is_empty() {
         return Ok(Shape::Empty);
     }
-    names.retain(|name| path.join(name).is_file());
-    let archive = names.iter().map(|name| path.join(name)).find(|file| is_archive(file));
+    let archive = archive_in(path, &names);
     let mut programs = entries(&path.join("bin")).unwrap_or_default();
     programs.retain(|name| !name.starts_with('.'));
     let count = programs.len();
@@ -62,8 +63,25 @@ fn entries(path: &Path) -> io::Result<Vec<String>> {
     Ok(names)
 }
 
-fn is_archive(path: &Path) -> bool {
-    matches!(regular(path), Ok(Shape::DockerArchive { .. } | Shape::OciArchive { .. }))
+/// The likeliest archive that somebody means who names a directory: an image before a root file system, and what lies in it
+/// before what lies in one of its directories, as nixos-generators' `tarball/nixos-system.tar.xz` does.
+fn archive_in(path: &Path, names: &[String]) -> Option<PathBuf> {
+    let (files, dirs): (Vec<PathBuf>, Vec<PathBuf>) =
+        names.iter().map(|name| path.join(name)).partition(|path| path.is_file());
+    let inner = dirs.iter().filter_map(|dir| Some((dir, entries(dir).ok()?)));
+    let inner = inner.flat_map(|(dir, names)| names.into_iter().map(move |name| dir.join(name)));
+    // A directory may have thousands of files. Below the first level, only those that are called archives are opened.
+    let inner: Vec<PathBuf> = inner.filter(|path| is_called_archive(path)).take(LOOKED_INTO).collect();
+    let of = |wanted: fn(&Shape) -> bool| {
+        files.iter().chain(&inner).find(|path| regular(path).is_ok_and(|shape| wanted(&shape))).cloned()
+    };
+    of(|shape| matches!(shape, Shape::DockerArchive { .. } | Shape::OciArchive { .. }))
+        .or_else(|| of(|shape| matches!(shape, Shape::RootfsTar { .. })))
+}
+
+fn is_called_archive(path: &Path) -> bool {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    [".tar", ".tar.gz", ".tgz", ".tar.xz", ".tar.zst"].iter().any(|ending| name.ends_with(ending))
 }
 
 /// Detects the shape of a regular file.

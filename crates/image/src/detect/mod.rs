@@ -244,13 +244,24 @@ pub(crate) fn refuse_shape(name: &str, shape: &Shape) -> Error {
             )),
         };
     }
-    let error = not_an_image(name, &shape.to_string());
-    match shape {
+    let error = Error::new(&codes::NOT_AN_IMAGE, format!("{name} is {shape}, not an image"));
+    let error = match shape {
+        Shape::Package { archive: Some(archive), .. } if is_root_file_system(archive) => error
+            .because(format!("{} in it is a root file system", archive.display()))
+            .remedy(Remedy::command("make an image of that", shell!("docker import {} NAME", archive))),
         Shape::Package { archive: Some(archive), .. } => {
             error.remedy(Remedy::command("name the archive in it", shell!("nixoci load {}", archive)))
         }
+        Shape::RootfsTar { .. } => {
+            error.remedy(Remedy::command("make an image of it", shell!("docker import {} NAME", file(name))))
+        }
         _ => error,
-    }
+    };
+    error.remedy(expression())
+}
+
+fn is_root_file_system(archive: &Path) -> bool {
+    matches!(describe(archive), Ok(Shape::RootfsTar { .. }))
 }
 
 /// The file for a command, where a message has `name`. An image that came through a pipe has a name for messages only.
@@ -282,10 +293,14 @@ fn transport(shape: &Shape) -> &'static str {
 
 /// The error for something that is no image.
 pub(crate) fn not_an_image(name: &str, what: &str) -> Error {
-    Error::new(&codes::NOT_AN_IMAGE, format!("{name} is {what}, not an image")).remedy(Remedy::lines(
+    Error::new(&codes::NOT_AN_IMAGE, format!("{name} is {what}, not an image")).remedy(expression())
+}
+
+fn expression() -> Remedy {
+    Remedy::lines(
         "make an image of it, and build that attribute",
         "pkgs.dockerTools.buildLayeredImage {\n  name = \"app\";\n  config.Cmd = [ \"${pkgs.hello}/bin/hello\" ];\n}",
-    ))
+    )
 }
 
 /// The error for a compression that is not read.

@@ -103,6 +103,32 @@ fn what_is_refused_says_how_to_get_an_image() {
     assert!(refuse(Path::new("/nonexistent/x")).is(&codes::NOT_FOUND));
 }
 
+#[test]
+fn an_archive_in_a_directory_of_the_output_is_named() {
+    let command = |files: &[(&str, Vec<u8>)]| {
+        let dir = tempfile::tempdir().unwrap();
+        for (name, bytes) in files {
+            let path = dir.path().join(name);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, bytes).unwrap();
+        }
+        let error = refuse(dir.path());
+        let command = error.report().remedies[0].command.clone().unwrap();
+        command.replace(&dir.path().display().to_string(), "OUT")
+    };
+    let (image, rootfs) = (tar(&["manifest.json"]), tar(&["etc/passwd"]));
+    assert_eq!(
+        command(&[("bin/hello", vec![]), ("image/app.tar.gz", gzip(&image))]),
+        "nixoci load OUT/image/app.tar.gz"
+    );
+    assert_eq!(
+        command(&[("tarball/system.tar", rootfs.clone())]),
+        "docker import OUT/tarball/system.tar NAME"
+    );
+    assert_eq!(command(&[("a/b.tar", rootfs.clone()), ("c/d.tar", image)]), "nixoci load OUT/c/d.tar");
+    assert_eq!(command(&[("root fs.tar", rootfs)]), "docker import 'OUT/root fs.tar' NAME");
+}
+
 proptest! {
     #[test]
     fn arbitrary_files_never_panic(bytes in proptest::collection::vec(any::<u8>(), 0..2048)) {
