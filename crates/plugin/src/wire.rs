@@ -301,6 +301,17 @@ pub struct ShellCommand {
     pub cwd: Option<PathBuf>,
 }
 
+#[cfg(feature = "host")]
+impl ShellCommand {
+    /// Whether a part of it has a NUL character, which ends a text for the system.
+    pub(crate) fn has_nul(&self) -> bool {
+        let texts = std::iter::once(&self.program).chain(&self.args).chain(self.env.keys());
+        let mut texts = texts.chain(self.env.values().flatten()).map(String::as_str);
+        let dir = self.cwd.as_ref().is_some_and(|dir| dir.as_os_str().as_encoded_bytes().contains(&0));
+        dir || texts.any(|text| text.contains('\0'))
+    }
+}
+
 impl TryFrom<&Command> for ShellCommand {
     type Error = OsString;
 
@@ -337,3 +348,25 @@ pub(crate) fn unsayable(what: &str, error: &serde_json::Error) -> Error {
 /// The name of this crate and its version.
 pub(crate) const SDK: Cow<'static, str> =
     Cow::Borrowed(concat!(env!("CARGO_PKG_NAME"), " ", env!("CARGO_PKG_VERSION")));
+
+#[cfg(all(test, feature = "host"))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_command_with_a_nul_is_noticed_wherever_it_is() {
+        let fine =
+            ShellCommand { program: "sh".into(), args: vec!["-c".into()], env: BTreeMap::new(), cwd: None };
+        assert!(!fine.has_nul());
+        let env = |name: &str, value: &str| BTreeMap::from([(name.to_owned(), Some(value.to_owned()))]);
+        for odd in [
+            ShellCommand { program: "s\0h".into(), ..fine.clone() },
+            ShellCommand { args: vec!["a\0".into()], ..fine.clone() },
+            ShellCommand { env: env("A\0", "b"), ..fine.clone() },
+            ShellCommand { env: env("A", "\0"), ..fine.clone() },
+            ShellCommand { cwd: Some("/a\0b".into()), ..fine },
+        ] {
+            assert!(odd.has_nul(), "{odd:?}");
+        }
+    }
+}

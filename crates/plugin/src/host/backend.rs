@@ -444,6 +444,10 @@ impl Backend for PluginBackend {
         let command = command.iter().map(text).collect::<Result<_>>()?;
         let request = Request::Shell { system: system.clone(), command };
         let said: ShellCommand = self.require(cx, &request, Some(ERRAND)).await?;
+        if said.has_nul() {
+            let message = format!("the plugin `{}` names a command that cannot be started", self.name);
+            return Err(Error::new(&GARBLED, message).because("it has a NUL character in it"));
+        }
         Ok(said.into())
     }
 }
