@@ -125,9 +125,9 @@ fn two_platforms_in_one_archive_load_and_run_in_containerd(host: Host) {
     // Daemons share what the kernel has by a container's name.
     let script = both("mp-ctr:1")
         + "n=docker.io/library/mp-ctr:1; export CONTAINERD_NAMESPACE=$tag-a; ctr images import --all-platforms both.tar >&2
-           for arch in amd64 arm64; do run ctr run --rm --platform linux/$arch $n $tag-$arch; done
+           for arch in amd64 arm64; do run ctr_run --platform linux/$arch $n $tag-$arch; done
            export CONTAINERD_NAMESPACE=$tag-b; nixoci load both.tar --runtime containerd
-           for arch in amd64 arm64; do run ctr run --rm --platform linux/$arch $n $tag-$arch; done";
+           for arch in amd64 arm64; do run ctr_run --platform linux/$arch $n $tag-$arch; done";
     let twice = "< hello world >\n< hello world >\n";
     host.sh(&script).code(0).out(&format!("{twice}docker.io/library/mp-ctr:1\n{twice}"));
 }

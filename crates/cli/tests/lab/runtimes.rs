@@ -56,7 +56,7 @@ each!(
 );
 fn containerd_gets_the_image_under_all_its_names_and_runs_it(host: Host) {
     host.sh("image=$(nixoci build ./examples/cowsay#container --load=containerd -t $tag:1 -t ghcr.io/me/$tag:2) || exit
-         test $image = docker.io/library/$tag:1; echo $?; ctr run --rm $image $tag-1; ctr run --rm ghcr.io/me/$tag:2 $tag-2 cowsay moo")
+         test $image = docker.io/library/$tag:1; echo $?; ctr_run $image $tag-1; ctr_run ghcr.io/me/$tag:2 $tag-2 cowsay moo")
         .code(0)
         .out("0\n")
         .out("< hello world >")
@@ -68,7 +68,7 @@ fn containerd_gets_the_image_under_all_its_names_and_runs_it(host: Host) {
 fn containerd_takes_another_platform_s_image_and_runs_it_by_emulation() {
     let run = NIX_2_34.with(&["--arm64"])
         .sh("image=$(nixoci build ./examples/cowsay#container --platform linux/arm64 --load=containerd -t $tag:1) || exit
-             ctr run --rm --platform linux/arm64 $image $tag | tee /dev/stderr | grep -c '< hello world >'")
+             ctr_run --platform linux/arm64 $image $tag | tee /dev/stderr | grep -c '< hello world >'")
         .code(0);
     assert_eq!(run.out, "1\n", "{run:#?}");
     let line = run.err.lines().find(|line| line.contains("emulator")).unwrap_or_default();

@@ -16,6 +16,8 @@ use super::host::{Host, Run};
 /// - `line FILE PATTERN PID` waits for a line in a log that is being written by PID, which may not have made it yet; fails if that ends without.
 /// - `gone COMMAND…` waits until the command prints nothing, and prints what it prints then: how soon something ends is the affair of a busy
 ///   machine, that it ends is ours. It looks again and again, since no event tells that a process has ended which is not a child. `GONE` in xtask/tests/hosts/main.rs does so, too.
+/// - `ctr_run` is `ctr run --rm`, again where the container ended well and nothing of its output came. `ctr` loses all of it if the container
+///   ends before `ctr` has opened the pipe ("fifo-opening state" in containerd's `task.Delete`).
 /// - `strike` says to [`struck`] that the moment has come, and returns when the fault has been struck.
 pub(crate) const EVENTS: &str = r#"events=/lab/events
 gate() { mkfifo -m 666 $events/$1.begun $events/$1.go; }
@@ -27,6 +29,11 @@ begun() {
 go_on() { echo >$events/$1.go; }
 line() { grep -m1 -qE -e "$2" < <(tail -n +1 -f --retry --pid=$3 "$1" 2>/dev/null); }
 gone() { local n; for n in $(seq 600); do [ -z "$("$@" 2>/dev/null)" ] && break; sleep 0.1; done; echo left:; "$@"; echo end; }
+ctr_run() {
+    local out n; out=$(mktemp)
+    for n in 1 2 3 4 5; do ctr run --rm "$@" >$out || return; [ -s $out ] && break; done
+    cat $out
+}
 strike() { echo >$struck.moment; read -r _ <$struck.done; }
 "#;
 
