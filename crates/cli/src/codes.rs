@@ -11,7 +11,7 @@ nixoci_core::codes! {
     /// A project wants more than it may do by itself.
     UNTRUSTED_PROJECT = ("nixoci::project::not_trusted", Untrusted, "the project is not trusted",
         "nixoci.toml came with the project, and names machines, keys, addresses, directories or clusters, or sets up your \
-         virtual machines. What describes the image needs no trust; this does: `nixoci config trust` lists it and \
+         virtual machines. Settings that describe the image need no trust; this does: `nixoci config trust` lists it and \
          remembers your answer for this file, until it changes. On a terminal nixoci asks by itself. In CI, \
          --trust-project or NIXOCI_TRUST_PROJECT=true trusts the file for that command. docs/trust.md has every class of key.");
     /// The list of trusted projects cannot be used.

@@ -59,7 +59,8 @@ pub enum Shared {
 }
 
 /// Whether somebody other than this user and root could put files into a directory, or replace it: by its owner and mode, or
-/// by those of a directory above it. What is not there yet is judged by the nearest directory that is. Links are resolved.
+/// by those of a directory above it. A path that does not exist yet is judged by the nearest
+/// directory that does. Links are resolved.
 ///
 /// # Errors
 /// Those of the system.

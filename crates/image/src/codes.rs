@@ -38,7 +38,7 @@ nixoci_core::codes! {
     LEFT_OUT = ("nixoci::image::left_out", Image, "an entry of the image's index was left out",
         "The index lists something that is not an image for Linux whose content is there: a signature, a bill of \
          materials or a chart beside the image, a platform whose content was not pulled (Docker and containerd export \
-         such indexes), Windows. What is an image was taken, and the index was made anew. To take one entry alone, name \
+         such indexes), Windows. The images were taken, and the index was made anew. To take one entry alone, name \
          it: `oci:DIR:NAME`.");
     /// A warning: two images of one name.
     SAME_NAME = ("nixoci::image::same_name", Image, "several images have one name",

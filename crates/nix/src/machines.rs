@@ -17,8 +17,8 @@ const LIMIT: u64 = 1 << 20;
 const DEPTH: usize = 8;
 const FILES: usize = 64;
 const MACHINES: usize = 1024;
-/// The parameters of a store's URI that Nix is given. Source: Nix manual, "Experimental SSH Store", "Settings". What is not
-/// among them (`ssh-key`, `base64-ssh-public-host-key`, `remote-store`) is told to ssh in another way, or not at all.
+/// The parameters of a store's URI that Nix is given. Source: Nix manual, "Experimental SSH Store", "Settings". A parameter
+/// that is not among them (`ssh-key`, `base64-ssh-public-host-key`, `remote-store`) is told to ssh in another way, or not at all.
 const PARAMETERS: [&str; 4] = ["remote-program", "compress", "max-connections", "priority"];
 
 /// A machine that Nix knows.
@@ -45,6 +45,22 @@ pub struct Machine {
 }
 
 impl Machine {
+    /// A machine of which only the store is known.
+    #[cfg(test)]
+    pub(crate) fn at(uri: &str) -> Self {
+        Self {
+            uri: uri.to_owned(),
+            systems: Vec::new(),
+            key: None,
+            max_jobs: 1,
+            speed: 1.0,
+            features: Vec::new(),
+            mandatory: Vec::new(),
+            host_key: None,
+            address: None,
+        }
+    }
+
     /// The name that ssh knows it by: without scheme, user, port and parameters.
     pub fn host(&self) -> &str {
         self.address().0

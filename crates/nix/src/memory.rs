@@ -92,17 +92,7 @@ mod tests {
     const HASH: &str = "0mixbwv945yr64jsc6jla0384mdn9l4z";
 
     fn machine(uri: &str, host_key: Option<&str>) -> Machine {
-        Machine {
-            uri: uri.to_owned(),
-            systems: Vec::new(),
-            key: None,
-            max_jobs: 1,
-            speed: 1.0,
-            features: Vec::new(),
-            mandatory: Vec::new(),
-            host_key: host_key.map(str::to_owned),
-            address: None,
-        }
+        Machine { host_key: host_key.map(str::to_owned), ..Machine::at(uri) }
     }
 
     #[test]

@@ -1,8 +1,8 @@
 //! The stores in nixoci's cache that machines build into: how much they hold, and letting go of them.
 //!
-//! Each is a chroot store, `DIR/nix/store`. What is in it is only needed while a build uses it, and so that a second build need
-//! not fetch it again. What a machine sends back is signed by nobody: every set of machines has a store of its own, so that
-//! what one project's machines have made does not become a part of another project's image.
+//! Each is a chroot store, `DIR/nix/store`. Its content is only needed while a build uses it, and so that a second build need
+//! not fetch it again. The paths that a machine sends back carry no signature: every set of machines has a
+//! store of its own, so that what one project's machines have made does not become a part of another project's image.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -114,17 +114,8 @@ mod tests {
 
     #[test]
     fn every_set_of_machines_has_its_own() {
-        let machine = |uri: &str, key: Option<&str>| Machine {
-            uri: uri.to_owned(),
-            systems: Vec::new(),
-            key: None,
-            max_jobs: 1,
-            speed: 1.0,
-            features: Vec::new(),
-            mandatory: Vec::new(),
-            host_key: key.map(str::to_owned),
-            address: None,
-        };
+        let machine =
+            |uri: &str, key: Option<&str>| Machine { host_key: key.map(str::to_owned), ..Machine::at(uri) };
         let (bee, ant) = (machine("ssh-ng://bee", None), machine("ssh://me@ant:22", None));
         let of = |machines: &[&Machine]| {
             let machines: Vec<Machine> = machines.iter().map(|machine| (*machine).clone()).collect();

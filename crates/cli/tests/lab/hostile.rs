@@ -56,7 +56,7 @@ fn git_runs_nothing_that_a_repository_names() {
         cat ../owned 2>/dev/null"#
     );
     let run = NIX_2_34.with(GUEST).sh(&script);
-    // What is built is no image; it is built all the same.
+    // The derivation makes no image; it is built all the same.
     assert_eq!(
         run.out,
         format!("{}0\n", "nixoci explain nixoci::image::not_an_image\n".repeat(4)),

@@ -126,8 +126,8 @@ impl Walk<'_> {
         schema
     }
 
-    /// Whether a file or a flake reference lies in the project, links resolved. What is fetched, or looked up in a registry, does
-    /// not.
+    /// Whether a file or a flake reference lies in the project, links resolved. A reference that is fetched, or looked up in
+    /// a registry, does not.
     fn is_inside(&self, text: &str) -> bool {
         let reference = text.split(['#', '?']).next().unwrap_or_default();
         let path = reference.strip_prefix("path:").unwrap_or(reference);

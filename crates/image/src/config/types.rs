@@ -1,4 +1,4 @@
-//! The types of the configuration's keys. What has another type is taken by nixoci's own reader, and by no runtime.
+//! The types of the configuration's keys. A value of another type is taken by nixoci's own reader, and by no runtime.
 //!
 //! Sources: OCI image specification, `specs-go/v1/config.go`; moby `image/image.go` and `api/types/container/config.go`;
 //! Docker image specification v1.3 for `Healthcheck`, `OnBuild` and `Shell`.

@@ -63,7 +63,7 @@ impl Stage {
     }
 }
 
-/// Whether the process that made a file or a directory is gone. What is neither, nixoci has not made.
+/// Whether the process that made a file or a directory is gone. nixoci makes nothing that is neither.
 fn is_unlocked(path: &Path) -> bool {
     let opened = if path.is_dir() { File::open(path) } else { nixoci_core::file::open(path) };
     opened.is_ok_and(|file| file.try_lock().is_ok())
