@@ -62,6 +62,7 @@ impl TypedFactory for Factory {
         concurrent_builds: true,
         automatic: true,
         hosts: Cow::Borrowed(&[Cow::Borrowed("darwin")]),
+        credentials: false,
     };
     type Settings = Settings;
     type Backend = DarwinBuilder;

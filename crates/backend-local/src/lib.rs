@@ -39,6 +39,7 @@ impl TypedFactory for Factory {
         concurrent_builds: true,
         automatic: true,
         hosts: Cow::Borrowed(&[Cow::Borrowed("linux")]),
+        credentials: false,
     };
     type Settings = Settings;
     type Backend = Local;

@@ -34,7 +34,7 @@ use nixoci_core::request::BuildRequest;
 use nixoci_core::runner::Command;
 use nixoci_core::text::bytes;
 use nixoci_core::{Error, Remedy, Result};
-use nixoci_nix::guest::{Facts, Outside};
+use nixoci_nix::guest::{Facts, Held, Outside};
 use tokio::io::AsyncWrite;
 use tokio::sync::OnceCell;
 
@@ -43,6 +43,7 @@ pub use error::CODES;
 use error::WRONG_CPU;
 use grow::Growth;
 use machine::{Machine, host_memory};
+use mounts::Mounted;
 use over_ssh::OverSsh;
 use plan::{Standing, is_current};
 use receipt::Receipt;
@@ -66,6 +67,7 @@ impl TypedFactory for Factory {
         concurrent_builds: true,
         automatic: true,
         hosts: Cow::Borrowed(&[Cow::Borrowed("darwin")]),
+        credentials: true,
     };
     type Settings = Settings;
     type Backend = MultipassBackend;
@@ -79,6 +81,7 @@ impl TypedFactory for Factory {
             growth: Mutex::default(),
             built: Built::default(),
             over_ssh: OverSsh::default(),
+            held: tokio::sync::Mutex::default(),
         })
     }
 }
@@ -94,6 +97,8 @@ pub struct MultipassBackend {
     growth: Mutex<Option<Growth>>,
     built: Built,
     over_ssh: OverSsh,
+    /// What the guest knows for now.
+    held: tokio::sync::Mutex<Option<Held>>,
 }
 
 impl MultipassBackend {
@@ -120,13 +125,17 @@ impl MultipassBackend {
         let work = Work { machine, facts, systems };
         work.is_set_up()?;
         if known.is_none() {
-            let outside = Outside::of_host(cx)?;
-            if !outside.is_known(&work.facts.environment) {
-                outside.tell(cx, &work.machine.guest(cx)).await?;
-            }
+            self.tell_outside(cx, &work.machine, &work.facts).await?;
         }
         *known = Some(work.facts.clone());
         Ok(work)
+    }
+
+    /// Tells the guest how this host gets out. It knows passwords for as long as this backend is there.
+    async fn tell_outside(&self, cx: &Cx<'_>, machine: &Machine<'_>, facts: &Facts) -> Result<()> {
+        let mut held = self.held.lock().await;
+        *held = Outside::of_host(cx)?.tell(cx, &machine.guest(cx), &facts.environment).await?;
+        Ok(())
     }
 
     /// Does something in the guest, for as long as the machine runs: who waits for one that is gone, and has not said so, waits for ever.
@@ -223,10 +232,7 @@ impl MultipassBackend {
     async fn set_up(&self, cx: &Cx<'_>, machine: &Machine<'_>, facts: Facts) -> Result<Facts> {
         let stamp = plan::stamp(&self.settings);
         if facts.stamp != stamp || facts.nix.is_empty() {
-            let outside = Outside::of_host(cx)?;
-            if !outside.is_known(&facts.environment) {
-                outside.tell(cx, &machine.guest(cx)).await?;
-            }
+            self.tell_outside(cx, machine, &facts).await?;
             let installer = if facts.nix.is_empty() { machine.installer(cx).await? } else { None };
             self.settings.set_up(installer).run(cx, &machine.guest(cx)).await?;
         }
@@ -373,7 +379,12 @@ impl Backend for MultipassBackend {
             Depth::Full if matches!(self.readiness(cx).await?, Readiness::Ready) => {
                 let work = self.work(cx).await?;
                 match self.settings.transport {
-                    Transport::Exec => work.forecast(cx, request).await,
+                    Transport::Exec => {
+                        let mounted = Mounted::default();
+                        let forecast = work.forecast(cx, request, &mounted).await;
+                        mounted.remove(cx, &work.machine).await;
+                        forecast
+                    }
                     Transport::Ssh => self.over_ssh.forecast(cx, &work, request).await,
                 }
             }
@@ -383,13 +394,15 @@ impl Backend for MultipassBackend {
 
     async fn build(&self, cx: &Cx<'_>, request: &BuildRequest, forecast: &Forecast) -> Result<Artifact> {
         let work = self.work(cx).await?;
+        let mounted = Mounted::default();
         let build = async {
             match self.settings.transport {
-                Transport::Exec => work.build(cx, request, forecast, &self.built).await,
+                Transport::Exec => work.build(cx, request, forecast, &self.built, &mounted).await,
                 Transport::Ssh => self.over_ssh.build(cx, &work, request, forecast).await,
             }
         };
         let built = self.while_it_runs(cx, work.with_room(cx, build)).await;
+        mounted.remove(cx, &work.machine).await;
         let error = match built {
             Err(error) => error,
             built => return built,

@@ -1,54 +1,182 @@
-//! The article's way for sources: Multipass mounts the project's directory. Slower than sending files, and with more that can
-//! be in the way, so what is mounted is looked at before every build.
+//! `sources = "mount"`: Multipass mounts the project's directory in the virtual machine.
+//!
+//! A mount belongs to one build. It is read-only in the virtual machine, and is removed when the build ends. Multipass remembers its mounts
+//! across restarts, so those of a nixoci that was killed are removed by the next one: the name of a mount is the name of a file on this host, which
+//! its nixoci keeps locked.
 
 use std::collections::BTreeSet;
+use std::fs::File;
 use std::hash::{BuildHasher, RandomState};
 use std::io::Write;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
 use nixoci_core::backend::Cx;
 use nixoci_core::runner::{Command, output};
 use nixoci_core::text::hex;
-use nixoci_core::{Error, Remedy, Result, ResultExt};
+use nixoci_core::{Error, Remedy, Result, ResultExt, codes as core_codes, release, shell};
 use nixoci_nix::guest::codes::SOURCES;
-use nixoci_nix::guest::sources::Tree;
 use nixoci_nix::guest::{HOME, Seen};
 use sha2::{Digest, Sha256};
+use tokio_util::sync::CancellationToken;
 
 use crate::driver::Owners;
 use crate::error::MOUNT;
 use crate::machine::Machine;
+use crate::receipt::dir;
 
-/// So many entries of a directory are asked for their owners.
+/// The owners of so many entries of a directory are mapped.
 const ASKED: usize = 1000;
 
-/// Has the guest see these directories.
-///
-/// # Errors
-/// [`MOUNT`], [`crate::error::NO_MOUNTS`]; a directory that cannot be written.
-pub(crate) async fn mount(cx: &Cx<'_>, machine: &Machine<'_>, trees: &[Tree]) -> Result<Vec<Seen>> {
-    let name = &machine.settings.instance;
-    let mut seen = Vec::new();
-    let mounted = machine.multipass.info(cx, name).await?.mounts;
-    for tree in trees {
-        let hash = Sha256::digest(tree.root.as_os_str().as_encoded_bytes());
-        let at = format!("{HOME}/mounts/{}", hex(&hash[..8]));
-        let is_there = mounted.get(&at).is_some_and(|from| Path::new(from) == tree.root);
-        if !is_there {
-            machine.multipass.mount(cx, name, &tree.root, &at, &owners(&tree.root)).await?;
-        }
-        if !shows(cx, machine, &tree.root, &at).await? {
-            // One that was lost when the machine started comes back like this.
-            let _ = machine.multipass.umount(cx, name, &at).await;
-            machine.multipass.mount(cx, name, &tree.root, &at, &owners(&tree.root)).await?;
-            if !shows(cx, machine, &tree.root, &at).await? {
-                return Err(empty(name, &tree.root));
+/// A directory of this host that the virtual machine sees, until [`Mount::remove`].
+#[derive(Debug)]
+pub(crate) struct Mount {
+    at: String,
+    seen: Seen,
+    lock: PathBuf,
+    /// Locked for as long as the mount is in use.
+    _locked: File,
+}
+
+impl Mount {
+    /// Mounts a directory, and checks that the virtual machine sees it.
+    ///
+    /// # Errors
+    /// [`MOUNT`], [`crate::error::NO_MOUNTS`]; a directory that cannot be written.
+    pub(crate) async fn new(cx: &Cx<'_>, machine: &Machine<'_>, root: &Path) -> Result<Mount> {
+        let name = &machine.settings.instance;
+        sweep(cx, machine).await?;
+        let mount = Mount::claim(cx, name, root)?;
+        machine.multipass.mount(cx, name, root, &mount.at, &owners(root)).await?;
+        let usable = match read_only(cx, machine, &mount.at).await {
+            Ok(()) => shows(cx, machine, root, &mount.at).await,
+            Err(error) => Err(error),
+        };
+        match usable {
+            Ok(true) => Ok(mount),
+            Ok(false) => {
+                mount.remove(cx, machine).await;
+                Err(empty(name, root))
+            }
+            Err(error) => {
+                mount.remove(cx, machine).await;
+                Err(error)
             }
         }
-        seen.push(Seen { from: PathBuf::from(at), at: tree.root.clone() });
     }
-    Ok(seen)
+
+    /// A place of its own in the virtual machine, and the lock on this host that says that it is in use.
+    fn claim(cx: &Cx<'_>, instance: &str, root: &Path) -> Result<Mount> {
+        let hash = Sha256::digest(root.as_os_str().as_encoded_bytes());
+        let random = RandomState::new().hash_one(std::process::id());
+        let name = format!("{}{}-{random:016x}", prefix(cx), hex(&hash[..8]));
+        let (at, locks) = (format!("{HOME}/mounts/{name}"), locks(cx, instance));
+        let lock = locks.join(&name);
+        let claim = || {
+            std::fs::create_dir_all(&locks)?;
+            let file = File::create_new(&lock)?;
+            file.lock()?;
+            Ok::<_, std::io::Error>(file)
+        };
+        let locked =
+            claim().or_error(&core_codes::PROCESS, || format!("{} cannot be written", lock.display()))?;
+        let seen = Seen { from: PathBuf::from(&at), at: root.to_owned() };
+        Ok(Mount { at, seen, lock, _locked: locked })
+    }
+
+    /// What a command in the virtual machine sees through it.
+    pub(crate) fn seen(&self) -> Seen {
+        self.seen.clone()
+    }
+
+    /// Removes the mount, also after a cancellation. A failure is a warning: the build has its result.
+    pub(crate) async fn remove(self, cx: &Cx<'_>, machine: &Machine<'_>) {
+        let never = CancellationToken::new();
+        let own = Cx { cancel: &never, ..*cx };
+        tokio::select! {
+            () = unmount(&own, machine, &self.at) => {}
+            () = release::overdue(cx) => {}
+        }
+        let _ = std::fs::remove_file(&self.lock);
+    }
+}
+
+/// What is mounted for one build. The build may be stopped at any await, so its caller keeps this, and removes it.
+#[derive(Debug, Default)]
+pub(crate) struct Mounted(Mutex<Option<Mount>>);
+
+impl Mounted {
+    pub(crate) fn keep(&self, mount: Mount) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(mount);
+    }
+
+    pub(crate) async fn remove(self, cx: &Cx<'_>, machine: &Machine<'_>) {
+        let mount = self.0.into_inner().unwrap_or_else(PoisonError::into_inner);
+        if let Some(mount) = mount {
+            mount.remove(cx, machine).await;
+        }
+    }
+}
+
+/// Removes what a nixoci of this user left mounted when it was killed.
+///
+/// # Errors
+/// Multipass's own, when it is asked for the mounts.
+pub(crate) async fn sweep(cx: &Cx<'_>, machine: &Machine<'_>) -> Result<()> {
+    let (instance, prefix) = (&machine.settings.instance, prefix(cx));
+    let locks = locks(cx, instance);
+    for at in machine.multipass.info(cx, instance).await?.mounts.into_keys() {
+        let name = at.strip_prefix(HOME).and_then(|below| below.strip_prefix("/mounts/"));
+        let Some(name) = name.filter(|name| name.starts_with(&prefix)) else { continue };
+        let lock = locks.join(name);
+        if File::open(&lock).is_ok_and(|file| file.try_lock_shared().is_err()) {
+            continue;
+        }
+        cx.observer.debug(format!("{at} was left mounted: it is unmounted"));
+        unmount(cx, machine, &at).await;
+        let _ = std::fs::remove_file(lock);
+    }
+    Ok(())
+}
+
+/// Whether a nixoci may have left something mounted.
+pub(crate) fn may_be_left(cx: &Cx<'_>, instance: &str) -> bool {
+    std::fs::read_dir(locks(cx, instance)).is_ok_and(|mut locks| locks.next().is_some())
+}
+
+/// Locks of the mounts that are in use, and of those that were left.
+fn locks(cx: &Cx<'_>, instance: &str) -> PathBuf {
+    dir(cx, instance).join("mounts")
+}
+
+/// What the names of this user's mounts begin with: the daemon is one for all users of a host.
+fn prefix(cx: &Cx<'_>) -> String {
+    format!("{}-", cx.host.uid)
+}
+
+async fn unmount(cx: &Cx<'_>, machine: &Machine<'_>, at: &str) {
+    let name = &machine.settings.instance;
+    if let Err(error) = machine.multipass.umount(cx, name, at).await {
+        let text = format!("the project's directory stays mounted in the virtual machine {name}: {error}");
+        let remedy = Remedy::command("unmount it", shell!("multipass umount {}", format!("{name}:{at}")));
+        cx.observer.warn(text, vec![remedy]);
+        return;
+    }
+    // Only where Multipass mounted it: what is not empty stays.
+    let command = Command::new("sudo").args(["-n", "rmdir", "--", at]);
+    let _ = output(&machine.guest(cx), &command, cx.cancel).await;
+}
+
+/// Makes the mount read-only: Multipass has no option for that.
+async fn read_only(cx: &Cx<'_>, machine: &Machine<'_>, at: &str) -> Result<()> {
+    let command = Command::new("sudo").args(["-n", "mount", "-o", "remount,bind,ro", at]);
+    let answer = output(&machine.guest(cx), &command, cx.cancel).await?;
+    if answer.exit.success() {
+        return Ok(());
+    }
+    let text = format!("{at} in the virtual machine {} cannot be made read-only", machine.settings.instance);
+    Err(Error::new(&MOUNT, text).because(answer.stderr_text().trim()).remedy(stream()))
 }
 
 /// Whether a file that is written here is seen there.
@@ -57,7 +185,7 @@ async fn shows(cx: &Cx<'_>, machine: &Machine<'_>, root: &Path, at: &str) -> Res
     let name = format!(".nixoci-{word}");
     let path = root.join(&name);
     let _guard = cx.temporary.guard(&path);
-    let written = std::fs::File::create_new(&path).and_then(|mut file| file.write_all(word.as_bytes()));
+    let written = File::create_new(&path).and_then(|mut file| file.write_all(word.as_bytes()));
     written.or_error(&SOURCES, || {
         format!("{} cannot be written to, to see whether it is mounted", root.display())
     })?;
@@ -85,16 +213,20 @@ fn owners(root: &Path) -> Owners {
     Owners { uids, gids }
 }
 
+fn stream() -> Remedy {
+    Remedy::lines(
+        "let nixoci send the files, which needs no permission, in nixoci.toml",
+        "[backend.multipass]\nsources = \"stream\"",
+    )
+}
+
 fn empty(name: &str, root: &Path) -> Error {
     Error::new(
         &MOUNT,
         format!("the virtual machine {name} does not see {} through its mount", root.display()),
     )
     .because("a file that was written here is not to be seen there")
-    .remedy(Remedy::lines(
-        "let nixoci send the files, which needs no permission, in nixoci.toml",
-        "[backend.multipass]\nsources = \"stream\"",
-    ))
+    .remedy(stream())
     .remedy(Remedy::advice(
         "or give Multipass's daemon Full Disk Access: System Settings, Privacy & Security, Full Disk Access, \
              /Library/Application Support/com.canonical.multipass/bin/multipassd",

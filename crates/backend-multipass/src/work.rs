@@ -18,7 +18,7 @@ use nixoci_nix::{BuildStore, Nix, codes as nix_codes, proof};
 
 use crate::driver::State;
 use crate::machine::Machine;
-use crate::mounts;
+use crate::mounts::{self, Mount, Mounted};
 use crate::plan::stamp;
 use crate::receipt::dir;
 use crate::settings::{Send, Settings, USER};
@@ -105,18 +105,27 @@ impl Work<'_> {
     }
 
     /// What a build's commands run through: they see what was sent, and know the user's secrets.
-    async fn prepared<'c>(&self, cx: &Cx<'c>, request: &BuildRequest) -> Result<(Nix, Inside<'c>)> {
+    async fn prepared<'c>(
+        &self,
+        cx: &Cx<'c>,
+        request: &BuildRequest,
+        mounted: &Mounted,
+    ) -> Result<(Nix, Inside<'c>)> {
         let scope = match self.machine.settings.sources {
             Send::Stream => Scope::Seen,
             Send::Path => Scope::All,
-            Send::Mount => Scope::Nothing,
+            Send::Mount => Scope::Mounted,
         };
         let sources = Sources::of(cx, request, scope).await?;
         let secrets = Secrets::gather(cx).await?;
-        let seen = match scope {
-            Scope::Nothing => mounts::mount(cx, &self.machine, &sources.trees).await?,
-            _ => self.send(cx, &sources).await?,
-        };
+        let mut seen = self.send(cx, &sources).await?;
+        if let Some(root) = &sources.mount {
+            let mount = Mount::new(cx, &self.machine, root).await?;
+            seen.push(mount.seen());
+            mounted.keep(mount);
+        } else if mounts::may_be_left(cx, self.name()) {
+            mounts::sweep(cx, &self.machine).await?;
+        }
         let agent = match cx.credentials.forward.contains(&Forward::SshAgent) {
             true => Some(Agent::forward(cx, &self.machine.guest(cx)).await?),
             false => None,
@@ -136,8 +145,13 @@ impl Work<'_> {
         Nix::in_guest(&self.facts.nix, called, sources)
     }
 
-    pub(crate) async fn forecast(&self, cx: &Cx<'_>, request: &BuildRequest) -> Result<Forecast> {
-        let (nix, inside) = self.prepared(cx, request).await?;
+    pub(crate) async fn forecast(
+        &self,
+        cx: &Cx<'_>,
+        request: &BuildRequest,
+        mounted: &Mounted,
+    ) -> Result<Forecast> {
+        let (nix, inside) = self.prepared(cx, request, mounted).await?;
         nix.forecast(&Cx { runner: &inside, ..*cx }, request).await
     }
 
@@ -147,8 +161,9 @@ impl Work<'_> {
         request: &BuildRequest,
         forecast: &Forecast,
         built: &Built,
+        mounted: &Mounted,
     ) -> Result<Artifact> {
-        let (nix, inside) = self.prepared(cx, request).await?;
+        let (nix, inside) = self.prepared(cx, request, mounted).await?;
         let store = Arc::new(BuildStore::new(nix));
         let artifact = store.build(&Cx { runner: &inside, ..*cx }, request, forecast).await?;
         built.keep(&artifact, store);

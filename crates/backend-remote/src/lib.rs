@@ -43,6 +43,7 @@ impl TypedFactory for Factory {
         concurrent_builds: true,
         automatic: true,
         hosts: Cow::Borrowed(&[]),
+        credentials: false,
     };
     type Settings = Settings;
     type Backend = Remote;

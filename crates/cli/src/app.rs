@@ -46,6 +46,8 @@ pub(crate) struct App {
     pub(crate) cwd: PathBuf,
     pub(crate) plugins: Plugins,
     credentials: Credentials,
+    /// Whether the project is trusted for this command, whatever it says.
+    pub(crate) trust_project: bool,
 }
 
 impl App {
@@ -94,7 +96,8 @@ impl App {
         let project = files.first().filter(|file| file.path != own);
         let project = project.map(|file| Project::new(file, &registry, &dirs.state, global.trust_project));
         let project = project.transpose()?;
-        let terminal = Terminal::new(printer.clone(), Arc::clone(&ui), signals.cancel().clone());
+        let terminal =
+            Terminal::new(printer.clone(), Arc::clone(&ui), signals.cancel().clone(), dirs.state.clone());
         Ok(App {
             printer,
             ui,
@@ -110,6 +113,7 @@ impl App {
             cwd,
             plugins,
             credentials,
+            trust_project: global.trust_project,
         })
     }
 

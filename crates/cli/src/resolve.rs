@@ -19,6 +19,7 @@ use crate::args::{BuildArgs, ConsentArgs, How, NixArgs, What};
 use crate::codes::USAGE;
 use crate::commands::convert::compressed;
 use crate::habits;
+use crate::trust;
 
 /// The link that `nixoci build` leaves, as `nix build` does: `docker load < result` works as in every article.
 const RESULT: &str = "result";
@@ -32,6 +33,7 @@ pub(crate) fn job(app: &App, args: &BuildArgs) -> Result<Job> {
     let mut sinks = Sinks { outputs: outputs.collect::<Result<_>>()?, load, link: None };
     sinks.link = link(app, args, &sinks);
     Ok(Job {
+        credentials: trust::to_entrust(app, &installable)?,
         platforms: platforms(app, &settings, &installable)?,
         native: app.native(),
         created: None,

@@ -1,14 +1,18 @@
 //! Whether the project's file is trusted: by a question that was answered once, for as long as the file has these bytes.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use nixoci_core::config::trust::{Reach, reaches};
-use nixoci_core::config::{BackendTable, ConfigFile, config_schema};
+use nixoci_core::config::{BackendTable, ConfigFile, config_schema, repository};
+use nixoci_core::credentials::Credentials;
 use nixoci_core::registry::Registry;
+use nixoci_core::request::Installable;
 use nixoci_core::text::{hex, printable};
 use nixoci_core::{Error, Remedy, Result, ResultExt, file, shell};
+use nixoci_engine::Entrust;
+use nixoci_nix::{canonical_reference, local_dir};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
@@ -188,12 +192,52 @@ fn wish(reach: &Reach) -> String {
     printable(&format!("{} = {}", reach.key, reach.value)).into_owned()
 }
 
+/// The credentials that a project has not been given yet: those of the user's configuration. `--ssh` is an answer.
+///
+/// # Errors
+/// [`TRUST_FILE`]; a reference that is none.
+pub(crate) fn to_entrust(app: &App, installable: &Installable) -> Result<Option<Entrust>> {
+    let names = app.files.iter().find_map(|file| file.credentials.as_ref()).map(Credentials::names);
+    let Some(names) = names.filter(|names| !names.is_empty() && !app.trust_project) else { return Ok(None) };
+    let source = source(installable, &app.cwd)?;
+    let given = List::read(&app.dirs.state)?.credentials.contains(&source);
+    Ok((!given).then_some(Entrust { source, names }))
+}
+
+/// What is given credentials: the repository or the directory that an installable is in, or the reference of a flake elsewhere.
+fn source(installable: &Installable, cwd: &Path) -> Result<String> {
+    let dir = match installable {
+        Installable::File { path, .. } => {
+            let path = cwd.join(path);
+            if path.is_dir() { path } else { path.parent().unwrap_or(&path).to_owned() }
+        }
+        Installable::Flake { reference, .. } => {
+            let canonical = canonical_reference(reference, cwd)?;
+            match local_dir(&canonical) {
+                Some(dir) => dir,
+                None => return Ok(canonical),
+            }
+        }
+        _ => cwd.to_owned(),
+    };
+    Ok(project_of(&dir))
+}
+
+/// The repository that a directory is in, or the directory.
+pub(crate) fn project_of(dir: &Path) -> String {
+    let dir = file::resolved(dir);
+    repository(&dir).unwrap_or(&dir).display().to_string()
+}
+
 /// The projects that are trusted.
 #[derive(Debug, Default, Serialize, Deserialize)]
 struct List {
     version: u32,
     /// SHA-256 of the file's content, by its path.
     projects: BTreeMap<PathBuf, String>,
+    /// The projects that are evaluated with the user's credentials.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    credentials: BTreeSet<String>,
 }
 
 impl List {
@@ -239,6 +283,30 @@ pub(crate) fn remember(state: &Path, file: &Path, sha256: &str) -> Result<()> {
     list.version = 1;
     list.projects.insert(file.to_owned(), sha256.to_owned());
     list.write(state)
+}
+
+/// Gives a project the user's credentials.
+///
+/// # Errors
+/// [`TRUST_FILE`].
+pub(crate) fn entrust(state: &Path, source: &str) -> Result<()> {
+    let mut list = List::read(state)?;
+    list.version = 1;
+    list.credentials.insert(source.to_owned());
+    list.write(state)
+}
+
+/// No longer gives a project credentials; whether it was given them.
+///
+/// # Errors
+/// [`TRUST_FILE`].
+pub(crate) fn take_back(state: &Path, source: &str) -> Result<bool> {
+    let mut list = List::read(state)?;
+    let known = list.credentials.remove(source);
+    if known {
+        list.write(state)?;
+    }
+    Ok(known)
 }
 
 /// No longer trusts a file; whether it was trusted.

@@ -162,6 +162,10 @@ pub struct Descriptor {
     /// only when it is named, and `doctor` does not look at it.
     #[serde(default, skip_serializing_if = "<[_]>::is_empty")]
     pub hosts: Cow<'static, [Cow<'static, str>]>,
+    /// Whether its own Nix opens private sources with [`Cx::credentials`], which the user is asked for, once for each project. A
+    /// plugin that does not say so gets none.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub credentials: bool,
 }
 
 impl Descriptor {

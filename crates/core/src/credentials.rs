@@ -20,6 +20,19 @@ pub struct Credentials {
     pub forward: Vec<Forward>,
 }
 
+impl Credentials {
+    /// Each of them in words, as a question names it.
+    pub fn names(&self) -> Vec<String> {
+        let token = self.github.as_ref().map(|source| match source {
+            TokenSource::Gh => "your token for GitHub, from `gh auth token`".to_owned(),
+            TokenSource::Env(name) => format!("your token for GitHub, from the variable {name}"),
+        });
+        let netrc = self.netrc.as_ref().map(|path| format!("the passwords in {}", path.display()));
+        let agent = self.forward.contains(&Forward::SshAgent).then(|| "your ssh agent".to_owned());
+        token.into_iter().chain(netrc).chain(agent).collect()
+    }
+}
+
 /// What is asked for something, and gives nothing away.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]

@@ -214,6 +214,7 @@ mod tests {
                 concurrent_builds: true,
                 automatic: true,
                 hosts: Cow::Borrowed(&[]),
+                credentials: false,
             },
             is_plugin: false,
             preference,

@@ -21,15 +21,17 @@ const AFTER_CANCELLATION: Duration = Duration::from_secs(3);
 pub async fn release_artifact(backend: &dyn Backend, cx: &Cx<'_>, id: ArtifactId) -> Result<()> {
     let own = CancellationToken::new();
     let own_cx = Cx { cancel: &own, ..*cx };
-    let overdue = async {
-        cx.cancel.cancelled().await;
-        tokio::time::sleep(AFTER_CANCELLATION).await;
-    };
     tokio::select! {
         released = backend.release(&own_cx, Release::Artifact { id }) => released,
-        () = overdue => {
+        () = overdue(cx) => {
             own.cancel();
             Err(Error::new(&codes::CANCELLED, "letting go of what was built was stopped"))
         }
     }
+}
+
+/// Ends 3 s after `cx` was cancelled, and never if it is not: what is released with a token of its own has this long.
+pub async fn overdue(cx: &Cx<'_>) {
+    cx.cancel.cancelled().await;
+    tokio::time::sleep(AFTER_CANCELLATION).await;
 }

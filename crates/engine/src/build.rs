@@ -185,6 +185,7 @@ async fn settle(
     while let Some(choice) = able.pop_front() {
         {
             let _turn = turn.lock().await;
+            consent::to_entrust(engine, &choice, job).await?;
             make_ready(engine, &choice, system, job.agreed).await?;
         }
         let forecast =

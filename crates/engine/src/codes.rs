@@ -9,6 +9,12 @@ nixoci_core::codes! {
     NOT_PROVEN = ("nixoci::provision::not_proven", Provision, "the backend was made ready, and does not build",
         "Every step of provisioning went well, and then `nixoci provision` had the backend build something tiny and read \
          it back, which failed. The cause is that of the tiny build. `nixoci doctor --build` tries it again.");
+    /// Credentials that a project was not given.
+    NOT_ENTRUSTED = ("nixoci::credentials::not_agreed", Untrusted, "the project was not given your credentials",
+        "[credentials] in your config.toml names a token, passwords or your ssh agent, with which a virtual machine's Nix opens \
+         private sources. The project's expressions are evaluated with them, and could read them, so nixoci asks once for each \
+         project, and remembers the answer in $XDG_STATE_HOME/nixoci/trusted-projects.json. `nixoci config untrust` in the \
+         project takes it back. In CI, --trust-project or NIXOCI_TRUST_PROJECT=true agrees for that command.");
     /// Nobody agreed to a removal.
     NOT_REMOVED = ("nixoci::provision::not_removed", Pending, "nobody agreed to the removal",
         "`nixoci provision --remove` undoes what provisioning did: virtual machines with everything that was built in them \

@@ -13,7 +13,8 @@ use nixoci_core::{Error, Remedy, Result, shell};
 
 use crate::Engine;
 use crate::choose::Choice;
-use crate::codes::{NOT_REMOVED, NOT_WRITTEN};
+use crate::codes::{NOT_ENTRUSTED, NOT_REMOVED, NOT_WRITTEN};
+use crate::job::{Entrust, Job};
 
 /// What was agreed to beforehand.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -43,6 +44,8 @@ pub enum Change<'a> {
         /// What goes, in words.
         what: &'a [String],
     },
+    /// A project's expressions, which a backend's own Nix evaluates, get the user's credentials.
+    Entrust(&'a Entrust),
     /// A file of the user's is changed.
     Write {
         /// Which.
@@ -87,6 +90,7 @@ impl Agreed {
                 plan.pending().all(|step| if step.needs_root { self.root } else { self.yes })
             }
             Change::Remove { .. } | Change::Write { .. } => self.yes,
+            Change::Entrust(_) => false,
         }
     }
 }
@@ -122,6 +126,39 @@ async fn refusal(engine: &Engine<'_>, change: Change<'_>, agreed: Agreed) -> Res
         Some(false) => Some(Refusal::Declined),
         None => Some(Refusal::NobodyAsked),
     })
+}
+
+/// Whether evaluating on this backend hands the project credentials that it has not been given yet.
+pub(crate) fn has_to_entrust<'a>(
+    engine: &Engine<'_>,
+    choice: &Choice,
+    job: &'a Job,
+) -> Result<Option<&'a Entrust>> {
+    let takes = engine.registry.require(&choice.name)?.descriptor().credentials;
+    Ok(job.credentials.as_ref().filter(|_| takes))
+}
+
+/// Has the user agree to that.
+///
+/// # Errors
+/// [`NOT_ENTRUSTED`].
+pub(crate) async fn to_entrust(engine: &Engine<'_>, choice: &Choice, job: &Job) -> Result<()> {
+    let Some(entrust) = has_to_entrust(engine, choice, job)? else { return Ok(()) };
+    let reason = match engine.consent.ask(Change::Entrust(entrust)).await? {
+        Some(true) => return Ok(()),
+        Some(false) => "the answer was no",
+        None => "nobody can be asked here",
+    };
+    let text = format!("{} has not been given your credentials yet", entrust.source);
+    let error = Error::new(&NOT_ENTRUSTED, text)
+        .because(format!("{} evaluates it with {}", choice.name, entrust.names.join(", ")))
+        .because(reason);
+    Err(error
+        .remedy(Remedy::command("if you trust its authors, in this command", "--trust-project"))
+        .remedy(Remedy::advice("or answer the question on a terminal once"))
+        .remedy(Remedy::advice(
+            "or, if it needs nothing private, take [credentials] out of your config.toml",
+        )))
 }
 
 /// Has somebody agree to a plan's steps.

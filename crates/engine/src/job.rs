@@ -37,6 +37,9 @@ pub struct Job {
     pub allow_mismatch: bool,
     /// What was agreed to beforehand, should a backend have to be made ready.
     pub agreed: Agreed,
+    /// What has to be agreed to before the project's expressions are evaluated with the user's credentials; `None` where that was done, or
+    /// there are none.
+    pub credentials: Option<Entrust>,
 }
 
 /// Where an image goes.
@@ -48,6 +51,15 @@ pub struct Sinks {
     pub load: Option<LoadSink>,
     /// A link to the archive in the cache.
     pub link: Option<Link>,
+}
+
+/// Credentials that a project has not been given yet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entrust {
+    /// The project: its directory, or the reference of a flake that is elsewhere.
+    pub source: String,
+    /// The credentials, in words.
+    pub names: Vec<String>,
 }
 
 /// A link to the archive in the cache, such as `./result`.

@@ -29,7 +29,7 @@ pub use codes::CODES;
 pub use consent::{Agreed, Change, Consent, Nobody, to_write};
 pub use deliver::Runtimes;
 pub use doctor::{Doctor, Examination, doctor};
-pub use job::{Job, Link, LoadSink, Sinks};
+pub use job::{Entrust, Job, Link, LoadSink, Sinks};
 pub use plan::{PlanReport, PlatformPlan, plan};
 pub use provision::{
     ProvisionJob, ProvisionReport, Provisioned, PutAway, PutAwayReport, configuration, provision, put_away,

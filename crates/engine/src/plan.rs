@@ -7,12 +7,13 @@ use nixoci_core::config::Runtime;
 use nixoci_core::plan::ProvisionPlan;
 use nixoci_core::platform::{NixSystem, OciPlatform};
 use nixoci_core::registry::{Rejection, nobody};
-use nixoci_core::request::Installable;
+use nixoci_core::request::{BuildRequest, Installable};
 use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::Engine;
-use crate::choose::{Choices, Pool, choose};
+use crate::choose::{Choice, Choices, Pool, choose};
+use crate::consent::has_to_entrust;
 use crate::job::{Job, LoadSink};
 
 /// What a build would do.
@@ -96,7 +97,7 @@ async fn plan_one(
     loop {
         let Some(choice) = able.pop_front() else { return Err(nobody(&system, &rejected)) };
         let provision = choice.backend.plan(&engine.cx, std::slice::from_ref(&system)).await?;
-        let forecast = choice.backend.forecast(&engine.cx, &request, Depth::Full).await?;
+        let forecast = forecast_of(engine, job, &choice, &request).await?;
         // As for a build: who declines is followed by the next.
         if let Verdict::Decline { error } = forecast.verdict {
             rejected.push(Rejection { backend: choice.name, error });
@@ -106,7 +107,7 @@ async fn plan_one(
         if forecast.cost.is_some() {
             for other in &able {
                 // A comparison that cannot be made is none.
-                if let Ok(forecast) = other.backend.forecast(&engine.cx, &request, Depth::Full).await {
+                if let Ok(forecast) = forecast_of(engine, job, other, &request).await {
                     compared.push(Compared { backend: other.name.clone(), forecast });
                 }
             }
@@ -125,6 +126,25 @@ async fn plan_one(
             system,
         });
     }
+}
+
+/// What Nix would do there. A plan gives no project the user's credentials.
+async fn forecast_of(
+    engine: &Engine<'_>,
+    job: &Job,
+    choice: &Choice,
+    request: &BuildRequest,
+) -> Result<Forecast> {
+    let Some(entrust) = has_to_entrust(engine, choice, job)? else {
+        return choice.backend.forecast(&engine.cx, request, Depth::Full).await;
+    };
+    engine.cx.observer.info(format!(
+        "{} is not evaluated: {} would do that with {}, and asks before the first build",
+        entrust.source,
+        choice.name,
+        entrust.names.join(", ")
+    ));
+    Ok(Forecast::unknown())
 }
 
 fn destinations(job: &Job) -> Vec<String> {

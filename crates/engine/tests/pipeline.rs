@@ -12,7 +12,7 @@ use nixoci_core::platform::NixSystem;
 use nixoci_core::registry::Registry;
 use nixoci_core::request::{Installable, NixFlags};
 use nixoci_core::{Error, ErrorKind, Result};
-use nixoci_engine::{Agreed, BuildReport, Engine, Job, Nobody, Sinks, build, plan};
+use nixoci_engine::{Agreed, BuildReport, Engine, Entrust, Job, Nobody, Sinks, build, plan};
 use nixoci_image::{Cache, Destination, Naming};
 use nixoci_testkit::{FakeBackend, FakeFactory, Fault, World, nar_of, store_path};
 use serde_json::json;
@@ -130,6 +130,7 @@ impl Machine {
             sinks: Sinks { outputs: vec![archive_at(&self.output())], load: None, link: None },
             allow_mismatch: false,
             agreed: Agreed { yes: true, ..Agreed::default() },
+            credentials: None,
         }
     }
 
@@ -312,6 +313,24 @@ async fn a_backend_that_is_not_ready_is_made_ready_where_that_is_allowed() {
     machine.is_clean();
     machine.build().await.unwrap();
     machine.run(&careful).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_project_that_was_not_given_the_credentials_is_not_evaluated_with_them() {
+    let machine = Machine::with(good());
+    let entrust = Entrust { source: "/p".to_owned(), names: vec!["your ssh agent".to_owned()] };
+    let unasked = Job { credentials: Some(entrust), ..machine.job() };
+    let error = machine.run(&unasked).await.unwrap_err();
+    assert!(
+        error.code() == "nixoci::credentials::not_agreed"
+            && error.report().causes[0].contains("your ssh agent"),
+        "{error:?}"
+    );
+    assert_eq!((error.kind().exit_code(), machine.backends[0].builds()), (11, 0));
+    let plan = plan(&machine.engine(), &unasked).await.unwrap();
+    assert!(plan.platforms[0].forecast.drv.is_none());
+    machine.is_clean();
+    machine.build().await.unwrap();
 }
 
 #[tokio::test]

@@ -33,6 +33,9 @@ impl Somebody {
                 format!("{how} {backend}: {}", steps.join(", "))
             }
             Change::Remove { backend, .. } => format!("{how} {backend} removed"),
+            Change::Entrust(entrust) => {
+                format!("{how} for {} with {}", entrust.source, entrust.names.join(", "))
+            }
             Change::Write { file, .. } => format!("{how} {} written", file.display()),
         };
         self.heard.lock().unwrap().push(what);

@@ -69,7 +69,7 @@ pub use lines::{Lines, caught_up, log_line, plain};
 pub use machines::Machine;
 pub use place::{Place, PrivateStore, RemoteMachine};
 pub use process::HostRunner;
-pub use reference::canonical_reference;
+pub use reference::{canonical_reference, local_dir};
 pub use settings::{ExternalBuilder, NixSettings, StoreInfo};
 pub use transport::{Transport, Way};
 pub use watch::{FileGuard, Watchdog, watchdog_main};

@@ -55,7 +55,7 @@ pub(crate) fn as_typed(reference: &str, here: &Path) -> String {
 }
 
 /// The directory that a reference names, if it is on this host: not necessarily the root of its repository.
-pub(crate) fn local_dir(reference: &str) -> Option<PathBuf> {
+pub fn local_dir(reference: &str) -> Option<PathBuf> {
     let local = Local::of(reference)?;
     let dir = local.parameter("dir");
     let dir = dir.map_or(local.path.clone(), |dir| local.path.join(dir));

@@ -203,6 +203,7 @@ fn answers() -> Vec<Said> {
             concurrent_builds: true,
             automatic: false,
             hosts: vec!["linux".into()].into(),
+            credentials: false,
         },
         version: "1.2.3".to_owned(),
         sdk: "nixoci-plugin 0.1.0".to_owned(),

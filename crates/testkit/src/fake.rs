@@ -415,6 +415,7 @@ impl Factory for FakeFactory {
             concurrent_builds: true,
             automatic: true,
             hosts: Cow::Borrowed(&[]),
+            credentials: true,
         }
     }
 

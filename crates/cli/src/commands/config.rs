@@ -104,16 +104,26 @@ fn trust(app: &App, args: &TrustArgs) -> Result<()> {
 }
 
 fn untrust(app: &App, args: &TrustArgs) -> Result<()> {
-    // The file may be gone, or broken.
+    // The file may be gone, or broken, or never have been there.
     let file = match (&args.file, &app.project) {
         (Some(file), _) => nixoci_core::file::resolved(&app.cwd.join(file)),
         (None, Some(project)) => project.file.clone(),
-        (None, None) => return Err(no_project()),
+        (None, None) => app.cwd.join(nixoci_core::config::FILE_NAME),
     };
-    let text = match trust::forget(&app.dirs.state, &file)? {
+    let source = trust::project_of(file.parent().unwrap_or(&app.cwd));
+    let took_back = trust::take_back(&app.dirs.state, &source)?;
+    let forgot = trust::forget(&app.dirs.state, &file)?;
+    if !took_back && !forgot && args.file.is_none() && app.project.is_none() {
+        return Err(no_project());
+    }
+    let mut text = match forgot {
         true => format!("{} is no longer trusted\n", file.display()),
+        false if took_back => String::new(),
         false => format!("{} was not trusted\n", file.display()),
     };
+    if took_back {
+        text.push_str(&format!("{source} no longer gets your credentials\n"));
+    }
     app.printer.result(&ProjectReport { version: 1, file, trusted: false, wants: Vec::new() }, &text)
 }
 

@@ -1,6 +1,7 @@
 //! Questions before something changes this machine, on the terminal.
 
 use std::io::IsTerminal;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -17,12 +18,15 @@ use super::progress::Ui;
 use super::steps;
 use crate::args::Format;
 use crate::codes::NO_ANSWER;
+use crate::trust;
 
 /// The person at the terminal, if one is there.
 pub(crate) struct Terminal {
     printer: Printer,
     ui: Arc<Ui>,
     cancel: CancellationToken,
+    /// Where answers are kept that count for later commands.
+    state: PathBuf,
 }
 
 /// What was answered.
@@ -34,8 +38,8 @@ enum Answer {
 }
 
 impl Terminal {
-    pub(crate) fn new(printer: Printer, ui: Arc<Ui>, cancel: CancellationToken) -> Self {
-        Terminal { printer, ui, cancel }
+    pub(crate) fn new(printer: Printer, ui: Arc<Ui>, cancel: CancellationToken, state: PathBuf) -> Self {
+        Terminal { printer, ui, cancel, state }
     }
 
     /// A question needs an answer from where it is asked; a program that reads JSON gives none.
@@ -96,6 +100,10 @@ impl Consent for Terminal {
         loop {
             self.printer.err(&question(change));
             match (answer(&self.line().await?), change) {
+                (Answer::Yes, Change::Entrust(entrust)) => {
+                    trust::entrust(&self.state, &entrust.source)?;
+                    return Ok(Some(true));
+                }
                 (Answer::Yes, _) => return Ok(Some(true)),
                 (Answer::Print, Change::Provision { backend, plan }) => {
                     self.printer.text(&steps::script(backend, plan))?;
@@ -114,6 +122,15 @@ fn shown(change: Change<'_>) -> String {
             let lines = what.iter().map(|what| format!("  {}\n", printable(what)));
             std::iter::once(format!("this is removed ({}):\n", printable(backend))).chain(lines).collect()
         }
+        Change::Entrust(entrust) => {
+            let names = entrust.names.iter().map(|name| format!("  {}\n", printable(name)));
+            let source = printable(&entrust.source).into_owned();
+            std::iter::once(format!(
+                "{source} is evaluated in a virtual machine with your credentials, and can read them:\n"
+            ))
+            .chain(names)
+            .collect()
+        }
         Change::Write { diff, .. } => diff.to_owned(),
     }
 }
@@ -125,6 +142,7 @@ fn question(change: Change<'_>) -> String {
             format!("{} Run {them}? [y/N/p=print] ", root(plan))
         }
         Change::Remove { .. } => "Remove it? [y/N] ".to_owned(),
+        Change::Entrust(_) => "Give this project the credentials, now and later? [y/N] ".to_owned(),
         Change::Write { file, .. } => format!("Change {}? [y/N] ", printable(&file.display().to_string())),
     }
 }

@@ -55,7 +55,7 @@ done
 while [ "$binds" -gt 0 ]; do
   mkdir -p "$2"; mount --bind "$1" "$2"; mount -o remount,bind,ro "$2"; shift 2; binds=$((binds-1))
 done
-if [ -e /etc/nixoci/environment ]; then set -a; . /etc/nixoci/environment; set +a; fi
+for file in /etc/nixoci/environment /run/nixoci/environment; do if [ -e $file ]; then set -a; . $file; set +a; fi; done
 if [ -n "${NIXOCI_SECRETS-}" ]; then
   secrets=/run/nixoci/secrets; mkdir -p "$secrets"; mount -t tmpfs -o mode=700,size=1m nixoci "$secrets"
   umask 077

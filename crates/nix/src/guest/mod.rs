@@ -29,7 +29,7 @@ use nixoci_core::{Error, Result};
 pub use agent::Agent;
 pub use inside::{HOME, Inside, Seen};
 pub use look::{Facts, Space, killed_since, look};
-pub use outside::Outside;
+pub use outside::{Held, Outside};
 use process::GuestProcess;
 pub use secrets::Secrets;
 pub use set_up::{Installer, SetUp};

@@ -6,7 +6,7 @@ set -eu
 stamp=$1 user=$2 idle=$3 installer=$4 sha256=$5 conf=$6 emulate=$7
 home=/var/lib/nixoci
 export DEBIAN_FRONTEND=noninteractive PATH="/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:/nix/var/nix/profiles/default/bin"
-if [ -e /etc/nixoci/environment ]; then set -a; . /etc/nixoci/environment; set +a; fi
+for file in /etc/nixoci/environment /run/nixoci/environment; do if [ -e $file ]; then set -a; . $file; set +a; fi; done
 say() { echo "$*"; }
 fail() { echo "@$1"; exit 1; }
 mkdir -p "$home" /etc/nixoci /usr/local/lib/nixoci

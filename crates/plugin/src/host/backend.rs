@@ -12,6 +12,7 @@ use nixoci_core::artifact::{Artifact, PathInfo, StorePath};
 use nixoci_core::backend::{
     Amendment, Backend, Check, Cx, Depth, Forecast, Offer, Readiness, Release, Verdict,
 };
+use nixoci_core::credentials::Credentials;
 use nixoci_core::plan::{Configuration, ProvisionPlan, Step, StepState};
 use nixoci_core::platform::NixSystem;
 use nixoci_core::request::BuildRequest;
@@ -57,6 +58,8 @@ fn is_stop(error: &Error) -> bool {
 /// A backend in a library. It is loaded with the first call, and again should it have died.
 pub(super) struct PluginBackend {
     name: String,
+    /// Whether its descriptor asks for the user's credentials.
+    credentials: bool,
     source: Source,
     settings: Value,
     client: tokio::sync::Mutex<Option<Arc<Client>>>,
@@ -71,9 +74,10 @@ impl fmt::Debug for PluginBackend {
 }
 
 impl PluginBackend {
-    pub(super) fn new(name: String, source: Source, settings: Value) -> Self {
+    pub(super) fn new(name: String, credentials: bool, source: Source, settings: Value) -> Self {
         PluginBackend {
             name,
+            credentials,
             source,
             settings,
             client: tokio::sync::Mutex::default(),
@@ -118,7 +122,7 @@ impl PluginBackend {
             settings: self.settings.clone(),
             host: cx.host.clone(),
             dirs: cx.dirs.clone(),
-            credentials: cx.credentials.clone(),
+            credentials: if self.credentials { cx.credentials.clone() } else { Credentials::default() },
             watchdog,
         }
     }

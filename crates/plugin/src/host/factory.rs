@@ -69,8 +69,9 @@ impl Factory for PluginFactory {
 
     fn create(&self, tables: &[BackendTable]) -> Result<Arc<dyn Backend>> {
         let settings = self.schema.merge(tables)?;
-        let name = self.description.descriptor.name.clone().into_owned();
-        Ok(Arc::new(PluginBackend::new(name, self.source.clone(), settings)))
+        let descriptor = &self.description.descriptor;
+        let name = descriptor.name.clone().into_owned();
+        Ok(Arc::new(PluginBackend::new(name, descriptor.credentials, self.source.clone(), settings)))
     }
 }
 
@@ -92,6 +93,7 @@ impl Factory for Broken {
             concurrent_builds: true,
             automatic: false,
             hosts: Cow::Borrowed(&[]),
+            credentials: false,
         }
     }
 

@@ -82,6 +82,45 @@ fn secrets_and_the_way_out_reach_the_guest_and_no_secret_stays() {
     run.out("searched\nclean\n").out("environment\nvm.json\n");
 }
 
+/// The build and Nix's daemon have the password, also after a machine that was restarted; no list of processes and no file that others read has
+/// it, and it is gone with nixoci.
+#[test]
+#[ignore = "needs the lab: cargo xtask test"]
+fn a_proxy_s_password_is_in_the_guest_for_as_long_as_nixoci_is() {
+    let script = r#"provision >/dev/null 2>&1; multipass stop $vm >/dev/null; export https_proxy=http://me:hush-proxy@proxy.corp:3128 http_proxy=http://proxy.corp:3128; gate $vm
+        there() { guest 'sudo grep -rls hush-proxy / --exclude-dir=proc --exclude-dir=sys --exclude-dir=lab 2>/dev/null'; }
+        daemon() { guest 'sudo cat /proc/$(pgrep -o nix-daemon)/environ' | grep -zc hush-proxy; }
+        anywhere() { there; [ "$(daemon)" = 0 ] || echo daemon; }
+        for signal in none KILL INT; do
+            nixoci build --backend multipass -y --no-link -f t.nix --argstr n $RANDOM --argstr cmd "$(held $vm)" >$log 2>&1 & pid=$!; begun $vm $pid || cat $log
+            echo during; there; guest 'stat -c "%U %a" /run/nixoci/environment; ps -eo args' | grep -e hush -e '^root 600'; daemon
+            if [ $signal = none ]; then go_on $vm; else kill -$signal $pid; fi; wait $pid 2>/dev/null
+            echo after; gone anywhere; guest 'cat /etc/nixoci/environment'
+        done"#;
+    let run = NIX_2_34.with(RELEASE).sh(&alone("", script)).code(0);
+    let during = "during\n/run/nixoci/environment\nroot 600\n1\n";
+    let after = "after\nleft:\nend\nhttp_proxy=http://proxy.corp:3128\n";
+    assert_eq!(run.out, format!("{during}{after}").repeat(3), "{run:#?}");
+}
+
+/// `config untrust` takes back what was agreed to; `plan` evaluates nothing with what was not.
+#[test]
+#[ignore = "needs the lab: cargo xtask test"]
+fn a_project_gets_credentials_when_that_was_agreed_to_once() {
+    let script = format!(
+        r#"{SECRETS} provision >/dev/null 2>&1; unset NIXOCI_TRUST_PROJECT; nixoci config trust >/dev/null; code() {{ secret >$log 2>&1; echo code $?; }}
+        secret; echo code $?; nixoci plan --backend multipass --impure -f s.nix --argstr n 1 2>$log.plan >/dev/null; grep -o 'is not evaluated' $log.plan; grep -c HUSH $log.plan
+        mkfifo keys; script -qec 'nixoci build --backend multipass -y --impure --no-link -f s.nix --argstr n 2; echo ended $?' /dev/null <keys >$log.tty & pid=$!
+        exec 5>keys; line $log.tty 'the passwords in' $pid && echo y >&5; wait $pid; grep -o 'ended [0-9]*' $log.tty; grep -c HUSH-token $log.tty
+        code; grep -c 'HUSH-token' $log; nixoci config untrust | grep -o 'no longer gets your credentials'; code"#
+    );
+    let run = NIX_2_34.with(RELEASE).sh(&alone("", &script)).code(0);
+    let run = run.out(
+        "code 11\nis not evaluated\n0\nended 42\n1\ncode 42\n1\nno longer gets your credentials\ncode 11\n",
+    );
+    run.says("multipass_credentials_not_agreed");
+}
+
 #[test]
 #[ignore = "needs the lab: cargo xtask test"]
 fn a_secret_that_is_not_there_has_its_own_code() {

@@ -36,8 +36,15 @@ pub enum Scope {
     Seen,
     /// Everything that is there, ignored or not.
     All,
-    /// Nothing: the guest sees the directories themselves. Only their roots are found out.
-    Nothing,
+    /// The guest mounts the project's directory, which is not sent. Of the inputs outside of it, everything is sent.
+    Mounted,
+}
+
+impl Scope {
+    /// For inputs that are directories of this host.
+    fn of_inputs(self) -> Scope {
+        if self == Scope::Mounted { Scope::All } else { self }
+    }
 }
 
 /// What has to be sent for a build, and what the guest's Nix calls it.
@@ -45,6 +52,8 @@ pub enum Scope {
 pub struct Sources {
     /// Directories of this host.
     pub trees: Vec<Tree>,
+    /// The project's directory, with [`Scope::Mounted`].
+    pub mount: Option<PathBuf>,
     /// References of flakes: as they are here, and as they are there, where that differs.
     pub references: BTreeMap<String, String>,
     /// Files that are reached by symbolic links here.
@@ -73,7 +82,7 @@ impl Sources {
         for (_, reference) in &request.flags.override_inputs {
             let canonical = canonical_reference(reference, &here)?;
             let before = sources.trees.len();
-            sources.flake(cx, reference, &canonical, scope, &[]).await?;
+            sources.flake(cx, reference, &canonical, scope.of_inputs(), &[]).await?;
             if scope == Scope::Seen {
                 sources.part(before, reference, &canonical);
             }
@@ -140,21 +149,37 @@ impl Sources {
         let root = repository.clone().unwrap_or_else(|| dir.clone());
         match repository {
             // With the whole repository, Git and Nix do there what they do here.
-            Some(root) if scope != Scope::Seen => self.add(whole(cx, &root, scope)?)?,
+            Some(root) if scope != Scope::Seen => self.whole(cx, &root, scope)?,
             Some(root) => self.repository(cx, named, &root, &dir, &local).await?,
-            None => self.add(whole(cx, &dir, scope)?)?,
+            None => self.whole(cx, &dir, scope)?,
         }
         let below = local.parameter("dir").map_or(dir.clone(), |below| dir.join(below));
         for input in inputs::local(&below, &root, overridden)? {
+            if self.mount.as_ref().is_some_and(|mount| input.starts_with(mount)) {
+                continue;
+            }
             match self.trees.iter().find(|tree| input.starts_with(&tree.root)) {
                 Some(tree) if scope == Scope::Seen && !tree.holds(&input) => {
                     return Err(inputs::left_out(&input, &tree.root));
                 }
                 Some(_) => {}
-                None => self.add(whole(cx, &input, scope)?)?,
+                None => self.whole(cx, &input, scope.of_inputs())?,
             }
         }
         Ok(())
+    }
+
+    /// Adds all of a directory that can be a project.
+    fn whole(&mut self, cx: &Cx<'_>, dir: &Path, scope: Scope) -> Result<()> {
+        if scope == Scope::Mounted {
+            self.mount = Some(dir.to_owned());
+            return Ok(());
+        }
+        let home = cx.host.home.as_ref().and_then(|home| home.canonicalize().ok());
+        if dir == Path::new("/") || Some(dir) == home.as_deref() {
+            return Err(walk::too_much(dir));
+        }
+        self.add(walk::all(dir)?)
     }
 
     async fn repository(
@@ -228,25 +253,14 @@ impl Sources {
         if there != file {
             self.files.insert(file.to_owned(), there);
         }
-        let tree = match repository_of(&real) {
-            Some(root) if scope == Scope::Seen => Repository::at(cx, &root).await?.present(cx).await?,
-            Some(root) => whole(cx, &root, scope)?,
-            None => whole(cx, &real, scope)?,
-        };
-        self.add(tree)
+        match repository_of(&real) {
+            Some(root) if scope == Scope::Seen => {
+                self.add(Repository::at(cx, &root).await?.present(cx).await?)
+            }
+            Some(root) => self.whole(cx, &root, scope),
+            None => self.whole(cx, &real, scope),
+        }
     }
-}
-
-/// All of a directory that can be a project.
-fn whole(cx: &Cx<'_>, dir: &Path, scope: Scope) -> Result<Tree> {
-    if scope == Scope::Nothing {
-        return Ok(Tree::empty(dir.to_owned(), 0));
-    }
-    let home = cx.host.home.as_ref().and_then(|home| home.canonicalize().ok());
-    if dir == Path::new("/") || Some(dir) == home.as_deref() {
-        return Err(walk::too_much(dir));
-    }
-    walk::all(dir)
 }
 
 /// The directory with the flake: this one or one above it, but not above the repository's.

@@ -60,13 +60,50 @@ fn a_project_that_is_mounted_is_what_it_is_here(options: &'static [&'static str]
     let script = format!(
         r#"{COMPARE} provision >/dev/null 2>&1; mkdir p; cd p; git init -q; printf '%s' '{flake}' > flake.nix; git add .; git commit -qm a
         printf '%s' '{{ system }}: derivation {{ name = "x"; inherit system; builder = "/bin/sh"; src = ./flake.nix; args = [ (toString ./.) ]; }}' > default.nix
-        flake clean .; echo >> flake.nix; flake dirty .; file plain default.nix; ls -A; multipass info $vm --format json | grep -c source_path
-        strike; multipass stop $vm >/dev/null; multipass start $vm >/dev/null; flake restarted .
-        grep -h sent $log; git status --porcelain"#
+        flake clean .; echo >> flake.nix; flake dirty .; file plain default.nix; ls -A
+        multipass stop $vm >/dev/null; multipass start $vm >/dev/null; flake restarted .
+        grep -h sent $log; git status --porcelain; multipass info $vm --format json | grep source_path; guest ls /var/lib/nixoci/mounts"#
     );
-    let run = struck(NIX_2_26.with(options), MOUNT, &script, "mount-lost").code(0);
+    let run = NIX_2_26.with(options).sh(&alone(MOUNT, &script)).code(0);
     assert_eq!(run.out.matches(": same\n").count(), 4, "{run:#?}");
     assert!(!run.out.contains("sent ") && !run.out.contains(".nixoci-"), "{run:#?}");
+    assert!(!run.out.contains("source_path") && !run.out.contains('-'), "nothing stays mounted: {run:#?}");
+}
+
+/// A build that stands still, with an input outside of the project, and whose nixoci is killed.
+#[test]
+#[ignore = "needs the lab: cargo xtask test"]
+fn a_mount_is_read_only_and_only_of_the_project_and_a_later_build_removes_one_that_was_left() {
+    let script = r#"provision >/dev/null 2>&1; conf=$PWD/nixoci.toml; mkdir p other; echo there > other/f; cd p
+        cat > flake.nix <<END
+{ inputs.other = { url = "path:$OLDPWD/other"; flake = false; };
+  outputs = { self, other }: { packages.aarch64-linux.x = derivation { name = "x"; system = "aarch64-linux"; builder = "/bin/sh";
+    args = [ "-c" (builtins.readFile ./command + " # \${other}") ]; }; }; }
+END
+        held $vm > command; gate $vm
+        mounts() { multipass info $vm --format json | jq -r '.info[].mounts // {} | to_entries[] | "\(.value.source_path) at \(.key)"'; }
+        b() { nixoci --config-file $conf build --backend multipass path:.#x --no-link; }
+        nixoci --config-file $conf build --backend multipass path:.#x --no-link >$log 2>&1 & pid=$!; begun $vm $pid || { cat $log >&2; exit 1; }
+        mounts; at=$(mounts | sed 's/.* at //'); guest "touch $at/pwned; sudo touch $at/pwned" 2>&1 | grep -o 'Read-only file system'
+        kill -9 $pid; wait $pid 2>/dev/null; echo killed; mounts
+        echo 'echo hi > $out' > command; b 2>&1 | grep -o 'nixoci explain .*'; echo built; mounts; ls"#;
+    let run = NIX_2_34.with(BOTH).sh(&alone(MOUNT, script)).code(0);
+    let lines: Vec<&str> = run.out.lines().collect();
+    let mount = lines.first().filter(|line| line.contains("/p at /var/lib/nixoci/mounts/"));
+    let mount = mount.unwrap_or_else(|| panic!("{run:#?}"));
+    let explain = format!("nixoci explain {NOT_AN_IMAGE}");
+    let wanted = [
+        mount,
+        "Read-only file system",
+        "Read-only file system",
+        "killed",
+        mount,
+        &explain,
+        "built",
+        "command",
+        "flake.nix",
+    ];
+    assert_eq!(lines, wanted, "{run:#?}");
 }
 
 each!(a_mount_that_cannot_be_used_has_its_own_code:
