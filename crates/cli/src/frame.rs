@@ -115,24 +115,24 @@ async fn with_app(printer: &Printer, global: &Global, command: Command) -> Resul
     let signals = Signals::default();
     signals.listen(ui.clone()).or_error(&nixoci_core::codes::PROCESS, || "signals cannot be received")?;
     hello(printer);
-    let app = App::new(printer.clone(), global, &command, Arc::clone(&ui), signals.clone()).await;
-    let result = match app {
-        Ok(mut app) => {
-            // Plugins are what is managed there: that one is not trusted must not keep anybody from trusting it.
-            let checked = match command {
-                Command::Plugin(_) => Ok(()),
-                _ => app.check_backends(),
-            };
-            match checked {
-                Ok(()) => match trust::settle(&mut app, Need::of(&command)).await {
-                    Ok(()) => commands::dispatch(&app, command).await,
-                    Err(error) => Err(error),
-                },
-                Err(error) => Err(error),
-            }
-        }
-        Err(error) => Err(error),
-    };
+    let work = work(printer, global, command, &ui, &signals);
+    let result = signals.watched(Box::pin(work)).await;
     ui.finish();
     result.map_err(|error| signals.explain(error))
+}
+
+async fn work(
+    printer: &Printer,
+    global: &Global,
+    command: Command,
+    ui: &Arc<Ui>,
+    signals: &Signals,
+) -> Result<u8> {
+    let mut app = App::new(printer.clone(), global, &command, Arc::clone(ui), signals.clone()).await?;
+    // A plugin that cannot be used must not keep anybody from managing plugins.
+    if !matches!(command, Command::Plugin(_)) {
+        app.check_backends()?;
+    }
+    trust::settle(&mut app, Need::of(&command)).await?;
+    commands::dispatch(&app, command).await
 }

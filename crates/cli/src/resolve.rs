@@ -45,6 +45,7 @@ pub(crate) fn job(app: &App, args: &BuildArgs) -> Result<Job> {
         sinks,
         allow_mismatch: args.place.allow_mismatch,
         agreed: agreed(&args.how.consent, args.how.no_provision),
+        stall_timeout: args.how.stall_timeout,
     })
 }
 

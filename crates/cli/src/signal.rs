@@ -1,7 +1,9 @@
-//! Ctrl-C and friends: the first asks nicely, the second does not wait.
+//! Signals that end nixoci. The first cancels the work, which then ends in order; the second ends nixoci at once. Work that does not end by itself is ended
+//! after a while, so that a program that sends one signal is rid of nixoci.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use std::time::Duration;
 
 use nixoci_core::codes::{CANCELLED, TERMINATED, TIMED_OUT};
 use nixoci_core::event::Observer;
@@ -16,7 +18,14 @@ pub(crate) struct Signals {
     cancel: CancellationToken,
     reason: Arc<AtomicU8>,
     child_has_terminal: Arc<AtomicBool>,
+    /// Whether the work was polled since the cancellation: a loop that computes is not.
+    noticed: Arc<AtomicBool>,
 }
+
+/// How long work may go on after its cancellation without being polled.
+const UNNOTICED: Duration = Duration::from_secs(3);
+/// How long work may take to end. `docker stop` alone gives a container 10 s.
+const ENDING: Duration = Duration::from_secs(30);
 
 const INTERRUPTED: u8 = 1;
 const ENDED: u8 = 2;
@@ -40,6 +49,11 @@ impl Signals {
         let mut hangup = signal(SignalKind::hangup())?;
         let own = self.clone();
         tokio::spawn(async move {
+            own.overdue().await;
+            std::process::exit(i32::from(own.ended_by().exit_code()));
+        });
+        let own = self.clone();
+        tokio::spawn(async move {
             loop {
                 let reason = tokio::select! {
                     _ = interrupt.recv() => INTERRUPTED,
@@ -60,8 +74,38 @@ impl Signals {
         Ok(())
     }
 
+    /// Does the work, and sees to it that its cancellation is noticed.
+    pub(crate) async fn watched<T>(&self, work: impl Future<Output = T>) -> T {
+        let notice = async {
+            self.cancel.cancelled().await;
+            self.noticed.store(true, Ordering::SeqCst);
+            std::future::pending().await
+        };
+        tokio::select! {
+            biased;
+            done = work => done,
+            never = notice => never,
+        }
+    }
+
+    /// Ends when the work should have ended long ago.
+    async fn overdue(&self) {
+        self.cancel.cancelled().await;
+        tokio::time::sleep(UNNOTICED).await;
+        if self.noticed.load(Ordering::SeqCst) {
+            tokio::time::sleep(ENDING - UNNOTICED).await;
+        }
+    }
+
+    fn ended_by(&self) -> ErrorKind {
+        match self.reason.load(Ordering::SeqCst) {
+            TIMEOUT => TIMED_OUT.kind,
+            reason => self.kind(reason),
+        }
+    }
+
     /// Stops the work when the time is up, unless the limit is lifted before.
-    pub(crate) fn limit(&self, limit: std::time::Duration) -> AbortHandle {
+    pub(crate) fn limit(&self, limit: Duration) -> AbortHandle {
         let own = self.clone();
         let waiting = tokio::spawn(async move {
             tokio::time::sleep(limit).await;
@@ -89,5 +133,43 @@ impl Signals {
             TIMEOUT => Error::new(&TIMED_OUT, "the time limit passed, and the build was stopped"),
             _ => Error::new(&CANCELLED, "stopped by Ctrl-C"),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::time::Instant;
+
+    use super::*;
+
+    /// How long after its cancellation work is overdue; it notices that, or not.
+    async fn overdue_after(notices: bool) -> Duration {
+        let signals = Signals::default();
+        let begin = Instant::now();
+        signals.stop(ENDED);
+        let end = async {
+            signals.overdue().await;
+            begin.elapsed()
+        };
+        let work = std::future::pending::<()>();
+        tokio::select! {
+            elapsed = end => elapsed,
+            () = signals.watched(work), if notices => unreachable!("it never ends"),
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_signal_is_enough() {
+        let round = |elapsed: Duration| elapsed.as_secs();
+        assert_eq!(round(overdue_after(false).await), UNNOTICED.as_secs());
+        assert_eq!(round(overdue_after(true).await), ENDING.as_secs());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn nothing_is_overdue_before_a_signal() {
+        let signals = Signals::default();
+        let never = tokio::time::timeout(ENDING * 10, signals.overdue()).await;
+        assert!(never.is_err());
+        assert_eq!(signals.watched(async { 7 }).await, 7);
     }
 }

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use nixoci_core::artifact::{Artifact, PathInfo};
 use nixoci_core::backend::{Backend, How};
@@ -10,7 +11,8 @@ use nixoci_core::codes::{BUG, CANCELLED};
 use nixoci_core::event::{Event, Stage, Task, TaskKind};
 use nixoci_core::platform::OciPlatform;
 use nixoci_core::runner::GRACE;
-use nixoci_core::{Error, ErrorKind, Result};
+use nixoci_core::text::bytes;
+use nixoci_core::{Error, ErrorKind, Remedy, Result};
 use nixoci_image::{Cache, CacheKey, CachedImage, Input, Naming, ReadOptions, import};
 use tokio::io::AsyncWriteExt;
 use tokio_util::io::SyncIoBridge;
@@ -19,10 +21,11 @@ use tokio_util::sync::CancellationToken;
 use crate::Engine;
 use crate::arrive::Arrival;
 use crate::choose::Choice;
-use crate::codes::NOT_FOUND_AGAIN;
+use crate::codes::{NOT_FOUND_AGAIN, STALLED};
 use crate::job::Job;
 use crate::progress::telling;
 use crate::script;
+use crate::stall::{Moved, Told};
 
 /// How much of a stream may be on its way between fetching and reading.
 const PIPE: usize = 1 << 20;
@@ -64,7 +67,7 @@ pub(crate) async fn bring(
         }
         // Nothing is copied: the file is read where it is.
         Some(path) => reading.run(engine, info.path.name(), Source::File(path.clone())).await?,
-        None => return fetch_patiently(engine, job, backend, info, platform).await,
+        None => return fetch_patiently(engine, job, choice, info, platform).await,
     };
     Ok(Brought { image, key, fetched: 0, reused: 0 })
 }
@@ -184,33 +187,40 @@ impl Reading {
 async fn fetch_patiently(
     engine: &Engine<'_>,
     job: &Job,
-    backend: &dyn Backend,
+    choice: &Choice,
     info: PathInfo,
     platform: &OciPlatform,
 ) -> Result<Brought> {
     let key = key(job, &info, platform);
     let reading = || Reading::new(engine, job, platform, key.clone());
-    let error = match fetch(engine, backend, info.clone(), reading(), key.clone()).await {
+    let error = match fetch(engine, job, choice, info.clone(), reading(), key.clone()).await {
         Err(error) if error.kind() == ErrorKind::Transfer => error,
         other => return other,
     };
     engine.cx.observer.warn(format!("{error}: it is read once more"), Vec::new());
-    fetch(engine, backend, info, reading(), key).await
+    fetch(engine, job, choice, info, reading(), key).await
 }
 
 /// Reads an image while it arrives from a store elsewhere.
 async fn fetch(
     engine: &Engine<'_>,
-    backend: &dyn Backend,
+    job: &Job,
+    choice: &Choice,
     info: PathInfo,
     reading: Reading,
     key: CacheKey,
 ) -> Result<Brought> {
-    let (mut writer, reader) = tokio::io::duplex(PIPE);
-    let path = info.path.clone();
+    let (writer, reader) = tokio::io::duplex(PIPE);
+    let moved = Arc::new(Moved::default());
+    let mut writer = Told { writer, moved: Arc::clone(&moved) };
+    let (path, size) = (info.path.clone(), info.nar_size);
+    let (backend, from, limit) = (choice.backend.as_ref(), choice.name.as_str(), job.stall_timeout);
     let source = Source::Stream(Arrival { stream: Box::new(SyncIoBridge::new(reader)), info });
     let send = async {
-        let sent = backend.fetch(&engine.cx, std::slice::from_ref(&path), &mut writer).await;
+        let sent = tokio::select! {
+            sent = backend.fetch(&engine.cx, std::slice::from_ref(&path), &mut writer) => sent,
+            () = moved.stalled(limit) => Err(stalled(from, limit, moved.bytes(), size)),
+        };
         // The reader waits for the end of the stream, also after a failure.
         let _ = writer.shutdown().await;
         drop(writer);
@@ -232,6 +242,14 @@ async fn fetch(
         (_, Err(read)) => Err(read),
         (None, Ok(_)) => Err(Error::new(&BUG, "a transfer was given up without a reason")),
     }
+}
+
+fn stalled(backend: &str, limit: Duration, moved: u64, size: u64) -> Error {
+    let limit = limit.as_secs();
+    Error::new(&STALLED, format!("nothing has come from the backend {backend} for {limit} s"))
+        .because(format!("{} of {} had arrived", bytes(moved), bytes(size)))
+        .remedy(Remedy::command("try again; what was built is kept", "nixoci build"))
+        .remedy(Remedy::command("or wait longer", "--stall-timeout 10m"))
 }
 
 /// A sender that waits for its network learns late that nobody listens any more: then it is dropped.

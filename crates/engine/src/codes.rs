@@ -35,6 +35,11 @@ nixoci_core::codes! {
     SHORT_FETCH = ("nixoci::fetch::short", Transfer, "the transfer from the backend broke off",
         "The image did not arrive whole: the stream from the backend ended early, or what arrived is not what \
          the store has. Nothing of it was kept. Build again: finished store paths are still there.");
+    /// Nothing arrives.
+    STALLED = ("nixoci::fetch::stalled", Transfer, "the transfer from the backend stands still",
+        "The connection to the machine that built the image is there, but nothing came over it for --stall-timeout (60 s), twice. \
+         The machine sleeps, its disk or its network hangs, or a program on the way keeps what it was given. What was built is still \
+         there: build again. A longer --stall-timeout helps where a machine needs minutes to begin.");
     /// A script that should have written an image.
     SCRIPT_FAILED = ("nixoci::image::script_failed", Image, "the image's script failed",
         "`streamLayeredImage` makes a program that writes the image. It was built, and nixoci ran it on this machine, as \

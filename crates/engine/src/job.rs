@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use nixoci_core::config::{BackendTable, Runtime};
 use nixoci_core::platform::{NixSystem, OciPlatform};
@@ -35,6 +36,8 @@ pub struct Job {
     pub sinks: Sinks,
     /// Whether an image for another platform is only worth a warning.
     pub allow_mismatch: bool,
+    /// How long nothing may arrive in a transfer before it is given up.
+    pub stall_timeout: Duration,
     /// What was agreed to beforehand, should a backend have to be made ready.
     pub agreed: Agreed,
     /// What has to be agreed to before the project's expressions are evaluated with the user's credentials; `None` where that was done, or

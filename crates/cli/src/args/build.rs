@@ -50,6 +50,9 @@ pub(crate) struct How {
     /// Give up after this time, such as 30m or 2h.
     #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
     pub(crate) timeout: Option<std::time::Duration>,
+    /// Give up a transfer in which nothing arrives for this time.
+    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration, default_value = "60s")]
+    pub(crate) stall_timeout: std::time::Duration,
     /// Let a virtual machine that evaluates ask this machine's ssh agent, for inputs by git+ssh.
     #[arg(long, value_name = "AGENT")]
     pub(crate) ssh: Option<ForwardedAgent>,
