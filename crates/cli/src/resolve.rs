@@ -28,6 +28,7 @@ const RESULT: &str = "result";
 pub(crate) fn job(app: &App, args: &BuildArgs) -> Result<Job> {
     let (settings, installable) = settle(app, args)?;
     let load = load_sink(&settings.load, args.place.docker.docker_host.as_deref())?;
+    let load = load.map(|sink| LoadSink { wished_by: wished_by(app, &settings), ..sink });
     let outputs = outputs(app, &settings)?.into_iter();
     let outputs = outputs.map(|output| compressed(output, args.place.compression.as_deref()));
     let mut sinks = Sinks { outputs: outputs.collect::<Result<_>>()?, load, link: None };
@@ -184,6 +185,17 @@ fn load_sink(load: &Setting<LoadTarget>, docker_host: Option<&str>) -> Result<Op
     sink(named, docker_host).map(Some)
 }
 
+/// The project's file that has the image loaded, unless its names were typed, or the file is trusted for whatever it does.
+fn wished_by(app: &App, settings: &Settings) -> Option<PathBuf> {
+    match (&settings.load.origin, &settings.tags.origin) {
+        (Origin::File { path, .. }, names) if !app.is_own(path) => {
+            let typed = matches!(names, Origin::Flag(_) | Origin::Env(_));
+            (!typed && !app.trust_project).then(|| path.clone())
+        }
+        _ => None,
+    }
+}
+
 /// A runtime, or the one that runs, or the one at Docker's endpoint.
 pub(crate) fn sink(named: Option<Runtime>, docker_host: Option<&str>) -> Result<LoadSink> {
     let runtime = match (named, docker_host) {
@@ -194,7 +206,8 @@ pub(crate) fn sink(named: Option<Runtime>, docker_host: Option<&str>) -> Result<
         (None, Some(_)) => Some(Runtime::Docker),
         (named, _) => named,
     };
-    Ok(LoadSink { runtime, docker_host: docker_host.map(str::to_owned), to_run: false })
+    let docker_host = docker_host.map(str::to_owned);
+    Ok(LoadSink { runtime, docker_host, to_run: false, wished_by: None })
 }
 
 pub(crate) fn load_target(name: &str) -> Result<LoadTarget> {

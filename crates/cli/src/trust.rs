@@ -1,7 +1,6 @@
 //! Whether the project's file is trusted: by a question that was answered once, for as long as the file has these bytes.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use nixoci_core::config::trust::{Reach, reaches};
@@ -261,15 +260,9 @@ impl List {
         self.projects.get(file).is_some_and(|trusted| trusted == sha256)
     }
 
-    /// Replaced as a whole: two that are written at once are one of the two.
     fn write(&self, state: &Path) -> Result<()> {
         let path = List::path(state);
-        let write = || -> std::io::Result<()> {
-            std::fs::create_dir_all(state)?;
-            let mut part = tempfile::NamedTempFile::new_in(state)?;
-            part.write_all(&serde_json::to_vec_pretty(self)?)?;
-            part.persist(&path).map(drop).map_err(|error| error.error)
-        };
+        let write = || file::replace(&path, &serde_json::to_vec_pretty(self)?);
         write().or_error(&TRUST_FILE, || format!("{} cannot be written", path.display()))
     }
 }

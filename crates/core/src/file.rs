@@ -4,7 +4,7 @@
 //! what comes from a project, an archive or another user is opened here.
 
 use std::fs::{File, OpenOptions};
-use std::io::{self, Read};
+use std::io::{self, Read, Write as _};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
@@ -47,6 +47,18 @@ pub fn read(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
 pub fn read_to_string(path: &Path, limit: u64) -> io::Result<String> {
     String::from_utf8(read(path, limit)?)
         .map_err(|_| io::Error::new(io::ErrorKind::InvalidData, "it is not valid UTF-8"))
+}
+
+/// Replaces a file as a whole, and makes its directory: of two that are written at once, one remains. Only the user reads it.
+///
+/// # Errors
+/// Those of the system.
+pub fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
+    let dir = path.parent().unwrap_or(Path::new("."));
+    std::fs::create_dir_all(dir)?;
+    let mut part = tempfile::NamedTempFile::new_in(dir)?;
+    part.write_all(content)?;
+    part.persist(path).map(drop).map_err(|error| error.error)
 }
 
 /// Why a directory is not a user's own.

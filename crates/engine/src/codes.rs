@@ -15,6 +15,11 @@ nixoci_core::codes! {
          private sources. The project's expressions are evaluated with them, and could read them, so nixoci asks once for each \
          project, and remembers the answer in $XDG_STATE_HOME/nixoci/trusted-projects.json. `nixoci config untrust` in the \
          project takes it back. In CI, --trust-project or NIXOCI_TRUST_PROJECT=true agrees for that command.");
+    /// Images in a runtime that were not replaced.
+    NOT_REPLACED = ("nixoci::runtime::not_replaced", Untrusted, "an image of that name was not loaded by nixoci",
+        "nixoci.toml has the image loaded into a container runtime, under names that the project chose. The runtime has an image of such a \
+         name already, which nixoci did not load: it may be something that you need, such as postgres:16. On a terminal nixoci asks; \
+         elsewhere nothing is loaded. --load and `nixoci load` load it without a question. The image itself is built, and kept.");
     /// Nobody agreed to a removal.
     NOT_REMOVED = ("nixoci::provision::not_removed", Pending, "nobody agreed to the removal",
         "`nixoci provision --remove` undoes what provisioning did: virtual machines with everything that was built in them \

@@ -7,6 +7,7 @@ use std::path::Path;
 
 use async_trait::async_trait;
 use nixoci_core::codes::PENDING;
+use nixoci_core::config::Runtime;
 use nixoci_core::plan::{ProvisionPlan, Step, StepState};
 use nixoci_core::platform::NixSystem;
 use nixoci_core::{Error, Remedy, Result, shell};
@@ -46,6 +47,15 @@ pub enum Change<'a> {
     },
     /// A project's expressions, which a backend's own Nix evaluates, get the user's credentials.
     Entrust(&'a Entrust),
+    /// Images of a container runtime that nixoci did not load lose their names to the project's.
+    Replace {
+        /// Of which runtime.
+        runtime: Runtime,
+        /// Their names.
+        names: &'a [String],
+        /// The project's file, which has the image loaded.
+        file: &'a Path,
+    },
     /// A file of the user's is changed.
     Write {
         /// Which.
@@ -90,7 +100,7 @@ impl Agreed {
                 plan.pending().all(|step| if step.needs_root { self.root } else { self.yes })
             }
             Change::Remove { .. } | Change::Write { .. } => self.yes,
-            Change::Entrust(_) => false,
+            Change::Entrust(_) | Change::Replace { .. } => false,
         }
     }
 }

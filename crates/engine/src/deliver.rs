@@ -13,6 +13,7 @@ use crate::Engine;
 use crate::bring::Brought;
 use crate::job::Job;
 use crate::progress::telling;
+use crate::replaced;
 use crate::report::OutputReport;
 use crate::runtimes;
 
@@ -56,9 +57,13 @@ pub(crate) async fn deliver(
     }
     let Some(image) = whole(engine, job, brought).await? else { return Ok(outputs) };
     if let Some(ready) = &runtimes.load {
+        if let Some(file) = job.sinks.load.as_ref().and_then(|sink| sink.wished_by.as_deref()) {
+            replaced::agreed(engine, file, ready, &image).await?;
+        }
         let loaded = runtimes::hand_over(engine, ready, &image).await?;
-        for (outputs, image) in outputs.iter_mut().zip(image.images()) {
-            outputs.push(OutputReport::loaded(&loaded, image));
+        let there = image.images().iter().zip(&loaded.images);
+        for (outputs, (image, there)) in outputs.iter_mut().zip(there) {
+            outputs.push(OutputReport::loaded(&loaded, there, image));
         }
     }
     if let Some(link) = &job.sinks.link {

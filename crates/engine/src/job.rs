@@ -83,6 +83,8 @@ pub struct LoadSink {
     pub docker_host: Option<String>,
     /// Whether a container is to be started there afterwards.
     pub to_run: bool,
+    /// The project's file, if that is where the wish to load comes from.
+    pub wished_by: Option<PathBuf>,
 }
 
 impl Job {

@@ -18,6 +18,7 @@ mod job;
 mod plan;
 mod progress;
 mod provision;
+mod replaced;
 mod report;
 mod runtimes;
 mod script;

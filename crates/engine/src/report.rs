@@ -7,6 +7,7 @@ use nixoci_core::artifact::StorePath;
 use nixoci_core::config::Runtime;
 use nixoci_core::digest::Digest;
 use nixoci_core::platform::OciPlatform;
+use nixoci_image::runtime::LoadedImage;
 use nixoci_image::{Delivered, DeliveredPlatform, Destination, Image, ImageSummary, LayerSummary};
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -153,10 +154,8 @@ pub struct OutputLayer {
 /// What loading an image came to.
 #[derive(Debug)]
 pub struct LoadOutcome {
-    /// How the runtime calls the image, best for running first.
-    pub references: Vec<String>,
-    /// The runtime's own id for it.
-    pub image_id: Digest,
+    /// The images there, in the order of the archive; at least one.
+    pub images: Vec<LoadedImage>,
     /// Layers that it had already, and that were not sent.
     pub skipped: HashSet<Digest>,
     /// The runtime.
@@ -269,13 +268,13 @@ impl OutputReport {
         }
     }
 
-    pub(crate) fn loaded(loaded: &LoadOutcome, image: &Image) -> Self {
-        let named = image.names().first().filter(|name| loaded.references.contains(name));
-        let reference = named.or(loaded.references.first()).cloned();
+    /// `there` is what `image` is in the runtime.
+    pub(crate) fn loaded(loaded: &LoadOutcome, there: &LoadedImage, image: &Image) -> Self {
+        let reference = there.references.first().cloned();
         OutputReport {
             dest: loaded.runtime.name().to_owned(),
             runtime: Some(loaded.runtime),
-            reference: reference.unwrap_or_else(|| loaded.image_id.to_string()),
+            reference: reference.unwrap_or_else(|| there.id.to_string()),
             media_type: None,
             digest: None,
             platforms: platforms(

@@ -14,6 +14,7 @@ use nixoci_image::runtime::{self, Loaded, Ready};
 use crate::Engine;
 use crate::codes::RUNTIME_NONE;
 use crate::job::LoadSink;
+use crate::replaced;
 use crate::report::LoadOutcome;
 
 /// A runtime that did not take the image, and why.
@@ -138,6 +139,7 @@ pub(crate) async fn hand_over(
     let task = Task::start(engine.cx.observer, TaskKind::Load, runtime.name(), None);
     let loaded = ready.load(&engine.cx, image).await.map_err(|error| kept(error, runtime, image))?;
     task.finish();
-    let Loaded { references, image_id, skipped } = loaded;
-    Ok(LoadOutcome { references, image_id, skipped, runtime })
+    let Loaded { images, skipped } = loaded;
+    replaced::remember(&engine.cx, runtime, &images);
+    Ok(LoadOutcome { images, skipped, runtime })
 }

@@ -36,6 +36,7 @@ impl Somebody {
             Change::Entrust(entrust) => {
                 format!("{how} for {} with {}", entrust.source, entrust.names.join(", "))
             }
+            Change::Replace { names, .. } => format!("{how} {} replaced", names.join(", ")),
             Change::Write { file, .. } => format!("{how} {} written", file.display()),
         };
         self.heard.lock().unwrap().push(what);

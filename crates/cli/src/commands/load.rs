@@ -56,17 +56,19 @@ pub(crate) async fn run(app: &App, args: &LoadArgs) -> Result<u8> {
     }
     app.ui.finish();
     let quiet = app.printer.verbosity < Verbosity::Normal;
+    let references: Vec<String> = loaded.images.iter().flat_map(|one| one.references.clone()).collect();
+    let Some(first) = loaded.images.first() else { return Ok(0) };
     let shown: String = match (quiet, image.images()) {
         // One runnable reference an image.
-        (false, [_, _, ..]) => loaded.references.join("\n"),
-        (false, _) => loaded.references.first().cloned().unwrap_or_else(|| loaded.image_id.to_string()),
-        (true, _) => loaded.image_id.to_string(),
+        (false, [_, _, ..]) => references.join("\n"),
+        (false, _) => references.first().cloned().unwrap_or_else(|| first.id.to_string()),
+        (true, _) => first.id.to_string(),
     };
     let document = LoadReport {
         version: 1,
         runtime: loaded.runtime.name(),
-        references: loaded.references,
-        image_id: loaded.image_id,
+        references,
+        image_id: first.id,
         images: image.images().to_vec(),
     };
     app.printer.result(&document, &format!("{shown}\n"))?;

@@ -131,6 +131,15 @@ fn shown(change: Change<'_>) -> String {
             .chain(names)
             .collect()
         }
+        Change::Replace { runtime, names, file } => {
+            let names = names.iter().map(|name| format!("  {}\n", printable(name)));
+            let file = printable(&file.display().to_string()).into_owned();
+            let first = format!(
+                "{} has these images, which nixoci did not load, and {file} gives their names to its own:\n",
+                runtime.name()
+            );
+            std::iter::once(first).chain(names).collect()
+        }
         Change::Write { diff, .. } => diff.to_owned(),
     }
 }
@@ -142,6 +151,7 @@ fn question(change: Change<'_>) -> String {
             format!("{} Run {them}? [y/N/p=print] ", root(plan))
         }
         Change::Remove { .. } => "Remove it? [y/N] ".to_owned(),
+        Change::Replace { .. } => "Replace them? [y/N] ".to_owned(),
         Change::Entrust(_) => "Give this project the credentials, now and later? [y/N] ".to_owned(),
         Change::Write { file, .. } => format!("Change {}? [y/N] ", printable(&file.display().to_string())),
     }

@@ -63,3 +63,26 @@ fn git_runs_nothing_that_a_repository_names() {
         "{run:#?}"
     );
 }
+
+// `load = true` of a project under the names of somebody else's images: nothing is replaced unless it was typed, or nixoci loaded it.
+each!(a_project_takes_no_name_of_an_image_that_nixoci_did_not_load:
+    docker(NIX_2_34, "docker"), docker_20(NIX_2_34_DOCKER_20, "docker"), podman(NIX_2_34, "podman"),
+);
+fn a_project_takes_no_name_of_an_image_that_nixoci_did_not_load(host: Host, runtime: &str) {
+    let script = format!(
+        r#"r={runtime}; unset NIXOCI_TRUST_PROJECT; dir=$PWD; cd $(mktemp -d); export XDG_STATE_HOME=$(mktemp -d)
+        nixoci build path:$dir/examples/cowsay#container -o docker-archive:other.tar -t $tag:db --no-link --created 2020-01-01T00:00:00Z >/dev/null 2>&1 || exit
+        full=docker.io/library/$tag; $r load -q -i other.tar >/dev/null; [ $r = docker ] || podman tag localhost/$tag:db $full:db
+        id() {{ $r image inspect --format '{{{{.Id}}}}' $full:db; }}; other=$(id)
+        printf '[profile.default]\nload = "%s"\ntags = ["%s:db", "%s:own"]\n' $r $tag $tag > nixoci.toml
+        b() {{ nixoci --config-file nixoci.toml build path:$dir/examples/cowsay#container --no-link "$@" 2>$XDG_STATE_HOME/log; echo $?; }}
+        b; cat $XDG_STATE_HOME/log >&2; [ "$(id)" = "$other" ] && echo kept; $r image inspect $full:own >/dev/null 2>&1 || echo 'nothing loaded'
+        b -t $tag:mine; b --load=$r; [ "$(id)" != "$other" ] && echo replaced; b; b --created 2021-01-01T00:00:00Z"#
+    );
+    let run = host.sh(&script).code(0);
+    // What nixoci loaded may be replaced by what it builds later.
+    let names = |line: &&str| line.ends_with(":mine") || line.ends_with(":db");
+    let lines: Vec<&str> = run.out.lines().filter(|line| !names(line)).collect();
+    assert_eq!(lines, ["11", "kept", "nothing loaded", "0", "0", "replaced", "0", "0"], "{run:#?}");
+    run.says(&format!("project_takes_a_name_in_{runtime}"));
+}

@@ -8,7 +8,7 @@ use nixoci_core::config::Runtime;
 use nixoci_core::runner::Command;
 
 use super::docker::Loaded;
-use super::{About, Start, diagnose, digest, loaded, mismatch, named, tool};
+use super::{About, LoadedImage, Start, diagnose, digest, loaded, mismatch, named, tool};
 use crate::cache::CachedImage;
 use crate::summary::Image;
 
@@ -54,8 +54,7 @@ impl Apple {
         let images = named(APPLE, image.images())?;
         let load = container(["image", "load", "--input"]).arg(&image.archive);
         tool::taken(cx, APPLE, load).await?;
-        let id = image.images().first().and_then(digest);
-        let mut references = Vec::new();
+        let mut loaded_images = Vec::new();
         for (one, names) in images {
             for (index, name) in names.iter().enumerate() {
                 if index > 0 {
@@ -63,9 +62,9 @@ impl Apple {
                 }
                 verify(cx, name, one).await?;
             }
-            references.extend(names);
+            loaded_images.extend(digest(one).map(|id| LoadedImage { references: names, id }));
         }
-        loaded(APPLE, references, id)
+        loaded(APPLE, loaded_images)
     }
 }
 

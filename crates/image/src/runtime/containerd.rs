@@ -11,7 +11,7 @@ use nixoci_core::runner::Command;
 use nixoci_core::{Error, Remedy, Result, shell};
 
 use super::docker::Loaded;
-use super::{About, Start, diagnose, digest, loaded, mismatch, named, tool};
+use super::{About, LoadedImage, Start, diagnose, digest, loaded, mismatch, named, tool};
 use crate::cache::CachedImage;
 use crate::codes;
 use crate::summary::Image;
@@ -64,8 +64,7 @@ impl Containerd {
             None => self.images(&["import", "--all-platforms"]),
         };
         tool::taken(cx, CONTAINERD, import.arg(&image.archive)).await?;
-        let id = image.images().first().and_then(digest);
-        let mut references = Vec::new();
+        let mut loaded_images = Vec::new();
         for (one, names) in images {
             for (index, name) in names.iter().enumerate() {
                 if index > 0 {
@@ -73,9 +72,9 @@ impl Containerd {
                 }
                 self.verify(cx, name, one).await?;
             }
-            references.extend(names);
+            loaded_images.extend(digest(one).map(|id| LoadedImage { references: names, id }));
         }
-        loaded(CONTAINERD, references, id)
+        loaded(CONTAINERD, loaded_images)
     }
 
     /// Asks what a name stands for: a table of REF TYPE DIGEST ….

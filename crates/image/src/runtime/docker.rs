@@ -61,15 +61,21 @@ pub struct DockerInfo {
 }
 
 /// What the engine has after a load.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Loaded {
-    /// What the image is called there; its id where it has no name.
-    pub references: Vec<String>,
-    /// The id that `docker images` shows.
-    pub image_id: Digest,
+    /// In the order of the archive; at least one.
+    pub images: Vec<LoadedImage>,
     /// Layers that the runtime had already, and that were not sent, by the digest of the uncompressed layer.
     pub skipped: HashSet<Digest>,
+}
+
+/// An image that a runtime has.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LoadedImage {
+    /// What it is called there; its id where it has no name.
+    pub references: Vec<String>,
+    /// The id that `docker images` shows.
+    pub id: Digest,
 }
 
 impl Docker {
@@ -190,8 +196,7 @@ impl Docker {
             return Err(diagnose::failed(cx.host, said));
         }
         let loaded = parse_loaded(said);
-        let mut references = Vec::new();
-        let mut image_id = None;
+        let mut images = Vec::new();
         for one in image.images() {
             let Some(first) = one.names().first().cloned().or_else(|| loaded.first().cloned()) else {
                 return Err(Error::new(&codes::DOCKER_FAILED, "Docker does not say what it has loaded")
@@ -201,21 +206,19 @@ impl Docker {
                 Some(id) => id,
                 None => self.verify(cx, &first, one).await?,
             };
-            image_id.get_or_insert(id);
             // The containerd store reads one name from an archive.
             for name in one.names().iter().skip(1) {
                 if !loaded.contains(name) {
                     self.ok(cx, self.command().args(["tag", &first, name])).await?;
                 }
             }
-            match one.names() {
-                [] => references.push(first),
-                names => references.extend(names.iter().cloned()),
-            }
+            let references = if one.names().is_empty() { vec![first] } else { one.names().to_vec() };
+            images.push(LoadedImage { references, id });
         }
-        let image_id =
-            image_id.ok_or_else(|| Error::new(&codes::DOCKER_FAILED, "there is no image to load"))?;
-        Ok(Loaded { references, image_id, skipped: HashSet::new() })
+        if images.is_empty() {
+            return Err(Error::new(&codes::DOCKER_FAILED, "there is no image to load"));
+        }
+        Ok(Loaded { images, skipped: HashSet::new() })
     }
 
     /// Gives an image of one platform its first name, by the id that the engine must have given it. That this works shows
@@ -228,6 +231,12 @@ impl Docker {
             Store::Containerd => image.digest.unwrap_or(one.manifest_digest),
         };
         self.ok(cx, self.command().args(["tag", &id.to_string(), name])).await.ok().map(|_| id)
+    }
+
+    /// The id of what a name stands for now, if it is there.
+    pub(super) async fn held(&self, cx: &Cx<'_>, name: &str) -> Option<String> {
+        let inspect = self.command().args(["image", "inspect", "--format", "{{.Id}}", name]);
+        self.ok(cx, inspect).await.ok().map(|said| said.trim().to_owned())
     }
 
     /// Asks what a name stands for, and compares it with what was loaded.

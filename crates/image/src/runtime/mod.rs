@@ -19,7 +19,7 @@ use std::ffi::OsString;
 pub use apple::Apple;
 pub use clusters::Cluster;
 pub use containerd::Containerd;
-pub use docker::{Docker, DockerInfo, Loaded, Store};
+pub use docker::{Docker, DockerInfo, Loaded, LoadedImage, Store};
 use nixoci_core::backend::Cx;
 use nixoci_core::config::Runtime;
 use nixoci_core::digest::Digest;
@@ -175,6 +175,15 @@ impl Ready {
         }
     }
 
+    /// The id of what a name stands for there, of Docker and Podman. `None` where nothing has the name, or another runtime is asked.
+    pub async fn held(&self, cx: &Cx<'_>, name: &str) -> Option<String> {
+        match self {
+            Ready::Docker(docker, _) => docker.held(cx, name).await,
+            Ready::Podman(podman) => podman.held(cx, name).await,
+            _ => None,
+        }
+    }
+
     /// Loads an image, and makes sure that the runtime has it under all its names, as far as the runtime can tell.
     ///
     /// # Errors
@@ -212,11 +221,13 @@ fn digest(image: &Image) -> Option<Digest> {
     image.digest.or(image.platforms.first().map(|one| one.manifest_digest))
 }
 
-/// What was loaded: all names, and the id of the first image.
-fn loaded(runtime: Runtime, references: Vec<String>, id: Option<Digest>) -> Result<Loaded> {
-    let nothing =
-        || Error::new(&codes::RUNTIME_FAILED, format!("there is no image to load into {}", runtime.name()));
-    Ok(Loaded { references, image_id: id.ok_or_else(nothing)?, skipped: HashSet::new() })
+/// What was loaded; at least one image.
+fn loaded(runtime: Runtime, images: Vec<LoadedImage>) -> Result<Loaded> {
+    if images.is_empty() {
+        let text = format!("there is no image to load into {}", runtime.name());
+        return Err(Error::new(&codes::RUNTIME_FAILED, text));
+    }
+    Ok(Loaded { images, skipped: HashSet::new() })
 }
 
 /// A name stands for something else than what was loaded.

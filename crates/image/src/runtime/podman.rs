@@ -9,7 +9,7 @@ use nixoci_core::{Error, Result};
 use serde::Deserialize;
 
 use super::docker::Loaded;
-use super::{About, Start, full_names, loaded, mismatch, tool};
+use super::{About, LoadedImage, Start, full_names, loaded, mismatch, tool};
 use crate::cache::CachedImage;
 use crate::codes;
 use crate::summary::{Image, ImageSummary};
@@ -76,21 +76,30 @@ impl Podman {
         let load = podman(["load", "--quiet", "--input"]).arg(&image.archive);
         let said = tool::taken(cx, PODMAN, load).await?.stdout_text();
         let held = parse_loaded(&said);
-        let (mut references, mut ids) = (Vec::new(), Vec::new());
+        let mut images = Vec::new();
         for one in image.images() {
             let Some(name) = held.iter().find(|held| is_name_of(held, one)).or(held.first()) else {
                 let error = Error::new(&codes::RUNTIME_FAILED, "Podman does not say what it has loaded");
                 return Err(error.log(said.lines()));
             };
-            ids.push(verify(cx, name, one).await?);
+            let id = verify(cx, name, one).await?;
             let names = full_names(one);
             // Podman reads one name of an image in an OCI index.
             for other in names.iter().filter(|other| *other != name) {
                 tool::ok(cx, PODMAN, podman(["tag", name, other])).await?;
             }
-            references.extend(if names.is_empty() { vec![name.clone()] } else { names });
+            let references = if names.is_empty() { vec![name.clone()] } else { names };
+            images.push(LoadedImage { references, id });
         }
-        loaded(PODMAN, references, ids.first().copied())
+        loaded(PODMAN, images)
+    }
+
+    /// The id of what a name stands for now, if it is there. A short name would be looked for in several registries.
+    pub(super) async fn held(&self, cx: &Cx<'_>, name: &str) -> Option<String> {
+        let full = name.parse::<crate::Reference>().map_or(name.to_owned(), |name| name.full());
+        let inspect = podman(["image", "inspect", "--format", "{{.Id}}", &full]);
+        let said = tool::ok(cx, PODMAN, inspect).await.ok()?.stdout_text();
+        Some(format!("sha256:{}", said.trim().trim_start_matches("sha256:")))
     }
 }
 

@@ -46,6 +46,11 @@ fn podman_inspect(config: &str) -> String {
     json!({ "Id": config.trim_start_matches("sha256:"), "Os": "linux", "Architecture": "amd64" }).to_string()
 }
 
+/// The names of everything that was loaded.
+fn references(loaded: &Loaded) -> Vec<String> {
+    loaded.images.iter().flat_map(|image| image.references.clone()).collect()
+}
+
 #[tokio::test]
 async fn podman_is_asked_where_it_runs() {
     for (said, version, place, platform) in [
@@ -69,8 +74,8 @@ async fn podman_gets_the_names_that_the_archive_does_not_carry() {
         ("podman tag", 0, "", ""),
     ]);
     let loaded = load(&fake, Runtime::Podman, &["a:1", "ghcr.io/me/b:2"]).await.unwrap();
-    assert_eq!(loaded.references, ["docker.io/library/a:1", "ghcr.io/me/b:2"]);
-    assert_eq!(loaded.image_id.to_string(), CONFIG);
+    assert_eq!(references(&loaded), ["docker.io/library/a:1", "ghcr.io/me/b:2"]);
+    assert_eq!(loaded.images[0].id.to_string(), CONFIG);
     assert!(fake.asked().contains(&"podman tag docker.io/library/a:1 ghcr.io/me/b:2".to_owned()));
 }
 
@@ -83,7 +88,7 @@ async fn podman_finds_an_image_without_a_name_by_its_id() {
         ("podman load", 0, &said, ""),
         ("podman image inspect", 0, &inspect, ""),
     ]);
-    assert_eq!(load(&fake, Runtime::Podman, &[]).await.unwrap().references, [CONFIG]);
+    assert_eq!(load(&fake, Runtime::Podman, &[]).await.unwrap().images[0].references, [CONFIG]);
 }
 
 #[tokio::test]
@@ -135,8 +140,8 @@ async fn containerd_takes_the_image_into_the_namespace_that_is_set() {
         ])
     };
     let loaded = load(&fake, Runtime::Containerd, &["a:1", "ghcr.io/me/b:2"]).await.unwrap();
-    assert_eq!(loaded.references, ["docker.io/library/a:1", "ghcr.io/me/b:2"]);
-    assert_eq!(loaded.image_id.to_string(), MANIFEST);
+    assert_eq!(references(&loaded), ["docker.io/library/a:1", "ghcr.io/me/b:2"]);
+    assert_eq!(loaded.images[0].id.to_string(), MANIFEST);
     assert_eq!(fake.asked()[1], "ctr --namespace k8s.io images import --platform linux/amd64 /c/image.tar");
     assert_eq!(
         fake.asked()[3],
@@ -197,7 +202,7 @@ async fn apple_s_container_takes_the_archive_and_is_asked_what_it_has() {
         ("container", 0, "", ""),
     ]);
     let loaded = load(&fake, Runtime::Apple, &["a:1", "b:2"]).await.unwrap();
-    assert_eq!(loaded.references, ["docker.io/library/a:1", "docker.io/library/b:2"]);
+    assert_eq!(references(&loaded), ["docker.io/library/a:1", "docker.io/library/b:2"]);
     assert!(fake.asked().contains(&"container image load --input /c/image.tar".to_owned()));
     assert!(
         fake.asked().contains(&"container image tag docker.io/library/a:1 docker.io/library/b:2".to_owned())
@@ -224,7 +229,7 @@ async fn kind_s_cluster_is_the_only_one_or_the_one_that_is_named() {
     let one = with("dev\n", None);
     let loaded = load(&one, Runtime::Kind, &["a:1", "b:2"]).await.unwrap();
     // kind gives no second name, and says so in a warning.
-    assert_eq!(loaded.references, ["docker.io/library/a:1"]);
+    assert_eq!(references(&loaded), ["docker.io/library/a:1"]);
     assert_eq!(one.asked()[2], "kind load image-archive --name dev /c/image.tar");
     let named = with("dev\nprod\n", Some("prod"));
     assert_eq!(ask_on(&named, LINUX, Runtime::Kind).await.unwrap().about().place, "in cluster prod");
@@ -298,7 +303,7 @@ async fn minikube_is_asked_afterwards_because_it_never_fails() {
     let profiles = [("minikube", "OK", false)];
     let fake = minikube(&profiles, &[("docker.io/library/a:1", CONFIG)]);
     let loaded = load(&fake, Runtime::Minikube, &["a:1"]).await.unwrap();
-    assert_eq!(loaded.references, ["docker.io/library/a:1"]);
+    assert_eq!(references(&loaded), ["docker.io/library/a:1"]);
     assert_eq!(fake.asked()[2], "minikube image load -p minikube /c/image.tar");
     for held in [&[][..], &[("docker.io/library/a:1", OTHER)]] {
         let error = load(&minikube(&profiles, held), Runtime::Minikube, &["a:1"]).await.unwrap_err();
@@ -403,7 +408,7 @@ async fn containerd_takes_every_platform_of_every_image() {
     ]);
     let ready = ask_on(&fake, LINUX, Runtime::Containerd).await.unwrap();
     let loaded = fake.on(LINUX, async |cx| ready.load(cx, &several()).await).await.unwrap();
-    assert_eq!(loaded.references, ["docker.io/library/a:1", "docker.io/library/b:2"]);
+    assert_eq!(references(&loaded), ["docker.io/library/a:1", "docker.io/library/b:2"]);
     assert_eq!(fake.asked()[1], "ctr --namespace default images import --all-platforms /c/image.tar");
 }
 
@@ -418,7 +423,7 @@ async fn podman_that_read_docker_s_manifest_gets_the_whole_names() {
     ]);
     let ready = ask_on(&fake, LINUX, Runtime::Podman).await.unwrap();
     let loaded = fake.on(LINUX, async |cx| ready.load(cx, &several()).await).await.unwrap();
-    assert_eq!(loaded.references, ["docker.io/library/a:1", "docker.io/library/b:2"]);
-    assert_eq!(loaded.image_id.to_string(), CONFIG);
+    assert_eq!(references(&loaded), ["docker.io/library/a:1", "docker.io/library/b:2"]);
+    assert_eq!(loaded.images[0].id.to_string(), CONFIG);
     assert!(fake.asked().contains(&"podman tag localhost/b:2 docker.io/library/b:2".to_owned()));
 }

@@ -12,7 +12,7 @@ use nixoci_core::runner::Command;
 use nixoci_core::{Error, Remedy, Result, shell};
 
 use super::docker::Loaded;
-use super::{About, loaded, named, tool};
+use super::{About, LoadedImage, loaded, named, tool};
 use crate::cache::CachedImage;
 use crate::codes;
 
@@ -56,15 +56,16 @@ impl Cluster {
             Runtime::K3d => k3d::load(cx, &self.name, image).await?,
             _ => minikube::load(cx, &self.name, image).await?,
         }
-        let mut references = Vec::new();
+        let mut loaded_images = Vec::new();
         for (one, names) in images {
-            references.extend(match self.runtime {
+            let references = match self.runtime {
                 Runtime::Minikube => minikube::name(cx, &self.name, one, names).await?,
                 runtime => one_name(cx, runtime, names),
-            });
+            };
+            let id = one.platforms.first().map(|one| one.image_id);
+            loaded_images.extend(id.map(|id| LoadedImage { references, id }));
         }
-        let id = image.platforms().next().map(|one| one.image_id);
-        loaded(self.runtime, references, id)
+        loaded(self.runtime, loaded_images)
     }
 }
 
