@@ -138,31 +138,26 @@ impl Signals {
 
 #[cfg(test)]
 mod tests {
-    use tokio::time::Instant;
-
     use super::*;
 
-    /// How long after its cancellation work is overdue; it notices that, or not.
-    async fn overdue_after(notices: bool) -> Duration {
+    /// Whether work is overdue so long after its cancellation; it notices that, or not. The clock moves when nothing else does.
+    async fn is_overdue(notices: bool, after: Duration) -> bool {
         let signals = Signals::default();
-        let begin = Instant::now();
         signals.stop(ENDED);
-        let end = async {
-            signals.overdue().await;
-            begin.elapsed()
-        };
         let work = std::future::pending::<()>();
         tokio::select! {
-            elapsed = end => elapsed,
+            overdue = tokio::time::timeout(after, signals.overdue()) => overdue.is_ok(),
             () = signals.watched(work), if notices => unreachable!("it never ends"),
         }
     }
 
     #[tokio::test(start_paused = true)]
     async fn one_signal_is_enough() {
-        let round = |elapsed: Duration| elapsed.as_secs();
-        assert_eq!(round(overdue_after(false).await), UNNOTICED.as_secs());
-        assert_eq!(round(overdue_after(true).await), ENDING.as_secs());
+        let moment = Duration::from_millis(10);
+        assert!(!is_overdue(false, UNNOTICED - moment).await);
+        assert!(is_overdue(false, UNNOTICED + moment).await);
+        assert!(!is_overdue(true, ENDING - moment).await);
+        assert!(is_overdue(true, ENDING + moment).await);
     }
 
     #[tokio::test(start_paused = true)]

@@ -80,6 +80,12 @@ mod tests {
         }
     }
 
+    /// A time passes on that clock.
+    async fn later(time: Duration) {
+        let never = tokio::time::timeout(time, std::future::pending::<()>()).await;
+        assert!(never.is_err());
+    }
+
     fn pipe() -> (Told<tokio::io::DuplexStream>, tokio::io::DuplexStream, Arc<Moved>) {
         let (writer, reader) = tokio::io::duplex(4);
         let moved = Arc::new(Moved::default());
@@ -92,7 +98,7 @@ mod tests {
         assert!(is_stalled(&moved, std::future::pending()).await);
         let slow = async {
             for _ in 0..5 {
-                tokio::time::sleep(LIMIT * 3 / 4).await;
+                later(LIMIT * 3 / 4).await;
                 writer.write_all(b"x").await.unwrap();
                 reader.read_u8().await.unwrap();
             }
@@ -106,7 +112,7 @@ mod tests {
         let (mut writer, mut reader, moved) = pipe();
         let send = async { writer.write_all(b"more than fits").await.unwrap() };
         let read = async {
-            tokio::time::sleep(LIMIT * 5).await;
+            later(LIMIT * 5).await;
             reader.read_exact(&mut [0; 14]).await.unwrap();
         };
         let both = async { tokio::join!(send, read).0 };
