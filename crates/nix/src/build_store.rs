@@ -15,7 +15,7 @@ use tokio::sync::OnceCell;
 
 use crate::place::{Place, RemoteMachine};
 use crate::roots::{self, Held};
-use crate::{Nix, NixSettings, memory, remote};
+use crate::{Nix, NixSettings, memory, mixed, remote};
 
 /// What is done with what was built, for a message.
 const READ: &str = "the image was read";
@@ -54,7 +54,16 @@ impl BuildStore {
         let (root, guard) = roots::begin(cx, self.nix.place()).await?;
         self.nix.place().connect(cx).await?;
         self.tell_what_is_lost(cx, &request.flags);
-        let built = self.nix.build(cx, request, forecast, &root).await;
+        let built = match self.nix.build(cx, request, forecast, &root).await {
+            Err(error) if mixed::is_mixed(&error, self.nix.place()) => {
+                match mixed::make_here(&self.nix, cx, request, forecast).await {
+                    Ok(0) => Err(error),
+                    Ok(_) => self.nix.build(cx, request, forecast, &root).await,
+                    Err(other) => Err(other),
+                }
+            }
+            built => built,
+        };
         let built = self.explained(cx, "it built", built).await?;
         let id = ArtifactId(root.to_string_lossy().into_owned());
         match self.nix.place() {

@@ -99,6 +99,33 @@ fn flags_for<'a>(nix: &Nix, flags: &'a NixFlags) -> Cow<'a, NixFlags> {
     }
 }
 
+/// `nix build` of all outputs of derivations, which leaves no link.
+pub(crate) fn build_derivations(nix: &Nix, drvs: &[StorePath], flags: &NixFlags) -> Command {
+    let command = logged(in_store(nix, &["build", "--no-link"]));
+    let targets: Vec<Target> = drvs.iter().cloned().map(Target::Store).collect();
+    let Some(first) = targets.first() else { return command };
+    let command = with_flags(nix, command, flags, first);
+    targets.iter().fold(command, |command, target| with_target(nix, command, target))
+}
+
+/// `nix copy` of all outputs of derivations from this host's own store. They have no signatures, and the machine has to trust the user.
+pub(crate) fn copy(nix: &Nix, drvs: &[StorePath]) -> Command {
+    let command = logged(self::nix(nix, &["copy", "--no-check-sigs"]));
+    let command = match nix.place() {
+        Place::Own | Place::Guest(_) => command,
+        Place::Machine(machine) => {
+            command.args(["--to", &machine.uri]).env("NIX_SSHOPTS", &machine.ssh_options)
+        }
+        Place::Private(private) => command.arg("--to").arg(&private.root),
+    };
+    command.args(drvs.iter().map(|drv| format!("{drv}^*")))
+}
+
+/// `nix derivation show` of everything that a derivation is built from.
+pub(crate) fn graph(nix: &Nix, drv: &StorePath) -> Command {
+    self::nix(nix, &["derivation", "show", "--recursive"]).arg(drv.as_str())
+}
+
 /// `nix eval --json` of a function applied to a target.
 pub(crate) fn eval(nix: &Nix, target: &Target, flags: &NixFlags, apply: &str) -> Command {
     let command = self::nix(nix, &["eval", "--json", "--apply", apply]);

@@ -57,6 +57,11 @@ nixoci_core::codes! {
         "A derivation for one CPU and kernel can only be built where programs for it run. A Linux machine can be \
          taught to run programs of other CPUs (qemu-user with binfmt_misc); Nix must then be told with \
          `extra-platforms`. Anything else needs a builder of that platform.");
+    /// What this host had to build did not reach the builder.
+    MIXED = ("nixoci::nix::mixed", Build, "the image needs derivations of this machine's system as well",
+        "Some derivations of the image are for this machine's own system, such as aarch64-darwin, and others for Linux. With the transports `store` \
+         and `builders`, nixoci builds the first on this machine and copies their outputs to where the rest is built, which \
+         takes a builder that trusts your user (`trusted-users` in its nix.conf). With `transport = \"daemon\"` the Nix daemon distributes such a build by itself.");
     /// A remote builder could not be used.
     BUILDER = ("nixoci::nix::builder", NoBackend, "a remote builder could not be used",
         "Nix tried to send a build to another machine, could not, and cannot do it here. It hides ssh's own reason: with a \

@@ -311,12 +311,20 @@ fn platform(rule: &Rule, values: &Values, subject: &Subject<'_>) -> Error {
     }
     let error = said(rule, values, subject);
     let systems = (required.parse::<NixSystem>(), current.parse::<NixSystem>());
+    let guest = subject.place.and_then(Place::guest);
     let linux = matches!(&systems, (Ok(required), Ok(current)) if required.is_linux() && current.is_linux());
+    if let (false, Some(guest)) = (linux, guest) {
+        // What a guest is offered for another CPU does not help with another kernel.
+        return Error::new(rule.code, error.to_string()).remedy(Remedy::lines(
+            "have this machine's own Nix evaluate, and build what is for this machine, in nixoci.toml",
+            format!("[backend.{}]\ntransport = \"ssh\"", guest.backend),
+        ));
+    }
     if !linux {
         return error
             .remedy(Remedy::command("see what could build it, and what each needs", "nixoci backends"));
     }
-    if subject.place.and_then(Place::guest).is_some() {
+    if guest.is_some() {
         return error;
     }
     let of_a_machine = subject.place.and_then(Place::name).is_some();

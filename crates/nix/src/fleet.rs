@@ -21,7 +21,7 @@ use crate::machines::Machine;
 use crate::place::{self, Place};
 use crate::settings::{NixSettings, StoreInfo};
 use crate::ssh::SshSession;
-use crate::{codes, mac, memory, proof, remote, ssh};
+use crate::{codes, mac, memory, mixed, proof, remote, ssh};
 
 /// How long a machine may take to say what it builds for: offers have to be made meanwhile.
 const LEARNING: Duration = Duration::from_secs(6);
@@ -157,7 +157,7 @@ impl Fleet {
         forecast: &Forecast,
         over: Over,
     ) -> Result<Artifact> {
-        let mut lost = Vec::new();
+        let (mut lost, mut over) = (Vec::new(), over);
         loop {
             let store = self.store(cx, nix, &request.system, over, &lost).await?;
             let error = match store.build(cx, request, forecast).await {
@@ -167,6 +167,14 @@ impl Fleet {
                 }
                 Err(error) => error,
             };
+            // One machine is not enough for a graph with derivations for several: Nix's scheduler has them all.
+            if over == Over::Store
+                && mixed::required(&error).is_some_and(|other| !self.able(&other).is_empty())
+            {
+                cx.observer.info(format!("{error}: building with all machines"));
+                over = Over::Builders;
+                continue;
+            }
             // Nix does not move work off a machine that is lost; what is finished is kept.
             let Some(name) = self.lost(cx, &store, &error).await else { return Err(error) };
             let text = format!("{error}: building on without {name}");

@@ -42,6 +42,7 @@ mod log_file;
 mod lookup;
 mod machines;
 mod memory;
+mod mixed;
 pub mod patience;
 mod place;
 mod plan;

@@ -24,6 +24,7 @@ mod init;
 mod mac;
 mod machine;
 mod memory;
+mod mixed;
 mod multipass;
 mod platforms;
 mod plugins;
