@@ -12,7 +12,7 @@ use nixoci_core::registry::nearest;
 use nixoci_core::request::{Installable, NixArg, NixFlags};
 use nixoci_core::{Error, ErrorKind, Remedy, Result, shell};
 use nixoci_engine::{Agreed, Job, Link, LoadSink, Sinks};
-use nixoci_image::{Destination, Naming};
+use nixoci_image::{Destination, Mismatch, Naming};
 
 use crate::app::App;
 use crate::args::{BuildArgs, ConsentArgs, How, NixArgs, What};
@@ -36,6 +36,8 @@ pub(crate) fn job(app: &App, args: &BuildArgs) -> Result<Job> {
     Ok(Job {
         credentials: trust::to_entrust(app, &installable)?,
         platforms: platforms(app, &settings, &installable)?,
+        system: installable.implied_system(),
+        mismatch: mismatch(&settings, &installable, args.place.allow_mismatch),
         native: app.native(),
         created: None,
         installable,
@@ -44,7 +46,6 @@ pub(crate) fn job(app: &App, args: &BuildArgs) -> Result<Job> {
         backend_tables: backend_tables(&settings, &args.how),
         naming: naming(&settings)?,
         sinks,
-        allow_mismatch: args.place.allow_mismatch,
         agreed: agreed(&args.how.consent, args.how.no_provision),
         stall_timeout: args.how.stall_timeout,
     })
@@ -323,20 +324,29 @@ fn file_installable(app: &App, what: &What, file: &Path) -> Result<Installable> 
     Ok(Installable::File { path: app.cwd.join(file), attribute, args })
 }
 
+/// What becomes of an image for another platform: one that was typed or configured is asked for, one that comes of an attribute or of this machine is not.
+fn mismatch(settings: &Settings, installable: &Installable, allow: bool) -> Mismatch {
+    let origin = settings.platforms.as_ref().map(|setting| &setting.origin);
+    match (allow, origin, installable.implied_system()) {
+        (true, ..) => Mismatch::Allowed,
+        (false, Some(Origin::Flag(_)), _) | (false, Some(_), None) => Mismatch::Refused,
+        (false, ..) => Mismatch::Followed,
+    }
+}
+
 fn platforms(app: &App, settings: &Settings, installable: &Installable) -> Result<Vec<OciPlatform>> {
     let implied = installable.implied_system().and_then(|system| system.to_oci());
     let wanted = settings.platforms.as_ref();
     let typed = wanted.filter(|setting| matches!(setting.origin, Origin::Flag(_)));
     let platforms = match (typed, implied, wanted) {
-        (Some(typed), Some(implied), _) if !typed.value.iter().all(|platform| platform.matches(&implied)) => {
+        (Some(typed), Some(implied), _) if typed.value.len() > 1 => {
             return Err(Error::new(
                 &USAGE,
-                format!("the attribute is for {implied}, and --platform asks for something else"),
+                format!("the attribute is for {implied} alone, and --platform asks for several platforms"),
             )
-            .remedy(Remedy::advice(
-                "leave --platform out, or name the attribute without its system, as in .#container",
-            )));
+            .remedy(Remedy::advice("name the attribute without its system, as in .#container")));
         }
+        // A cross compilation in this machine's own set: what the image has to be was typed.
         (Some(typed), _, _) => typed.value.clone(),
         (None, Some(implied), _) => vec![implied],
         (None, None, Some(wanted)) => wanted.value.clone(),

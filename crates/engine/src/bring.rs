@@ -13,7 +13,7 @@ use nixoci_core::platform::OciPlatform;
 use nixoci_core::runner::GRACE;
 use nixoci_core::text::bytes;
 use nixoci_core::{Error, ErrorKind, Remedy, Result};
-use nixoci_image::{Cache, CacheKey, CachedImage, Input, Naming, ReadOptions, import};
+use nixoci_image::{Cache, CacheKey, CachedImage, Input, Mismatch, Naming, ReadOptions, import};
 use tokio::io::AsyncWriteExt;
 use tokio_util::io::SyncIoBridge;
 use tokio_util::sync::CancellationToken;
@@ -88,7 +88,7 @@ pub(crate) fn at_hand(
     let Some(image) = engine.cache.lookup(&key)? else { return Ok(None) };
     // It was checked when it came; whether it is what is wanted today is another question.
     for summary in image.platforms() {
-        summary.accept(std::slice::from_ref(platform), job.allow_mismatch)?;
+        summary.accept(std::slice::from_ref(platform), job.mismatch)?;
     }
     engine.cx.observer.debug(format!("{} is in the cache", info.path));
     Ok(Some(Brought { fetched: 0, reused: info.nar_size, image, key }))
@@ -119,7 +119,7 @@ pub(crate) struct Reading {
     created: Option<String>,
     expect: OciPlatform,
     native: OciPlatform,
-    allow_mismatch: bool,
+    mismatch: Mismatch,
     cancel: CancellationToken,
     done: Arc<AtomicU64>,
     total: Arc<AtomicU64>,
@@ -134,7 +134,7 @@ impl Reading {
             created: job.created.clone(),
             expect: platform.clone(),
             native: job.native.clone(),
-            allow_mismatch: job.allow_mismatch,
+            mismatch: job.mismatch,
             cancel: engine.cx.cancel.child_token(),
             done: Arc::default(),
             total: Arc::default(),
@@ -159,8 +159,7 @@ impl Reading {
     }
 
     fn read(self, source: Source) -> Result<CachedImage> {
-        let Reading { cache, key, naming, created, expect, native, allow_mismatch, cancel, done, total } =
-            self;
+        let Reading { cache, key, naming, created, expect, native, mismatch, cancel, done, total } = self;
         let progress = |read: u64, size: Option<u64>| {
             done.store(read, Ordering::Relaxed);
             total.store(size.unwrap_or(0), Ordering::Relaxed);
@@ -170,7 +169,7 @@ impl Reading {
             only: None,
             native,
             created,
-            allow_mismatch,
+            mismatch,
             names: naming,
             cancel: &cancel,
             progress: &progress,

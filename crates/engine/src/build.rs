@@ -216,7 +216,7 @@ async fn after_build(
             None => bring(engine, job, &one.choice, &one.artifact, &one.platform).await?,
         };
         for summary in image.image.platforms() {
-            for warning in summary.accept(std::slice::from_ref(&one.platform), job.allow_mismatch)? {
+            for warning in summary.accept(std::slice::from_ref(&one.platform), job.mismatch)? {
                 engine.cx.observer.warn(warning.text, Vec::new());
             }
         }

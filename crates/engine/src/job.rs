@@ -8,7 +8,7 @@ use nixoci_core::config::{BackendTable, Runtime};
 use nixoci_core::platform::{NixSystem, OciPlatform};
 use nixoci_core::request::{BuildRequest, Installable, NixFlags};
 use nixoci_core::{Error, Remedy, Result};
-use nixoci_image::{Destination, Naming};
+use nixoci_image::{Destination, Mismatch, Naming};
 
 use crate::codes::NO_SYSTEM;
 use crate::consent::Agreed;
@@ -34,8 +34,10 @@ pub struct Job {
     pub naming: Naming,
     /// Where it goes.
     pub sinks: Sinks,
-    /// Whether an image for another platform is only worth a warning.
-    pub allow_mismatch: bool,
+    /// What becomes of an image for another platform.
+    pub mismatch: Mismatch,
+    /// The system that the attribute is for, where it names one: it is built for that, whatever platform its image is to have.
+    pub system: Option<NixSystem>,
     /// How long nothing may arrive in a transfer before it is given up.
     pub stall_timeout: Duration,
     /// What was agreed to beforehand, should a backend have to be made ready.
@@ -93,7 +95,8 @@ impl Job {
     /// # Errors
     /// [`NO_SYSTEM`](crate::CODES).
     pub fn systems(&self) -> Result<Vec<(OciPlatform, NixSystem)>> {
-        self.platforms.iter().map(|platform| Ok((platform.clone(), system_of(platform)?))).collect()
+        let system = |platform| self.system.clone().map_or_else(|| system_of(platform), Ok);
+        self.platforms.iter().map(|platform| Ok((platform.clone(), system(platform)?))).collect()
     }
 
     /// What the backend is asked.

@@ -13,7 +13,7 @@ use nixoci_core::registry::Registry;
 use nixoci_core::request::{Installable, NixFlags};
 use nixoci_core::{Error, ErrorKind, Result};
 use nixoci_engine::{Agreed, BuildReport, Engine, Entrust, Job, Nobody, Sinks, build, plan};
-use nixoci_image::{Cache, Destination, Naming};
+use nixoci_image::{Cache, Destination, Mismatch, Naming};
 use nixoci_testkit::{FakeBackend, FakeFactory, Fault, World, nar_of, store_path};
 use serde_json::json;
 use sha2::Digest as _;
@@ -128,7 +128,8 @@ impl Machine {
             backend_tables: Default::default(),
             naming: Naming::Keep,
             sinks: Sinks { outputs: vec![archive_at(&self.output())], load: None, link: None },
-            allow_mismatch: false,
+            mismatch: Mismatch::Refused,
+            system: None,
             agreed: Agreed { yes: true, ..Agreed::default() },
             credentials: None,
             stall_timeout: Duration::from_secs(60),
@@ -429,7 +430,7 @@ async fn an_image_for_another_platform_goes_nowhere() {
     assert!(error.is(&nixoci_image::codes::PLATFORM_MISMATCH), "{error:?}");
     assert_eq!(error.kind().exit_code(), 42);
     machine.is_clean();
-    let lenient = Job { allow_mismatch: true, ..machine.job() };
+    let lenient = Job { mismatch: Mismatch::Allowed, ..machine.job() };
     machine.run(&lenient).await.unwrap();
     // It is in the cache now; that does not make it right.
     assert_eq!(machine.build().await.unwrap_err().kind(), ErrorKind::Image);

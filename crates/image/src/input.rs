@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 use crate::codes;
 use crate::directory;
 use crate::reference::Naming;
+use crate::summary::Mismatch;
 
 /// A source of an image's bytes.
 pub struct Input {
@@ -64,8 +65,8 @@ pub struct ReadOptions<'a> {
     pub native: OciPlatform,
     /// The date of the image, in place of its own (RFC 3339).
     pub created: Option<String>,
-    /// Whether another platform, and programs for another machine, are only warned about.
-    pub allow_mismatch: bool,
+    /// What becomes of an image for another platform.
+    pub mismatch: Mismatch,
     /// What it is to be called.
     pub names: Naming,
     /// Fires when the work should stop.
@@ -82,18 +83,18 @@ impl<'a> ReadOptions<'a> {
             only: None,
             native: OciPlatform { os: "linux".to_owned(), architecture: "amd64".to_owned(), variant: None },
             created: None,
-            allow_mismatch: false,
+            mismatch: Mismatch::Refused,
             names: Naming::Keep,
             cancel,
             progress: &|_, _| {},
         }
     }
 
-    /// The platform of an image that names none: what was asked for, or with `allow_mismatch` that of this machine's containers.
+    /// The platform of an image that names none: what was asked for, or if anything is allowed that of this machine's containers.
     pub(crate) fn assumed(&self) -> Option<&OciPlatform> {
         match self.expect.as_slice() {
             [one] => Some(one),
-            _ => self.allow_mismatch.then_some(&self.native),
+            _ => (self.mismatch == Mismatch::Allowed).then_some(&self.native),
         }
     }
 }
@@ -102,7 +103,7 @@ impl fmt::Debug for ReadOptions<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ReadOptions")
             .field("expect", &self.expect)
-            .field("allow_mismatch", &self.allow_mismatch)
+            .field("mismatch", &self.mismatch)
             .field("names", &self.names)
             .finish_non_exhaustive()
     }

@@ -42,7 +42,7 @@ pub use input::{Input, ReadOptions};
 pub use machine::Machine;
 pub use read::{check, import};
 pub use reference::{Naming, Reference};
-pub use summary::{Executable, Image, ImageSummary, LayerSummary, Verdict, Warning};
+pub use summary::{Executable, Image, ImageSummary, LayerSummary, Mismatch, Verdict, Warning};
 pub use write::{Codec, Encoding, INDEX_TYPE, MANIFEST_TYPE};
 
 use nixoci_core::{Error, Remedy};

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use nixoci_core::digest::Digest;
 use nixoci_core::platform::OciPlatform;
-use nixoci_core::{Code, Error, Remedy, Result, shell};
+use nixoci_core::{Code, Error, Remedy, Result};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -171,19 +171,45 @@ impl Warning {
     }
 }
 
+/// What becomes of an image that is for another platform than expected.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Mismatch {
+    /// It is refused: its platform was asked for.
+    #[default]
+    Refused,
+    /// Nobody asked for a platform: the image's own counts, with a warning. Programs for another machine are still an error.
+    Followed,
+    /// It is taken as it is, also with programs for another machine (`--allow-mismatch`).
+    Allowed,
+}
+
+impl Mismatch {
+    /// As `--allow-mismatch` says.
+    pub fn allowed(allow: bool) -> Mismatch {
+        if allow { Mismatch::Allowed } else { Mismatch::Refused }
+    }
+}
+
 impl ImageSummary {
-    /// Whether the image is what was asked for: for one of these platforms, if any are named, and with programs that run there. With
-    /// `allow_mismatch` a contradiction is a warning. Returns all warnings that the user should see.
+    /// Whether the image is what was asked for: for one of these platforms, if any are named, and with programs that run there.
+    /// Returns all warnings that the user should see.
     ///
     /// [`import`](crate::import) and [`check`](crate::check) have asked this already; an image from the cache
     /// must be asked again, because the question may be another one today.
-    pub fn accept(&self, expect: &[OciPlatform], allow_mismatch: bool) -> Result<Vec<Warning>> {
+    pub fn accept(&self, expect: &[OciPlatform], mismatch: Mismatch) -> Result<Vec<Warning>> {
         let mut warnings = self.warnings.clone();
         for error in self.contradictions(expect) {
-            if !allow_mismatch {
-                return Err(error);
+            match (mismatch, expect.first()) {
+                (Mismatch::Allowed, _) => warnings.push(Warning::from_error(&error)),
+                (Mismatch::Followed, Some(expected)) if error.is(&codes::PLATFORM_MISMATCH) => {
+                    let found = &self.platform;
+                    let text = format!(
+                        "the image is for {found}, not for {expected}; --platform {found} asks for that"
+                    );
+                    warnings.push(Warning { code: error.code().to_owned(), text });
+                }
+                _ => return Err(error),
             }
-            warnings.push(Warning::from_error(&error));
         }
         Ok(warnings)
     }
@@ -222,9 +248,8 @@ fn platform_mismatch(expected: &OciPlatform, found: &OciPlatform) -> Error {
         ));
     }
     error
-        .remedy(Remedy::command(
-            "ask for the platform that it is for",
-            shell!("--platform {}", found.to_string()),
+        .remedy(Remedy::advice(
+            "or take it for what it is: leave out --platform, and `platforms` in nixoci.toml",
         ))
         .remedy(Remedy::command("take it as it is", "--allow-mismatch"))
 }
@@ -289,22 +314,32 @@ mod tests {
     fn the_wrong_platform_is_an_error_or_a_warning() {
         let arm64: OciPlatform = "linux/arm64".parse().unwrap();
         let image = sample(Verdict::Runs);
-        assert!(image.accept(std::slice::from_ref(&arm64), false).unwrap_err().is(&codes::PLATFORM_MISMATCH));
+        assert!(
+            image
+                .accept(std::slice::from_ref(&arm64), Mismatch::Refused)
+                .unwrap_err()
+                .is(&codes::PLATFORM_MISMATCH)
+        );
         assert_eq!(
-            image.accept(std::slice::from_ref(&arm64), true).unwrap()[0].code,
+            image.accept(std::slice::from_ref(&arm64), Mismatch::Allowed).unwrap()[0].code,
             codes::PLATFORM_MISMATCH.id
         );
-        assert!(image.accept(&[], false).unwrap().is_empty());
+        assert!(image.accept(&[], Mismatch::Refused).unwrap().is_empty());
+        let followed = image.accept(std::slice::from_ref(&arm64), Mismatch::Followed).unwrap();
+        assert!(followed[0].text.contains("for linux/amd64, not for linux/arm64"), "{followed:?}");
+        // Programs for another machine are no question of what was asked for.
+        let mac = sample(mach()).accept(&[arm64], Mismatch::Followed).unwrap_err();
+        assert!(mac.is(&codes::WRONG_MACHINE));
     }
 
     #[test]
     fn macos_programs_are_named_before_the_platform() {
         let arm64: OciPlatform = "linux/arm64".parse().unwrap();
         let image = sample(mach());
-        let error = image.accept(std::slice::from_ref(&arm64), false).unwrap_err();
+        let error = image.accept(std::slice::from_ref(&arm64), Mismatch::Refused).unwrap_err();
         assert!(error.is(&codes::WRONG_MACHINE));
         assert_eq!(error.report().causes[0], "/bin/hello is for darwin/arm64 (Mach-O)");
-        assert_eq!(image.accept(std::slice::from_ref(&arm64), true).unwrap().len(), 2);
+        assert_eq!(image.accept(std::slice::from_ref(&arm64), Mismatch::Allowed).unwrap().len(), 2);
     }
 
     #[test]

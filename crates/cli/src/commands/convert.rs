@@ -5,7 +5,7 @@ use std::sync::Arc;
 use nixoci_core::platform::OciPlatform;
 use nixoci_core::text::bytes;
 use nixoci_core::{Error, Result};
-use nixoci_image::{Codec, Delivered, Destination, Image, Naming};
+use nixoci_image::{Codec, Delivered, Destination, Image, Mismatch, Naming};
 use schemars::JsonSchema;
 use serde::Serialize;
 
@@ -59,7 +59,7 @@ async fn run(
     let (images, outputs) = reading(app, &title, move |mut options| {
         options.names = naming;
         options.expect = platforms;
-        options.allow_mismatch = allow_mismatch;
+        options.mismatch = Mismatch::allowed(allow_mismatch);
         options.created = created;
         let mut inputs = Vec::new();
         for source in &sources {
@@ -75,7 +75,7 @@ async fn run(
     })
     .await?;
     for summary in images.iter().flat_map(|image| &image.platforms) {
-        for warning in summary.accept(&[], allow_mismatch)? {
+        for warning in summary.accept(&[], Mismatch::allowed(allow_mismatch))? {
             app.cx().observer.warn(warning.text, Vec::new());
         }
     }

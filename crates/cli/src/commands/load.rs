@@ -3,7 +3,7 @@
 use nixoci_core::Result;
 use nixoci_core::digest::Digest;
 use nixoci_core::platform::OciPlatform;
-use nixoci_image::{Image, Naming};
+use nixoci_image::{Image, Mismatch, Naming};
 use schemars::JsonSchema;
 use serde::Serialize;
 
@@ -40,13 +40,13 @@ pub(crate) async fn run(app: &App, args: &LoadArgs) -> Result<u8> {
     let expect = platforms.clone();
     let (image, transient) = import_source(app, &cache, source, move |options| {
         options.names = naming;
-        options.allow_mismatch = allow_mismatch;
+        options.mismatch = Mismatch::allowed(allow_mismatch);
         options.expect = expect;
     })
     .await?;
     for summary in image.platforms() {
         // It may be in the cache since somebody took it with --allow-mismatch.
-        for warning in summary.accept(&platforms, allow_mismatch)? {
+        for warning in summary.accept(&platforms, Mismatch::allowed(allow_mismatch))? {
             app.cx().observer.warn(warning.text, Vec::new());
         }
     }

@@ -245,3 +245,25 @@ END
     .out("Hello, world!\n")
     .out("-one:1\nLoaded image: ");
 }
+
+/// A flake with an image that is cross-compiled in this machine's own set.
+const CROSSED: &str = r#"cd $(mktemp -d); cat > flake.nix <<'END'
+{ outputs = { self, nixpkgs, ... }: let pkgs = nixpkgs.legacyPackages.aarch64-linux; in {
+    packages.x86_64-linux.arm = pkgs.dockerTools.buildLayeredImage { name = "crossed"; tag = "1"; config.Cmd = [ "${pkgs.hello}/bin/hello" ]; }; }; }
+END
+b() { nixoci build --no-link --format json "$@" 2>log | jq -r '.images[].platforms[].platform'; echo ${PIPESTATUS[0]}; grep -oE 'not for linux/amd64|linux/amd64 was asked for' log | head -1; }
+"#;
+
+#[test]
+#[ignore = "needs the lab: cargo xtask test"]
+fn a_platform_that_was_not_asked_for_follows_the_image() {
+    let full = ".#packages.x86_64-linux.arm";
+    let script = format!(
+        "{CROSSED}b .#arm; b {full}; b {full} --platform linux/arm64; b {full} --platform linux/amd64; b .#arm --platform linux/amd64
+         printf '[profile.default]\\nplatforms = [\"linux/amd64\"]\\n' > nixoci.toml; b .#arm"
+    );
+    let run = NIX_2_34.with(&["--arm64"]).sh(&script).code(0);
+    let (followed, asked) = ("linux/arm64\n0\nnot for linux/amd64\n", "linux/arm64\n0\n");
+    let refused = "42\nlinux/amd64 was asked for\n";
+    assert_eq!(run.out, format!("{followed}{followed}{asked}{refused}{refused}{refused}"), "{run:#?}");
+}

@@ -54,7 +54,7 @@ pub(crate) fn read(
     let stored = pipeline::run(input, options, writer, |bytes, outbox| archive.feed(bytes, outbox))?;
     let images = assemble(&archive.finish()?, options)?;
     for summary in images.iter().flat_map(|image| &image.variants).map(|variant| &variant.summary) {
-        summary.accept(&options.expect, options.allow_mismatch)?;
+        summary.accept(&options.expect, options.mismatch)?;
     }
     let out = images.iter().map(|image| image.out(&stored)).collect();
     Ok((images, out))

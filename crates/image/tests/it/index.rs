@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use nixoci_core::Result;
 use nixoci_core::temporary::Unguarded;
-use nixoci_image::{Destination, Image, ImageSummary, Input, ReadOptions, check, codes, convert};
+use nixoci_image::{Destination, Image, ImageSummary, Input, Mismatch, ReadOptions, check, codes, convert};
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
@@ -180,21 +180,21 @@ fn every_platform_that_is_asked_for_has_to_be_there() {
     let mut layout = Layout::new();
     let image = layout.image("amd64", &elf(AMD64));
     layout.add(image, "example.org/app:1");
-    let ask = |platforms: &[&str], allow_mismatch: bool| {
+    let ask = |platforms: &[&str], mismatch: Mismatch| {
         let platforms = platforms.iter().map(|platform| platform.parse().unwrap()).collect();
         layout.read(|options| {
             options.expect = platforms;
-            options.allow_mismatch = allow_mismatch;
+            options.mismatch = mismatch;
         })
     };
-    for allow_mismatch in [false, true] {
-        let error = ask(&["linux/amd64", "linux/arm64"], allow_mismatch).unwrap_err();
+    for mismatch in [Mismatch::Refused, Mismatch::Followed, Mismatch::Allowed] {
+        let error = ask(&["linux/amd64", "linux/arm64"], mismatch).unwrap_err();
         assert!(error.is(&codes::PLATFORM_MISMATCH), "{error}");
         assert_eq!(error.to_string(), "the image is not for linux/arm64");
         assert_eq!(error.report().causes, ["it is for linux/amd64"]);
     }
-    assert!(ask(&["linux/arm64"], false).unwrap_err().is(&codes::PLATFORM_MISMATCH));
-    assert!(ask(&["linux/arm64"], true).is_ok());
+    assert!(ask(&["linux/arm64"], Mismatch::Refused).unwrap_err().is(&codes::PLATFORM_MISMATCH));
+    assert!(ask(&["linux/arm64"], Mismatch::Allowed).is_ok());
 }
 
 /// Every architecture that OCI has a name for goes through a conversion.

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::sync::Mutex;
 
 use crate::build::*;
-use nixoci_image::{Input, Naming, ReadOptions, Reference, Verdict, check, codes};
+use nixoci_image::{Input, Mismatch, Naming, ReadOptions, Reference, Verdict, check, codes};
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
@@ -168,7 +168,7 @@ fn macos_programs_and_wrong_cpus_are_refused() {
         assert!(error.is(&codes::WRONG_MACHINE));
         assert!(error.to_string().contains(word), "{error}");
         assert!(error.report().causes[0].starts_with("/nix/store/hello/bin/hello is for "));
-        let summary = read_with(&tar, |options| options.allow_mismatch = true).unwrap();
+        let summary = read_with(&tar, |options| options.mismatch = Mismatch::Allowed).unwrap();
         assert!(matches!(summary.verdict, Verdict::Mismatch { .. }));
     }
 }
