@@ -88,3 +88,33 @@ fn without_an_image_nothing_is_written(host: Host, flake: &str, code: &str, mess
     assert_eq!(run.out, "flake.nix\n");
     run.says(message);
 }
+
+/// `set PATH` makes a project whose only image is there.
+const SETS: &str = r#"set_at() { cd $(mktemp -d); printf '%s' "{ outputs = { self, nixpkgs, ... }: let pkgs = nixpkgs.legacyPackages.x86_64-linux; in {
+    $1 = pkgs.dockerTools.buildLayeredImage { name = \"t\"; tag = \"1\"; }; broken.x86_64-linux = throw \"no\"; }; }" > flake.nix; }
+"#;
+
+each!(an_image_is_found_wherever_projects_have_it: nix_2_26(NIX_2_26), nix_2_34(NIX_2_34));
+fn an_image_is_found_wherever_projects_have_it(host: Host) {
+    let script = format!(
+        r#"{SETS}for path in dockerImages.x86_64-linux.web legacyPackages.x86_64-linux.images.web packages.x86_64-linux.set.web 'packages.x86_64-linux."my.web"'; do
+            set_at "$path"; nixoci init >/dev/null 2>&1 || echo $?; grep ^installable nixoci.toml; nixoci build --no-link >/dev/null 2>&1; echo $?
+        done
+        set_at packages.aarch64-linux.web; nixoci init >/dev/null 2>&1; grep -A1 ^installable nixoci.toml
+        set_at lib.x; nixoci init 2>&1 | grep -c 'nixoci init .#SET'"#
+    );
+    let run = host.sh(&script).code(0);
+    let wanted = r#"installable = ".#dockerImages.x86_64-linux.web"
+0
+installable = ".#images.web"
+0
+installable = ".#set.web"
+0
+installable = ".#\"my.web\""
+0
+installable = ".#web"
+platforms = ["linux/arm64"]
+1
+"#;
+    assert_eq!(run.out, wanted, "{run:#?}");
+}

@@ -10,6 +10,7 @@ use std::io::{ErrorKind, Write as _};
 use std::path::Path;
 
 use nixoci_core::config::FILE_NAME;
+use nixoci_core::platform::NixSystem;
 use nixoci_core::request::attribute_name;
 use nixoci_core::runner::Command;
 use nixoci_core::{Error, Remedy, Result, shell};
@@ -19,7 +20,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use self::project::{FILE, FLAKE, Kind, Project};
-use self::template::Source;
+use self::template::{Source, Sources};
 use crate::app::App;
 use crate::args::InitArgs;
 use crate::codes::{INIT_NOTHING, USAGE};
@@ -67,8 +68,8 @@ pub(crate) async fn run(app: &App, args: &InitArgs) -> Result<u8> {
 /// Writes what is missing, once everything is found out.
 async fn make(app: &App, project: &Project, told: Option<Source>) -> Result<Vec<&'static str>> {
     let invented = told.is_none() && project.kind == Kind::Empty;
-    let (first, others) = match told {
-        Some(source) => (source, Vec::new()),
+    let found = match told {
+        Some(source) => Sources::one(source),
         None => sources(app, project).await?,
     };
     let mut written = Vec::new();
@@ -76,7 +77,7 @@ async fn make(app: &App, project: &Project, told: Option<Source>) -> Result<Vec<
         write(&project.root, FLAKE, &template::flake(&project.image_name()))?;
         written.push(FLAKE);
     }
-    write(&project.root, FILE_NAME, &template::config(&first, &others))?;
+    write(&project.root, FILE_NAME, &template::config(&found))?;
     written.push(FILE_NAME);
     Ok(written)
 }
@@ -98,14 +99,16 @@ fn told(args: &InitArgs) -> Result<Option<Source>> {
     })
 }
 
-/// The images that are here: the one that is meant when none is named, and the others.
-async fn sources(app: &App, project: &Project) -> Result<(Source, Vec<Source>)> {
-    let of = |name: Option<&str>| match project.kind {
-        Kind::File => Source::File(FILE.to_owned(), name.map(str::to_owned)),
-        Kind::Flake | Kind::Empty => Source::Flake(format!(".#{}", name.unwrap_or("container"))),
+/// The images that are here.
+async fn sources(app: &App, project: &Project) -> Result<Sources> {
+    let of = |path: Option<String>| match (&project.kind, path) {
+        (Kind::File, path) => Source::File(FILE.to_owned(), path),
+        (Kind::Flake | Kind::Empty, path) => {
+            Source::Flake(format!(".#{}", path.as_deref().unwrap_or("container")))
+        }
     };
     if project.kind == Kind::Empty {
-        return Ok((of(None), Vec::new()));
+        return Ok(Sources::one(of(None)));
     }
     let nix = match Nix::discover(&app.cx()).await {
         Ok(nix) => nix,
@@ -113,30 +116,40 @@ async fn sources(app: &App, project: &Project) -> Result<(Source, Vec<Source>)> 
             let text = format!("the images that are here could not be looked up: {error}");
             let look = Remedy::advice(format!("see whether {FILE_NAME} names the one you want"));
             app.cx().observer.warn(text, vec![look]);
-            return Ok((of(None), Vec::new()));
+            return Ok(Sources::one(of(None)));
         }
     };
     let system = app.host.system.to_linux();
     let found = nix.images(&app.cx(), &project.installable(), &system).await?;
     if found.itself {
-        return Ok((of(None), Vec::new()));
+        return Ok(Sources::one(of(None)));
     }
     match in_order(&found).as_slice() {
         [first, others @ ..] => {
-            let named = |name: &str| of(Some(&attribute_name(name)));
-            let others = others.iter().filter(|name| **name != "default").map(|name| named(name));
-            Ok((named(first), others.collect()))
+            let named = |path: &[String]| of(Some(typed(path)));
+            let others = others.iter().filter(|path| **path != ["default"]).map(|path| named(path));
+            // A path that names its system needs no platform; one that is looked up is looked up for this machine's.
+            let other = found.system.as_ref().filter(|other| **other != system && first.len() < 3);
+            let platform = other.and_then(NixSystem::to_oci).map(|platform| platform.to_string());
+            Ok(Sources { first: named(first), others: others.collect(), platform })
         }
         [] => Err(nothing(app, project, &found)),
     }
 }
 
-/// The names of the images, the likeliest first. Names that need quotation marks come last.
-fn in_order(found: &Images) -> Vec<&str> {
-    let mut names: Vec<&str> = found.images.iter().map(String::as_str).collect();
-    let usual = |name: &&str| USUAL.iter().position(|usual| usual == name).unwrap_or(USUAL.len());
-    names.sort_by_key(|name| (attribute_name(name) != **name, usual(name)));
-    names
+/// The names that lead to an image, as a path to type.
+fn typed(path: &[String]) -> String {
+    path.iter().map(|name| attribute_name(name)).collect::<Vec<_>>().join(".")
+}
+
+/// The images, the likeliest first. Names that need quotation marks come last.
+fn in_order(found: &Images) -> Vec<&[String]> {
+    let mut paths: Vec<&[String]> = found.images.iter().map(Vec::as_slice).collect();
+    let name = |path: &[String]| path.last().cloned().unwrap_or_default();
+    let usual = |name: &str| USUAL.iter().position(|usual| *usual == name).unwrap_or(USUAL.len());
+    let is_plain = |path: &[String]| path.iter().all(|name| attribute_name(name) == *name);
+    paths.sort_by_key(|path| (!is_plain(path), path.len(), usual(&name(path))));
+    paths
 }
 
 /// There is an expression, and no image in it.
@@ -161,9 +174,13 @@ fn nothing(app: &App, project: &Project, found: &Images) -> Error {
         // Never the name of an attribute that is not there.
         (false, None) => shell!("nixoci init {}", format!(".#SET.{system}.NAME")),
     };
-    let looked = if of_file { "" } else { "; other sets than `packages` are not searched" };
-    Error::new(&INIT_NOTHING, format!("found no image in {file}"))
-        .because(format!("{why}{looked}"))
+    let mut error = Error::new(&INIT_NOTHING, format!("found no image in {file}")).because(why);
+    if !of_file {
+        error = error.because(format!(
+            "searched: packages.{system}, sets such as dockerImages.{system}, and legacyPackages.{system}.images"
+        ));
+    }
+    error
         .remedy(Remedy::lines("add one", line))
         .remedy(Remedy::command("or name an image that is made in another way, or in another set", told))
 }
@@ -218,11 +235,13 @@ mod tests {
 
     #[test]
     fn the_likeliest_image_comes_first() {
-        let images = |names: &[&str]| Images {
-            images: names.iter().map(|name| (*name).to_owned()).collect(),
-            ..Images::default()
+        let order = |paths: &[&str]| {
+            let path = |path: &&str| path.split('/').map(str::to_owned).collect();
+            let found = Images { images: paths.iter().map(path).collect(), ..Images::default() };
+            in_order(&found).into_iter().map(typed).collect::<Vec<_>>()
         };
-        assert_eq!(in_order(&images(&["a", "container", "default"])), ["container", "default", "a"]);
-        assert_eq!(in_order(&images(&["b", "a.b", "a"])), ["b", "a", "a.b"]);
+        assert_eq!(order(&["a", "container", "default"]), ["container", "default", "a"]);
+        assert_eq!(order(&["b", "a.b", "a"]), ["b", "a", "\"a.b\""]);
+        assert_eq!(order(&["set/image", "set/a.b", "x"]), ["x", "set.image", "set.\"a.b\""]);
     }
 }
