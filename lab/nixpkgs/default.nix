@@ -73,7 +73,7 @@ let
       ) platforms.examples;
       buildPackages = if isCross then import ./. { inherit system config overlays; } else self;
     })
-    (self: _: { dockerTools = import ./docker { pkgs = self; }; })
+    (self: _: { dockerTools = self.lib.makeOverridable (import ./docker) { pkgs = self; }; })
   ]
   ++ overlays
   ++ lib.optionals isCross crossOverlays;

@@ -20,17 +20,30 @@ rec {
           refuse "enableFakechroot"
         else
           f args;
-      names = [ "buildImage" "buildLayeredImage" "streamLayeredImage" ];
-      known = builtins.filter (name: prev.dockerTools ? ${name}) names;
-      wrap = name: {
-        inherit name;
-        value = checked prev.dockerTools.${name};
-      };
+      # `WithNixDb` calls the first two of dockerTools itself, not those of the package set.
+      names = [
+        "buildImage"
+        "buildLayeredImage"
+        "streamLayeredImage"
+        "buildImageWithNixDb"
+        "buildLayeredImageWithNixDb"
+      ];
+      guarded =
+        tools:
+        let
+          known = builtins.filter (name: tools ? ${name}) names;
+          wrap = name: {
+            inherit name;
+            value = checked tools.${name};
+          };
+        in
+        tools
+        // builtins.listToAttrs (map wrap known)
+        # It unpacks layers in a virtual machine.
+        // (if tools ? exportImage then { exportImage = _: refuse "exportImage"; } else { })
+        // (if tools ? override then { override = args: guarded (tools.override args); } else { });
     in
-    if prev ? dockerTools then
-      { dockerTools = prev.dockerTools // builtins.listToAttrs (map wrap known); }
-    else
-      { };
+    if prev ? dockerTools then { dockerTools = guarded prev.dockerTools; } else { };
 
   # `import <nixpkgs>`: the function. Without a system, `asked` is what is meant.
   packages =

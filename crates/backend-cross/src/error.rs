@@ -17,6 +17,11 @@ nixoci_core::codes! {
     NO_NIXPKGS = ("nixoci::cross::no_nixpkgs", Evaluation, "the flake takes no nixpkgs that could be replaced",
         "An unmodified flake is crossed by giving it another nixpkgs. Inputs are replaced that are nixpkgs, under any name; what a flake \
          fetches by itself, or has built elsewhere, is not.");
+    /// A file of nixpkgs, by its path.
+    NIXPKGS_PATH = ("nixoci::cross::nixpkgs_path", Evaluation, "the flake reads a file of nixpkgs by its path, which cannot be crossed",
+        "An unmodified flake is crossed by giving it another nixpkgs, whose packages are those for the other platform. Its files are not there: \
+         `import (nixpkgs + \"/lib\")` and `\"${nixpkgs}/nixos/lib/eval-config.nix\"` find nothing. `nixpkgs.lib` works, and so do \
+         `nixpkgs.legacyPackages` and `import nixpkgs { … }`. A Linux machine builds the flake as it is.");
     /// The settings name what is not there.
     ATTR = ("nixoci::cross::attr", Config, "the flake has no attribute that `[backend.cross] attr` names",
         "`attr` says which attribute of the flake is an image for the other platform. In it `{host}` stands for this machine's system, `{target}` \
@@ -24,7 +29,7 @@ nixoci_core::codes! {
          nixoci looks for what people call such attributes, and else crosses the project by itself.");
     /// It has to run what it has made.
     NEEDS_LINUX = ("nixoci::cross::needs_linux", Evaluation, "the project needs a Linux machine while it is built",
-        "`runAsRoot` and `enableFakechroot` run Linux programs while an image is made, and so does whatever is still for Linux itself after \
+        "`runAsRoot`, `enableFakechroot` and `exportImage` run Linux programs while an image is made, and so does whatever is still for Linux itself after \
          nixpkgs was replaced: an import from a derivation, an input's own packages. This machine cannot run those.");
     /// It ran what it has made.
     RUNS_IT = ("nixoci::cross::runs_it", Build, "a build runs a program that it has made for the other platform",

@@ -6,7 +6,7 @@ use nixoci_core::{Error, ErrorKind, Remedy, codes as core_codes, shell};
 use nixoci_nix::{Nix, codes as nix_codes};
 
 use crate::elsewhere;
-use crate::error::{ASSERTS, ATTR, NEEDS_LINUX, NO_NIXPKGS, RUNS_IT};
+use crate::error::{ASSERTS, ATTR, NEEDS_LINUX, NIXPKGS_PATH, NO_NIXPKGS, RUNS_IT};
 use crate::settings::Settings;
 use crate::wrap;
 
@@ -37,7 +37,7 @@ pub(crate) async fn explained(
             Error::new(&NO_NIXPKGS, NO_NIXPKGS.title).because("none of its inputs is nixpkgs, nor takes one"),
         );
     }
-    for what in ["runAsRoot", "enableFakechroot"] {
+    for what in ["runAsRoot", "enableFakechroot", "exportImage"] {
         if said(&format!("nixoci-cross: {what}")) {
             return elsewhere(
                 Error::new(&NEEDS_LINUX, format!("the image cannot be crossed: it uses `{what}`"))
@@ -71,12 +71,34 @@ pub(crate) async fn explained(
         Err(own) if own.kind() == ErrorKind::Evaluation || own.is(&core_codes::CANCELLED) => return own,
         _ => {}
     }
-    const REFUSALS: [&str; 4] =
-        ["assertion", "is not supported", "unsupported system", "is not available on the requested"];
+    if let Some(path) = below_nixpkgs(&error) {
+        return elsewhere(
+            Error::new(&NIXPKGS_PATH, NIXPKGS_PATH.title)
+                .because(format!("the expression reads `nixpkgs{path}`")),
+        );
+    }
+    // Nix 2.25 and later say what is unlike of an assertion with `==`.
+    const REFUSALS: [&str; 5] = [
+        "assertion",
+        "is not equal to",
+        "is not supported",
+        "unsupported system",
+        "is not available on the requested",
+    ];
     if REFUSALS.into_iter().any(said) {
         return elsewhere(told(Error::new(&ASSERTS, ASSERTS.title), &error));
     }
     elsewhere(error.because("the project can be evaluated as it is, and not when it is crossed"))
+}
+
+/// What an expression reads below what stands in for nixpkgs, which is a file (see `nixpkgs` in cross.nix).
+fn below_nixpkgs(error: &Error) -> Option<String> {
+    const STAND_IN: &str = "-nixpkgs.nix/";
+    let report = error.report();
+    let texts = std::iter::once(report.message.as_str()).chain(report.causes.iter().map(String::as_str));
+    let rest = texts.filter_map(|text| text.split_once(STAND_IN)).map(|(_, rest)| rest).next()?;
+    let end = rest.find(['\'', '`', '"', ' ', ':']).unwrap_or(rest.len());
+    Some(format!("/{}", &rest[..end]))
 }
 
 /// Without a place in files of ours: nobody has written those.

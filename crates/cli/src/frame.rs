@@ -134,5 +134,20 @@ async fn work(
         app.check_backends()?;
     }
     trust::settle(&mut app, Need::of(&command)).await?;
-    commands::dispatch(&app, command).await
+    let plans = matches!(command, Command::Plan(_));
+    let done = commands::dispatch(&app, command).await;
+    if plans { done.map_err(planned) } else { done }
+}
+
+/// A plan that failed is tried again as a plan: what a build would be told to do, without what only a build takes.
+fn planned(error: Error) -> Error {
+    let mut report = error.into_report();
+    for command in report.remedies.iter_mut().filter_map(|remedy| remedy.command.as_mut()) {
+        let of_build = ["--load", "--output", "--tag", "-t", "-o", "-y", "--yes"];
+        let plain = !command.split(' ').any(|word| of_build.iter().any(|flag| word.starts_with(flag)));
+        if let (Some(rest), true) = (command.strip_prefix("nixoci build "), plain) {
+            *command = format!("nixoci plan {rest}");
+        }
+    }
+    Error::from(report)
 }

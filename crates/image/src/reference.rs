@@ -75,7 +75,7 @@ impl Reference {
         let (domain, path) = split_domain(name);
         let fits = domain.len() + path.len() < NAME_LIMIT;
         if !fits || !is_tag(tag) || !is_domain(&domain) || !path.split('/').all(is_component) {
-            let error = fail();
+            let error = fault(name, tag).into_iter().fold(fail(), Error::because);
             return Err(match text.chars().any(char::is_uppercase) && name.to_lowercase() != name {
                 true => error.remedy(Remedy::advice("write the name in lower case")),
                 false => error,
@@ -158,6 +158,23 @@ fn bad_reference(text: &str) -> Error {
         .remedy(Remedy::advice(
             "write it as [registry/]path[:tag], such as hello, app:dev or ghcr.io/me/app:1.2",
         ))
+}
+
+/// Which letter keeps a text from being a reference, in words.
+fn fault(name: &str, tag: &str) -> Option<String> {
+    let show = |letter: char| crate::text::show(letter.to_string().as_bytes());
+    let in_tag = |c: &char| !(c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '-'));
+    let in_name = |c: &char| {
+        !(c.is_ascii_lowercase()
+            || c.is_ascii_digit()
+            || matches!(c, '_' | '.' | '-' | '/' | ':' | '[' | ']'))
+    };
+    match (name.chars().find(in_name), tag.chars().find(in_tag)) {
+        (Some(letter), _) if letter.is_uppercase() => Some("a name has no capital letters".to_owned()),
+        (Some(letter), _) => Some(format!("`{}` may not be in a name", show(letter))),
+        (None, Some(letter)) => Some(format!("`{}` may not be in a tag", show(letter))),
+        (None, None) => None,
+    }
 }
 
 fn split_domain(name: &str) -> (String, String) {

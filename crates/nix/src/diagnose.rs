@@ -174,6 +174,7 @@ fn recognised(rule: &Rule, text: &str, found: Captures, record: &Record, subject
         Then::Platform => platform(rule, &values, subject),
         Then::Source => source::missing_file(&values.texts, subject),
         Then::NoFlake => source::no_flake(&values.texts, subject),
+        Then::Argument => argument(rule, &values, subject),
     };
     let words = words(text);
     if !words.is_empty() {
@@ -250,6 +251,18 @@ fn said(rule: &Rule, values: &Values, subject: &Subject<'_>) -> Error {
 
 fn helped(error: Error, ways: &[Help], values: &Values) -> Error {
     ways.iter().fold(error, |error, help| error.remedy(help.remedy(values, filtered)))
+}
+
+/// A function that lacks an argument. What is called `pkgs` is nixpkgs, and no text.
+fn argument(rule: &Rule, values: &Values, subject: &Subject<'_>) -> Error {
+    let value = |name| values.texts.get(name).map(String::as_str).unwrap_or_default();
+    let error = said(rule, values, subject);
+    if value("argument") != "pkgs" {
+        return error;
+    }
+    let nixpkgs = format!("import <nixpkgs> {{ system = \"{}\"; }}", value("system"));
+    let command = shell!("nixoci build -f {} --arg pkgs {}", value("reference"), nixpkgs);
+    Error::new(rule.code, error.to_string()).remedy(Remedy::command("give it nixpkgs", command))
 }
 
 /// Nix's scheduler has machines for the system, and none of them offers the features.
@@ -340,9 +353,13 @@ fn unrecognised(record: &Record, plain: &str, subject: &Subject<'_>) -> Error {
         return Error::new(&codes::COMMAND_FAILED, subject.failure).because(said);
     }
     let built = record.tails().next().is_some();
+    let impure = said
+        .contains("--impure")
+        .then(|| Remedy::command("do what it says, if you agree", "nixoci build --impure"));
     let (code, what) =
         if built { (&codes::BUILD_FAILED, "the build") } else { (&codes::EVALUATION, "evaluation") };
     let error = Error::new(code, format!("{what} failed: {said}"));
+    let error = impure.into_iter().fold(error, Error::remedy);
     match place(text, subject) {
         Some(excerpt) => error.at(excerpt),
         None => error,

@@ -37,6 +37,8 @@ pub(crate) enum Then {
     Source,
     /// The flake's directory.
     NoFlake,
+    /// The argument's name.
+    Argument,
 }
 
 const fn rule(
@@ -487,7 +489,8 @@ pub(crate) static RULES: &[Rule] = &[
         &["has an argument without a value ('{argument}')"],
         "`{reference}` is a function that needs the argument `{argument}`",
         &[Command("give it a text", "nixoci build -f {reference} --argstr {argument} VALUE"), Command("or an expression", "nixoci build -f {reference} --arg {argument} 'EXPRESSION'")],
-    ),
+    )
+    .then(Then::Argument),
     rule(&c::SYNTAX, &["syntax error, {what}"], "syntax error: {what}", &[]),
     rule(
         &c::MISSING_SOURCE,

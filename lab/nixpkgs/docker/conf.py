@@ -35,11 +35,6 @@ def plan(graph, limit):
     return [[path] for path in ordered[: limit - 1]] + [sorted(ordered[limit - 1 :])]
 
 
-def stamp(text):
-    # nixpkgs normalises dates with Python's isoformat, except the word "now".
-    return text if text == "now" else text.replace("Z", "+00:00")
-
-
 base = env("fromImage") or None
 with open(env("graph")) as file:
     graph = json.load(file)
@@ -62,8 +57,8 @@ conf = {
     "store_layers": plan(wanted, available),
     "customisation_layer": env("customisationLayer"),
     "repo_tag": f"{env('imageName')}:{tag}",
-    "created": stamp(env("created")),
-    "mtime": stamp(env("mtime")),
+    "created": env("created"),
+    "mtime": env("mtime"),
     "uid": env("owner"),
     "gid": env("group"),
     "uname": env("uname"),

@@ -80,13 +80,19 @@ let
         if runAsRoot != null then throw "the lab's dockerTools has no virtual machine, so runAsRoot cannot run" else true;
       rootContents = lib.toList (if copyToRoot != null then copyToRoot else if contents != null then contents else [ ]);
       compress = compressorFor compressor;
-      baseJson = writeText "${baseName name}-config.json" (
+      pureJson = writeText "${baseName name}-config.json" (
         builtins.toJSON {
           inherit created config architecture;
           preferLocalBuild = true;
           os = "linux";
         }
       );
+      # Any other text is what the image says, as in nixpkgs.
+      baseJson =
+        if created != "now" then
+          pureJson
+        else
+          runCommand "${baseName name}-config.json" { } ''jq ".created = \"$(TZ=utc date --iso-8601=seconds)\"" ${pureJson} > "$out"'';
       result = runCommand "docker-image-${baseName name}.tar${compress.ext}"
         {
           inherit fromImage baseJson extraCommands meta;
@@ -182,7 +188,12 @@ let
             imageTag = if tag != null then tag else hashOf conf;
           };
         }
-        ''python3 ${./conf.py} "$out"'';
+        # As nixpkgs does: whatever date(1) reads is a date.
+        ''
+          [ "$created" = now ] || created=$(date -Iseconds -d "$created")
+          [ "$mtime" = now ] || mtime=$(date -Iseconds -d "$mtime")
+          python3 ${./conf.py} "$out"
+        '';
       streamProgram = pkgs.writeScript "stream" ''
         #!${labTools}/bin/python3
         ${builtins.readFile ./stream.py}

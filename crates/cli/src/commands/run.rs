@@ -3,20 +3,30 @@
 use std::io::IsTerminal;
 
 use nixoci_core::codes::BUG;
+use nixoci_core::runner::Command as Process;
 use nixoci_core::{Error, Remedy, Result};
 use nixoci_engine::LoadSink;
 use nixoci_image::runtime::{self, Start};
 
 use super::foreground;
 use crate::app::App;
-use crate::args::{BuildArgs, Format, RunArgs, Where};
+use crate::args::{BuildArgs, Format, RunArgs, What, Where};
 use crate::codes::{NOTHING_TO_START, USAGE};
 use crate::resolve;
 
+/// The command that was typed, with one for the container.
+fn again(what: &What) -> String {
+    let mut again = Process::new("nixoci").arg("run");
+    if let Some(file) = &what.file {
+        again = again.arg("-f").arg(file);
+    }
+    again.args(what.attr.iter().chain(&what.installable)).args(["--", "COMMAND"]).to_string()
+}
+
 /// Docker would say "no command specified", after everything else.
-fn nothing_to_start() -> Error {
+fn nothing_to_start(again: &str) -> Error {
     Error::new(&NOTHING_TO_START, "the image names no command to start: it has neither Entrypoint nor Cmd")
-        .remedy(Remedy::command("give one", "nixoci run .#container -- COMMAND"))
+        .remedy(Remedy::command("give one", again))
         .remedy(Remedy::lines("or put one into the image", "config.Cmd = [ \"${pkgs.hello}/bin/hello\" ];"))
 }
 
@@ -31,6 +41,7 @@ pub(crate) async fn run(app: &App, args: RunArgs) -> Result<u8> {
     let container_flags = args.container.flags();
     let docker_host = args.docker.docker_host.clone();
     let limit = args.how.timeout;
+    let again = again(&args.what);
     let build = BuildArgs {
         what: args.what,
         how: args.how,
@@ -72,7 +83,7 @@ pub(crate) async fn run(app: &App, args: RunArgs) -> Result<u8> {
     let (image, output, runtime) = loaded.ok_or_else(|| Error::new(&BUG, "the image was not loaded"))?;
     let starts = image.platforms.iter().any(|platform| !platform.command.is_empty());
     if !starts && container_args.is_empty() && !args.container.names_entrypoint() {
-        return Err(nothing_to_start());
+        return Err(nothing_to_start(&again));
     }
     let start = Start {
         reference: &output.reference,

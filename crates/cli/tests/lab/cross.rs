@@ -231,10 +231,28 @@ fn an_attribute_that_is_not_there_is_told_of_the_project(what: &str, message: &s
 const RUNS: &str = r#"try 'pkgs.runCommand "runs" { } "echo /nix/store/x/bin/y: cannot execute binary file: Exec format error >\&2; exit 126"'"#;
 const FAILS: &str = r#"try 'pkgs.runCommand "fails" { } "echo hopeless; exit 3"'"#;
 const UNAVAILABLE: &str = r#"try 'if pkgs.stdenv.buildPlatform.isLinux then pkgs.runCommand "x" { } "" else throw "Package x is not available on the requested hostPlatform"'"#;
+const PATH: &str =
+    r#"try 'builtins.seq (builtins.readFile "${nixpkgs}/lib.nix") (pkgs.runCommand "x" { } "")'"#;
+const IMPORT: &str = r#"try 'builtins.seq (import (nixpkgs + "/lib.nix")) (pkgs.runCommand "x" { } "")'"#;
+const WITH_DB: &str =
+    r#"try '(pkgs.dockerTools.override { }).buildImage { name = "x"; runAsRoot = "true"; }'"#;
 const MISSING: &str = "try 'import ./nope.nix'";
 const UNTRACKED: &str = "printf '{ outputs = { self }: { packages.aarch64-linux.container = import ./new.nix; }; }' >flake.nix; git add -A; echo 1 >new.nix; cross .#container";
 const THROWS: &str = r#"try 'throw "no luck"'"#;
 const ATTRIBUTE: &str = r#"printf '[backend.cross]\nattr = "packages.{host}.{name}-for-{arch}"\n' >nixoci.toml; try 'pkgs.runCommand "x" { } ""'"#;
+
+/// Nix 2.25 and later tell the two sides of such an assertion.
+#[test]
+#[ignore = "needs the lab: cargo xtask test"]
+fn an_assertion_that_two_systems_are_equal_is_a_refusal() {
+    let image = "assert pkgs.stdenv.buildPlatform.system == pkgs.stdenv.hostPlatform.system; pkgs.runCommand \"x\" { } \"\"";
+    let script = format!(
+        "printf '%s' '{{ inputs.nixpkgs.url = \"nixpkgs\"; outputs = {{ self, nixpkgs }}: let pkgs = nixpkgs.legacyPackages.aarch64-linux; in {{
+            packages.aarch64-linux.container = {image}; }}; }}' >flake.nix; git add -A; cross .#container"
+    );
+    let run = NIX_2_34.with(MAC).sh(&copied("crates/cli/tests/fixtures/cross/overlays", &script));
+    run.fails(41, "nixoci::cross::asserts").says("cross_asserts_equal");
+}
 
 // An error that cross compilation causes names another backend; any other error does not.
 each!(
@@ -242,6 +260,9 @@ each!(
     a_program_that_is_run(RUNS, "cross::runs_it", true),
     a_build(FAILS, "nix::build_failed", true),
     an_unavailable_package(UNAVAILABLE, "cross::asserts", true),
+    a_file_of_nixpkgs(PATH, "cross::nixpkgs_path", true),
+    an_import_of_nixpkgs_by_its_path(IMPORT, "cross::nixpkgs_path", true),
+    dockertools_of_its_own(WITH_DB, "cross::needs_linux", true),
     a_missing_file(MISSING, "nix::missing_source", false),
     an_untracked_file(UNTRACKED, "nix::untracked", false),
     a_throw(THROWS, "nix::evaluation", false),

@@ -356,8 +356,11 @@ fn tagged(found: &[String], tag: &str) -> Result<Vec<Reference>> {
 
 fn no_name(name: &str) -> Warning {
     let shown = show(name.as_bytes());
-    let text =
-        format!("the archive calls its image `{shown}`, which is no image reference, so it has no name now");
+    let why = Reference::parse(name).err().and_then(|error| error.report().causes.first().cloned());
+    let why = why.map(|why| format!(" ({why})")).unwrap_or_default();
+    let text = format!(
+        "the archive calls its image `{shown}`, which is no image reference{why}, so it has no name now"
+    );
     let text = match Reference::nearest(name) {
         Some(near) => format!("{text}: give it one, such as -t {near}"),
         None => format!("{text}: give it one with -t"),

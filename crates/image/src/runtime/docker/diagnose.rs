@@ -53,8 +53,8 @@ pub(super) fn odd_answer(error: &Error) -> Error {
 pub(super) fn podman() -> Error {
     Error::new(&codes::DOCKER_IS_PODMAN, "the `docker` command here is Podman's")
         .because("`docker --version` says so, and its answers are not Docker's")
-        .remedy(Remedy::command("load the image with Podman", "nixoci build --load=podman"))
-        .remedy(Remedy::command("or run it there", "nixoci run --runtime podman"))
+        .remedy(Remedy::command("use Podman, with `nixoci load` or `nixoci run`", "--runtime podman"))
+        .remedy(Remedy::command("or with `nixoci build`", "--load=podman"))
 }
 
 /// How much of a line of Docker's is repeated.
