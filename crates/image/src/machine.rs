@@ -59,8 +59,8 @@ impl fmt::Display for Machine {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Head {
     /// A program for this `e_machine`; the flags tell 32 bits from 64 and the byte order. The loader is the program that
-    /// the kernel starts in its place, where there is one.
-    Elf { machine: u16, wide: bool, little: bool, loader: Option<Box<[u8]>> },
+    /// the kernel starts in its place, where there is one, and the libraries are what that looks for.
+    Elf { machine: u16, wide: bool, little: bool, loader: Option<Box<[u8]>>, libraries: Box<[Box<[u8]>]> },
     /// A macOS program for these CPU types; zero for "none".
     MachO([u32; 2]),
     /// A script: what follows `#!` on the first line.
@@ -112,14 +112,28 @@ impl Head {
         }
     }
 
-    /// The same program, with its loader.
-    pub(crate) fn loaded_by(self, name: &[u8]) -> Head {
+    /// The same program, with its loader and its libraries.
+    pub(crate) fn loaded_by(self, name: &[u8], libraries: Vec<Box<[u8]>>) -> Head {
         match self {
             Head::Elf { machine, wide, little, .. } => {
-                Head::Elf { machine, wide, little, loader: Some(name.into()) }
+                Head::Elf { machine, wide, little, loader: Some(name.into()), libraries: libraries.into() }
             }
             other => other,
         }
+    }
+
+    /// The libraries that its loader looks for, as far as they are known.
+    pub(crate) fn libraries(&self) -> &[Box<[u8]>] {
+        match self {
+            Head::Elf { libraries, .. } => libraries,
+            _ => &[],
+        }
+    }
+
+    /// How many bytes of texts are remembered of it.
+    pub(crate) fn weight(&self) -> usize {
+        let libraries: usize = self.libraries().iter().map(|name| size_of::<Box<[u8]>>() + name.len()).sum();
+        self.loader().map_or(0, <[u8]>::len) + libraries
     }
 
     /// The loader that the kernel starts for it.
@@ -147,40 +161,13 @@ pub(crate) fn is_elf(bytes: &[u8]) -> bool {
     bytes.starts_with(ELF_MAGIC)
 }
 
-/// `p_type` of the header that names the loader.
-const PT_INTERP: u64 = 3;
-
-/// Where in the file the name of the loader is, where the program headers are within these first bytes.
-pub(crate) fn loader(bytes: &[u8]) -> Option<std::ops::Range<u64>> {
-    let (wide, little) = (*bytes.get(4)? == 2, *bytes.get(5)? == 1);
-    let number = |at: usize, length: usize| {
-        let field = bytes.get(at..at.checked_add(length)?)?;
-        let digit = |value: u64, byte: &u8| value << 8 | u64::from(*byte);
-        Some(if little { field.iter().rev().fold(0, digit) } else { field.iter().fold(0, digit) })
-    };
-    // e_phoff, e_phentsize, e_phnum; then p_offset and p_filesz of a header, in the two classes.
-    let (table, size, count) = if wide {
-        (number(32, 8)?, number(54, 2)?, number(56, 2)?)
-    } else {
-        (number(28, 4)?, number(42, 2)?, number(44, 2)?)
-    };
-    let header = |place: u64| usize::try_from(table.checked_add(place.checked_mul(size)?)?).ok();
-    let found = (0..count).map_while(header).find(|at| number(*at, 4) == Some(PT_INTERP))?;
-    let (start, length) = if wide {
-        (number(found + 8, 8)?, number(found + 32, 8)?)
-    } else {
-        (number(found + 4, 4)?, number(found + 16, 4)?)
-    };
-    Some(start..start.checked_add(length)?)
-}
-
 fn elf(bytes: &[u8]) -> Option<Head> {
     let rest = bytes.strip_prefix(ELF_MAGIC)?;
     // EI_CLASS, EI_DATA; e_machine is the second half-word after the 16 bytes of e_ident.
     let (wide, little) = (*rest.first()? == 2, *rest.get(1)? == 1);
     let pair = [*bytes.get(18)?, *bytes.get(19)?];
     let machine = if little { u16::from_le_bytes(pair) } else { u16::from_be_bytes(pair) };
-    Some(Head::Elf { machine, wide, little, loader: None })
+    Some(Head::Elf { machine, wide, little, loader: None, libraries: Box::default() })
 }
 
 fn elf_cpu(machine: u16, wide: bool, little: bool) -> String {

@@ -1,20 +1,52 @@
-//! Keeps the parts of a file that decide how it starts, while its content streams past: the head of a program, the name of its
-//! loader, and the lists of users.
+//! Keeps the parts of a file that decide how it starts, while its content streams past: the head of a program, the names of its
+//! loader and its libraries, and the lists of users.
 //!
 //! Sources: System V ABI, "Program Header", for `PT_INTERP`; Linux `fs/binfmt_elf.c`, which reads it.
 
 use std::ops::Range;
 
+use super::dynamic::{Needed, Segments};
 use super::path::split_last;
 use crate::machine::{self, HEAD, Head};
 use crate::tar::{Entry, Kind};
 
-/// How much of the beginning of a compiled program is kept until it has passed: its program headers are in there.
-const ELF_HEAD: usize = 4 << 10;
+/// How much of the beginning of a compiled program is kept until its program headers are known, which are in there.
+const HEADERS: usize = 4 << 10;
+/// As much of a program with a loader: linkers put the table of strings near the beginning.
+const BEGINNING: usize = 256 << 10;
 /// The longest path of a loader. Source: Linux `PATH_MAX`.
 const LOADER_LIMIT: u64 = 4 << 10;
 /// The longest list of users or groups that is looked into.
 const LIST_LIMIT: usize = 64 << 10;
+
+/// A part of a file, and what of it has passed.
+#[derive(Debug)]
+struct Part {
+    range: Range<u64>,
+    bytes: Vec<u8>,
+}
+
+impl Part {
+    fn new(range: Range<u64>) -> Part {
+        Part { range, bytes: Vec::new() }
+    }
+
+    /// Appends what belongs to it of `data`, which is at `at` in the file.
+    fn collect(&mut self, at: u64, data: &[u8]) {
+        let next = self.range.start + self.bytes.len() as u64;
+        let end = self.range.end.min(at + data.len() as u64);
+        if next < at || next >= end {
+            return;
+        }
+        // Both are within `data`.
+        let slice = (next - at) as usize..(end - at) as usize;
+        self.bytes.extend_from_slice(data.get(slice).unwrap_or_default());
+    }
+
+    fn complete(&self) -> Option<&[u8]> {
+        (self.bytes.len() as u64 == self.range.end - self.range.start).then_some(&*self.bytes)
+    }
+}
 
 /// The content of one entry, while it passes.
 #[derive(Default)]
@@ -23,9 +55,12 @@ pub(crate) struct Capture {
     head: Vec<u8>,
     /// How many bytes have passed.
     passed: u64,
-    /// Where the file names its loader, and what of that has passed.
-    loader: Option<Range<u64>>,
-    name: Vec<u8>,
+    segments: Option<Segments>,
+    loader: Option<Part>,
+    dynamic: Option<Part>,
+    /// The libraries that the dynamic section names, and their names where they are behind it.
+    needed: Option<Needed>,
+    strings: Option<Part>,
 }
 
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
@@ -80,29 +115,54 @@ impl Capture {
         if !machine::is_elf(&self.head) {
             return;
         }
-        // Again from where the first bytes ended.
-        self.keep(&data[self.head.len() - before..], ELF_HEAD);
-        if self.loader.is_none() {
-            self.loader = machine::loader(&self.head).filter(|range| range.end - range.start <= LOADER_LIMIT);
-            // The name may have passed with the headers.
-            let head = std::mem::take(&mut self.head);
-            self.collect(0, &head);
-            self.head = head;
+        // Again from where the first bytes ended, unless bytes in between were let go of.
+        let kept = |head: &Vec<u8>| head.len() - before;
+        let follows = before as u64 == self.passed;
+        if follows {
+            self.keep(&data[kept(&self.head)..], HEADERS);
+        }
+        if self.segments.is_none() {
+            self.begin();
+        }
+        if follows && self.loader.is_some() {
+            self.keep(&data[kept(&self.head)..], BEGINNING);
         }
         self.collect(self.passed, data);
     }
 
-    /// Appends the part of `data`, which is at `at` in the file, that belongs to the loader's name.
+    /// Reads the program headers, once they are there. What they name may have passed with them.
+    fn begin(&mut self) {
+        self.segments = Segments::of(&self.head);
+        let Some(segments) = &self.segments else { return };
+        let short = |range: &Range<u64>| range.end - range.start <= LOADER_LIMIT;
+        self.loader = segments.loader.clone().filter(short).map(Part::new);
+        self.dynamic = segments.dynamic.clone().filter(|_| self.loader.is_some()).map(Part::new);
+        let head = std::mem::take(&mut self.head);
+        self.collect(0, &head);
+        self.head = head;
+    }
+
     fn collect(&mut self, at: u64, data: &[u8]) {
-        let Some(range) = self.loader.clone() else { return };
-        let next = range.start + self.name.len() as u64;
-        let end = range.end.min(at + data.len() as u64);
-        if next < at || next >= end {
-            return;
+        for part in [&mut self.loader, &mut self.dynamic].into_iter().flatten() {
+            part.collect(at, data);
         }
-        // Both are within `data`.
-        let slice = (next - at) as usize..(end - at) as usize;
-        self.name.extend_from_slice(data.get(slice).unwrap_or_default());
+        let dynamic = self.dynamic.as_ref().and_then(Part::complete);
+        if let (None, Some(segments), Some(dynamic)) = (&self.needed, &self.segments, dynamic) {
+            self.needed = segments.needed(dynamic);
+            self.dynamic = None;
+            self.strings = self.needed.as_ref().map(|needed| Part::new(needed.strings.clone()));
+        }
+        if let Some(strings) = &mut self.strings {
+            strings.collect(at, data);
+        }
+    }
+
+    /// The names of the libraries: behind the dynamic section, or in the beginning.
+    fn libraries(&self) -> Option<Vec<Box<[u8]>>> {
+        let needed = self.needed.as_ref()?;
+        let start = usize::try_from(needed.strings.start).ok()?;
+        let behind = self.strings.as_ref().map(|strings| &*strings.bytes).unwrap_or_default();
+        needed.names(behind).or_else(|| needed.names(self.head.get(start..)?))
     }
 
     /// Ends the file.
@@ -111,11 +171,12 @@ impl Capture {
             Wanted::Nothing => Captured::Nothing,
             Wanted::List => Captured::List(self.head.into()),
             Wanted::Program => {
-                let complete =
-                    self.loader.is_some_and(|range| self.name.len() as u64 == range.end - range.start);
-                let loader = self.name.split(|byte| *byte == 0).next().unwrap_or_default();
                 let head = Head::of(&self.head[..self.head.len().min(HEAD)]);
-                Captured::Program(if complete { head.loaded_by(loader) } else { head })
+                let Some(loader) = self.loader.as_ref().and_then(Part::complete) else {
+                    return Captured::Program(head);
+                };
+                let loader = loader.split(|byte| *byte == 0).next().unwrap_or_default();
+                Captured::Program(head.loaded_by(loader, self.libraries().unwrap_or_default()))
             }
         }
     }
@@ -126,6 +187,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::content::dynamic::tests::program;
     use crate::machine::tests::dynamic;
 
     fn captured(bytes: &[u8], step: usize) -> Captured {
@@ -153,6 +215,22 @@ mod tests {
             let bytes = dynamic(wide, little, at, name.as_bytes());
             let Captured::Program(head) = captured(&bytes, step) else { panic!("no program") };
             prop_assert_eq!(head.loader(), Some(name.as_bytes()));
+        }
+
+        /// A linker puts the names in front of the dynamic section, near the beginning; patchelf may put both at the end.
+        #[test]
+        fn libraries_are_found_where_tools_name_them(
+            strings_at in prop_oneof![0x400..0x800u64, 0x800..200_000u64], gap in 0x100..200_000u64, at_the_end: bool,
+            step in prop_oneof![1..200usize, 200..90_000usize], count in 0..5usize,
+        ) {
+            let names = [&b"libc.so.6"[..], b"libm.so.6", b"/abs/libx.so", b"liby.so.1", b"libz.so"];
+            let (dynamic_at, strings_at) =
+                if at_the_end { (strings_at + gap, strings_at + gap + 0x1000) } else { (strings_at + gap, strings_at) };
+            let bytes = program(b"/lib/ld.so", &names[..count], dynamic_at, strings_at);
+            let Captured::Program(head) = captured(&bytes, step) else { panic!("no program") };
+            let wanted: Vec<Box<[u8]>> = names[..count].iter().map(|name| (*name).into()).collect();
+            prop_assert_eq!(head.loader(), Some(&b"/lib/ld.so"[..]));
+            prop_assert_eq!(head.libraries(), &*wanted);
         }
 
         #[test]

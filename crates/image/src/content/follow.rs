@@ -8,6 +8,7 @@ mod user;
 
 use nixoci_core::platform::OciPlatform;
 
+use super::dynamic::is_provided;
 use super::tree::{Found, Tree};
 use crate::codes;
 use crate::machine::{Head, is_blank};
@@ -119,7 +120,9 @@ fn follow(tree: &Tree<'_>, launch: &Launch<'_>, command: &str, chain: &mut Vec<E
         let line = match head {
             Head::MachO(_) => return End::Compiled,
             Head::Elf { loader: None, .. } => return End::Compiled,
-            Head::Elf { loader: Some(loader), .. } => return loaded(tree, &path, &loader, chain),
+            Head::Elf { loader: Some(loader), libraries, .. } => {
+                return loaded(tree, &path, &loader, &libraries, chain);
+            }
             Head::Unknown => {
                 let shown = show(&path);
                 return End::Broken(format!("/{shown} is neither a compiled program nor a script with `#!`"));
@@ -154,17 +157,41 @@ fn follow(tree: &Tree<'_>, launch: &Launch<'_>, command: &str, chain: &mut Vec<E
 }
 
 /// The kernel starts the loader, which then looks for the program's libraries.
-fn loaded(tree: &Tree<'_>, program: &[u8], loader: &[u8], chain: &mut Vec<Executable>) -> End {
+fn loaded(
+    tree: &Tree<'_>,
+    program: &[u8],
+    loader: &[u8],
+    libraries: &[Box<[u8]>],
+    chain: &mut Vec<Executable>,
+) -> End {
     let why = match tree.follow(loader) {
         Found::Program { path, layer, head } => {
             chain.push(executable(&path, layer, &head));
-            return End::Compiled;
+            let missing =
+                libraries.iter().find(|name| !is_provided(loader, name) && !has_library(tree, name));
+            return match missing {
+                None => End::Compiled,
+                Some(name) => End::Broken(format!(
+                    "`{}`, a library of /{}, is not in the image",
+                    show(name),
+                    show(program)
+                )),
+            };
         }
         Found::NotExecutable => "may not be executed",
         Found::Loop => "is a link that leads in a circle",
         Found::Nothing => "is not in the image",
     };
     End::Broken(format!("`{}`, which loads /{}, {why}", show(loader), show(program)))
+}
+
+/// Whether a library can be anywhere that a loader finds: in which directories it looks is the affair of search paths,
+/// caches and variables.
+fn has_library(tree: &Tree<'_>, name: &[u8]) -> bool {
+    if name.contains(&b'/') {
+        return !matches!(tree.follow(name), Found::Nothing | Found::Loop);
+    }
+    tree.layers.iter().any(|layer| layer.has_library(tree.key, name))
 }
 
 /// A working directory that is not there is made; anything else in its place is in the way.

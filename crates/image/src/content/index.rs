@@ -96,6 +96,8 @@ enum Space {
     Implied,
     Whiteout,
     Opaque,
+    /// A library, by its name alone, wherever it is.
+    Library,
 }
 
 /// The entries of one layer.
@@ -141,6 +143,9 @@ impl LayerIndex {
         if let Node::Program(head) = &node {
             self.sample(budget, path, head);
         }
+        if !matches!(node, Node::Directory) && name.windows(3).any(|part| part == b".so") {
+            self.push(budget, Space::Library, name, Node::Other);
+        }
         self.push(budget, Space::Entry, path, node);
     }
 
@@ -162,7 +167,7 @@ impl LayerIndex {
             | Node::Symlink(text)
             | Node::HardLink(text)
             | Node::List(text) => size_of::<Node>() + text.len(),
-            Node::Program(head) => size_of::<Node>() + head.loader().map_or(0, <[u8]>::len),
+            Node::Program(head) => size_of::<Node>() + head.weight(),
         };
         if !budget.take(text) {
             return;
@@ -192,7 +197,7 @@ impl LayerIndex {
         } else {
             self.others < SAMPLE_OTHERS
         };
-        if room && budget.take(path.len()) {
+        if room && budget.take(path.len() + head.weight()) {
             self.others += usize::from(!in_bin);
             self.sample.push((path.into(), head.clone()));
         }
@@ -247,6 +252,11 @@ impl LayerIndex {
             }
             ancestor = split_last(ancestor).0;
         }
+    }
+
+    /// Whether a library of this name is anywhere in it.
+    pub(crate) fn has_library(&self, key: &RandomState, name: &[u8]) -> bool {
+        self.row(key, Space::Library, name).is_some()
     }
 
     /// Some of the compiled programs.

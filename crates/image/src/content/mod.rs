@@ -2,6 +2,7 @@
 //! to tell which machine it is for.
 
 mod capture;
+mod dynamic;
 mod follow;
 mod index;
 mod path;

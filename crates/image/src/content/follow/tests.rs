@@ -1,6 +1,7 @@
 use super::super::capture::Capture;
 use super::super::index::{Budget, LayerIndex};
 use super::*;
+use crate::content::dynamic::tests::program;
 use crate::tar::{Entry, Kind};
 
 const ELF_AMD64: &[u8] = b"\x7fELF\x02\x01\x01\0\0\0\0\0\0\0\0\0\x02\0\x3e\0";
@@ -196,6 +197,29 @@ fn a_program_starts_only_with_its_loader() {
     }
     let foreign = image(&[&[("app", Run(DYNAMIC)), ("lib/ld.so", Run(ELF_ARM64))]]);
     assert!(matches!(foreign.judge(&["/app"], &[]).verdict, Verdict::Mismatch { .. }));
+}
+
+#[test]
+fn a_program_starts_only_with_its_libraries() {
+    let app: &'static [u8] = program(b"/lib/ld.so", &[b"libc.so.6", b"liby.so.1"], 0x600, 0x400).leak();
+    let say = |lib: (&'static str, What)| {
+        let base = [("app", Run(app)), ("lib/ld.so", Run(ELF_AMD64)), ("nix/store/c/lib/libc.so.6", Plain)];
+        let sample = image(&[&base, &[lib]]).judge(&["/app"], &[]);
+        let text = sample.warnings.first().map(|warning| warning.text.clone());
+        (sample.verdict == Verdict::Runs, text)
+    };
+    let missing = (false, Some("`liby.so.1`, a library of /app, is not in the image".to_owned()));
+    assert_eq!(say(("else", Plain)), missing);
+    // Where the loader looks is the affair of search paths.
+    for there in
+        [("lib/liby.so.1", Plain), ("opt/x/liby.so.1", Link("liby.so.1.2")), ("y/liby.so.1", Hard("else"))]
+    {
+        assert_eq!(say(there), (true, None));
+    }
+    let absolute: &'static [u8] = program(b"/lib/ld.so", &[b"/opt/libx.so"], 0x600, 0x400).leak();
+    let layers = |place| image(&[&[("app", Run(absolute)), ("lib/ld.so", Run(ELF_AMD64)), (place, Plain)]]);
+    assert_eq!(layers("opt/libx.so").judge(&["/app"], &[]).verdict, Verdict::Runs);
+    assert_eq!(layers("lib/libx.so").judge(&["/app"], &[]).verdict, Verdict::Unproven);
 }
 
 #[test]
