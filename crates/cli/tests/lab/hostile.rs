@@ -86,3 +86,15 @@ fn a_project_takes_no_name_of_an_image_that_nixoci_did_not_load(host: Host, runt
     assert_eq!(lines, ["11", "kept", "nothing loaded", "0", "0", "replaced", "0", "0"], "{run:#?}");
     run.says(&format!("project_takes_a_name_in_{runtime}"));
 }
+
+/// With the binary that people get: that of the other tests is built together with tests, whose dependencies switch on what regular expressions need.
+#[test]
+#[ignore = "needs the lab: cargo xtask test"]
+fn a_password_in_a_url_is_printed_and_logged_nowhere() {
+    let script = r#"cd $(mktemp -d); export XDG_STATE_HOME=$(mktemp -d); url='git+https://user:SECRETurl999@127.0.0.1:9/x.git#a'
+        for format in human json jsonl; do nixoci --format $format -vv build "$url" --progress-fd 3 >out.$format 2>err.$format 3>events.$format; echo $?; done
+        printf '{ inputs.x.url = "git+https://user:SECRETurl999@127.0.0.1:9/y.git"; outputs = _: { }; }' > flake.nix; nixoci build >out 2>err; echo $?
+        grep -rl SECRETurl999 --exclude flake.nix . $XDG_STATE_HOME; grep -o 'user:[*]*@127' err.human | head -1"#;
+    let run = NIX_2_34.sh(script).code(0);
+    assert_eq!(run.out, "41\n41\n41\n41\nuser:***@127\n", "{run:#?}");
+}

@@ -48,6 +48,7 @@ impl TypedFactory for Factory {
         concurrent_builds: true,
         automatic: false,
         hosts: Cow::Borrowed(&[]),
+        credentials: false,
     };
     type Settings = Settings;
     type Backend = FakeBackend;

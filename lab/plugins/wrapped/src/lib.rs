@@ -24,6 +24,7 @@ macro_rules! wrap {
                 concurrent_builds: true,
                 automatic: OWN.automatic,
                 hosts: Cow::Borrowed(&[]),
+                credentials: OWN.credentials,
             };
             type Settings = <$factory as TypedFactory>::Settings;
             type Backend = <$factory as TypedFactory>::Backend;
