@@ -243,3 +243,14 @@ fn the_domain_starts_no_process_and_nobody_but_the_binary_prints() {
     });
     assert!(found.is_empty(), "{found:#?}");
 }
+
+/// The binary of the tests has every feature of regex, because other dependencies of tests switch them on. The one that people get has these, or
+/// no pattern of `core::secrets` can be compiled.
+#[test]
+fn patterns_of_secrets_have_the_features_that_they_need() {
+    let manifest = fs::read_to_string(workspace().join("Cargo.toml")).expect("it is there");
+    let regex = manifest.lines().find(|line| line.starts_with("regex = ")).expect("core depends on it");
+    for feature in ["unicode-case", "unicode-perl"] {
+        assert!(regex.contains(&format!("\"{feature}\"")), "{regex}");
+    }
+}

@@ -87,7 +87,7 @@ fn a_project_takes_no_name_of_an_image_that_nixoci_did_not_load(host: Host, runt
     run.says(&format!("project_takes_a_name_in_{runtime}"));
 }
 
-/// With the binary that people get: that of the other tests is built together with tests, whose dependencies switch on what regular expressions need.
+/// Nix repeats the URLs that it fails to fetch.
 #[test]
 #[ignore = "needs the lab: cargo xtask test"]
 fn a_password_in_a_url_is_printed_and_logged_nowhere() {
