@@ -291,10 +291,18 @@ in
     ln -s ${pkgs.cacert}/etc/ssl/certs/ca-bundle.crt "$out/etc/ssl/certs/ca-certificates.crt"
     ln -s ${pkgs.cacert}/etc/ssl/certs/ca-bundle.crt "$out/etc/pki/tls/certs/ca-bundle.crt"
   '';
-  fakeNss = runCommand "fake-nss" { } ''
-    mkdir -p "$out/etc" "$out/var/empty"
-    printf 'root:x:0:0:root user:/var/empty:/bin/sh\nnobody:x:65534:65534:nobody:/var/empty:/bin/sh\n' > "$out/etc/passwd"
-    printf 'root:x:0:\nnobody:x:65534:\n' > "$out/etc/group"
-    echo 'hosts: files dns' > "$out/etc/nsswitch.conf"
-  '';
+  fakeNss = lib.makeOverridable (
+    { extraPasswdLines ? [ ], extraGroupLines ? [ ] }:
+    let
+      write = lines: lib.concatStringsSep "\\n" (lines ++ [ "" ]);
+      passwd = [ "root:x:0:0:root user:/var/empty:/bin/sh" ] ++ extraPasswdLines ++ [ "nobody:x:65534:65534:nobody:/var/empty:/bin/sh" ];
+      group = [ "root:x:0:" ] ++ extraGroupLines ++ [ "nobody:x:65534:" ];
+    in
+    runCommand "fake-nss" { } ''
+      mkdir -p "$out/etc" "$out/var/empty"
+      printf '${write passwd}' > "$out/etc/passwd"
+      printf '${write group}' > "$out/etc/group"
+      echo 'hosts: files dns' > "$out/etc/nsswitch.conf"
+    ''
+  ) { };
 }

@@ -22,10 +22,15 @@ pub(super) fn missing(tree: &Tree<'_>, launch: &Launch<'_>) -> Option<Warning> {
         None => format!("and has no {file}"),
     };
     let shown = show(name.as_bytes());
+    let add = match kind {
+        "user" => format!("extraPasswdLines = [ \"{shown}:x:1000:1000::/:/bin/false\" ];"),
+        _ => format!("extraGroupLines = [ \"{shown}:x:1000:\" ];"),
+    };
     Some(Warning::new(
         &codes::USER_MISSING,
         format!(
-            "the image starts as the {kind} `{shown}`, {why}: write `User = \"1000:1000\";`, or add the file"
+            "the image starts as the {kind} `{shown}`, {why}: write `User = \"1000:1000\";`, or add \
+             `(pkgs.dockerTools.fakeNss.override {{ {add} }})` to its contents"
         ),
     ))
 }
