@@ -45,11 +45,14 @@ fn an_image_for_another_cpu_than_it_says_is_built_when_that_is_allowed() {
 
 #[test]
 #[ignore = "needs the lab: cargo xtask test"]
-fn an_attribute_pins_its_platform() {
+fn an_attribute_that_names_its_system_is_for_one_platform() {
+    let build = "nixoci build ./examples/cowsay#packages.x86_64-linux.container --no-link --platform";
     NIX_2_34
-        .sh("nixoci build --platform linux/arm64 ./examples/cowsay#packages.x86_64-linux.container")
+        .sh(&format!("{build} linux/amd64,linux/arm64"))
         .fails(2, "nixoci::usage")
-        .says("platforms_attribute_of_another_platform");
+        .says("platforms_attribute_of_one_platform");
+    // It may be crossed: then --platform says what the image has to be.
+    NIX_2_34.sh(&format!("{build} linux/arm64")).fails(42, "nixoci::image::platform_mismatch");
 }
 
 #[test]

@@ -18,7 +18,7 @@ const FILTERS: [(&str, &str); 21] = [
     (r"/home/alice/tmp\.[A-Za-z0-9]+", "[TMP]"),
     (r"/root/tmp\.[A-Za-z0-9]+", "[TMP]"),
     (r"\b[a-z]+\d+-\d+\b", "[NAME]"),
-    (r"\b(t|img|bad|plugin|first|second)-\d{2,}\b", "$1-[N]"),
+    (r"\b(t|img|bad|plugin|first|second)-\d+\b", "$1-[N]"),
     (r"/logs/[0-9-]+\.log\b", "/logs/[LOG].log"),
     (r"ssh-ed25519 AAAA[A-Za-z0-9+/]+", "ssh-ed25519 [KEY]"),
     (r"sha256:[0-9a-f]{64}", "sha256:[DIGEST]"),

@@ -75,7 +75,7 @@ fn a_backend_is_written_as_the_documentation_says() {
     );
     let host = NIX_2_34.with(&["--user", "alice", "--with", "rust"]);
     let run = host.sh(&alone(&script)).code(0).out("19 rules kept, 0 broken, 0 left out");
-    run.out("93\n")
+    run.out("94\n")
         .out("test result: ok. 1 passed")
         .out("< hello world >")
         .err("is built by the backend demo");
