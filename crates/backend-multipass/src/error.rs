@@ -7,7 +7,7 @@ nixoci_core::codes! {
          PATH. On a Mac it is installed by its package from multipass.run, or by Homebrew.");
     /// It is older than what is understood.
     TOO_OLD = ("nixoci::multipass::too_old", ToolMissing, "Multipass is too old",
-        "nixoci needs Multipass 1.13 or newer; 1.16.3 or newer is better on recent Macs.");
+        "nixoci needs Multipass 1.14 or newer, the first that can switch a virtual machine off by force; 1.16.3 or newer is better on recent Macs.");
     /// The daemon does not answer.
     DAEMON_DOWN = ("nixoci::multipass::daemon_down", NoBackend, "the Multipass daemon does not answer",
         "`multipass` is a client; multipassd, which runs as root, does the work, and its socket does not answer. It may have \
@@ -33,6 +33,10 @@ nixoci_core::codes! {
     UNKNOWN_STATE = ("nixoci::multipass::unknown_state", NoBackend, "the virtual machine is in an unknown state",
         "It runs, but does not answer: after the host has slept, or when it got no address. Stopping it by force and starting it \
          again helps.");
+    /// Its zone is switched off.
+    ZONE_OFF = ("nixoci::multipass::zone", NoBackend, "the zone of the virtual machine is switched off",
+        "Since 1.17, Multipass keeps virtual machines in zones, which stand for the parts of a cloud that fail together. `multipass disable-zones` \
+         makes those in a zone unavailable until the zone is switched on again.");
     /// Somebody else has Multipass make it.
     PREPARING = ("nixoci::multipass::preparing", Provision, "the virtual machine is still being prepared",
         "Another launch has taken the name: Multipass fetches the image and makes the disk, and tells nobody of the virtual machine until it \
@@ -46,7 +50,7 @@ nixoci_core::codes! {
         "Names are letters, digits and dashes, and begin with a letter.");
     /// A size that cannot be.
     BAD_SIZE = ("nixoci::multipass::size", Config, "not a size for a virtual machine",
-        "Sizes are numbers with K, M or G; memory is at least 512M and the disk at least 1G, and a disk does not shrink.");
+        "Sizes are numbers with K, M or G; memory is at least 128M and the disk at least 512M (512M and 1G from Multipass 1.17 on), and a disk does not shrink.");
     /// The image cannot be had.
     NO_IMAGE = ("nixoci::multipass::image", Provision, "the image of the virtual machine cannot be fetched",
         "Multipass downloads Ubuntu's cloud images. There is none of that name, or there is no way to the server.");

@@ -164,19 +164,34 @@ impl MultipassBackend {
         *self.growth.lock().unwrap_or_else(PoisonError::into_inner) = growth;
     }
 
-    /// The system that its virtual machine builds for.
-    fn system(&self, cx: &Cx<'_>) -> NixSystem {
-        let receipt = Receipt::read(cx, &self.settings.instance);
-        receipt.map_or_else(|| cx.host.system.to_linux(), |receipt| receipt.system)
+    /// The systems that its virtual machine may build for without an emulator: what its Nix said of itself, and what this host's CPU is. They
+    /// differ in a shell under Rosetta, and where a home directory came from another Mac: then the virtual machine is looked at.
+    fn systems(&self, cx: &Cx<'_>) -> Vec<NixSystem> {
+        let said = Receipt::read(cx, &self.settings.instance).map(|receipt| receipt.system);
+        let own = cx.host.system.to_linux();
+        let differs = said.as_ref() != Some(&own);
+        said.into_iter().chain(differs.then_some(own)).collect()
     }
 
     /// What it builds for, and how.
     fn serves(&self, cx: &Cx<'_>) -> Vec<(NixSystem, How)> {
-        let own = self.system(cx);
-        let other = if own.as_str() == "aarch64-linux" { "x86_64-linux" } else { "aarch64-linux" };
-        let other =
-            other.parse().ok().filter(|_| self.settings.emulate).map(|other| (other, How::Translated));
-        std::iter::once((own, How::Native)).chain(other).collect()
+        let mut serves: Vec<(NixSystem, How)> =
+            self.systems(cx).into_iter().map(|system| (system, How::Native)).collect();
+        if let ([(own, _)], true) = (serves.as_slice(), self.settings.emulate) {
+            let other = if own.as_str() == "aarch64-linux" { "x86_64-linux" } else { "aarch64-linux" };
+            serves.extend(other.parse().ok().map(|other| (other, How::Translated)));
+        }
+        serves
+    }
+
+    /// Makes the receipt say what the virtual machine says, and refuses what that does not build for.
+    fn check_system(&self, cx: &Cx<'_>, facts: &Facts, wanted: &NixSystem) -> Result<()> {
+        let instance = &self.settings.instance;
+        if let Some(receipt) = Receipt::read(cx, instance).filter(|receipt| receipt.system != facts.system) {
+            Receipt { system: facts.system.clone(), ..receipt }.write(cx, instance)?;
+        }
+        let builds = facts.system == *wanted || self.settings.emulate;
+        if builds { Ok(()) } else { Err(self.wrong_cpu(wanted, &facts.system)) }
     }
 
     /// The first of these systems that it does not build for, as an error.
@@ -209,6 +224,7 @@ impl MultipassBackend {
             Some(State::Stopped | State::Suspended | State::Changing) if current => Readiness::Asleep,
             Some(State::Deleted) if receipt.is_none() => Readiness::No { error: machine.deleted() },
             Some(State::Unknown) if receipt.is_none() => Readiness::No { error: machine.not_ours() },
+            Some(State::Unavailable) => Readiness::No { error: machine.zone_off() },
             _ => Readiness::Startable,
         })
     }
@@ -394,6 +410,7 @@ impl Backend for MultipassBackend {
 
     async fn build(&self, cx: &Cx<'_>, request: &BuildRequest, forecast: &Forecast) -> Result<Artifact> {
         let work = self.work(cx).await?;
+        self.check_system(cx, &work.facts, &request.system)?;
         let mounted = Mounted::default();
         let build = async {
             match self.settings.transport {

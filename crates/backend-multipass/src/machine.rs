@@ -12,7 +12,7 @@ use nixoci_nix::patience::patiently;
 use tokio_util::sync::CancellationToken;
 
 use crate::driver::{Launch, Multipass, State};
-use crate::error::{ABSENT, BUSY, DELETED, FIRST_BOOT, LOST, NO_ROUTE, NOT_OURS, PREPARING, SLOW};
+use crate::error::{ABSENT, BUSY, DELETED, FIRST_BOOT, LOST, NO_ROUTE, NOT_OURS, PREPARING, SLOW, ZONE_OFF};
 use crate::receipt::Receipt;
 use crate::settings::Settings;
 use crate::size::Size;
@@ -306,9 +306,18 @@ impl Machine<'_> {
 
     /// Neither on nor off.
     pub(crate) fn undecided(&self, state: &State) -> Error {
+        if *state == State::Unavailable {
+            return self.zone_off();
+        }
         Error::new(&SLOW, format!("the virtual machine {} is neither on nor off", self.name()))
             .because(format!("Multipass says: {state:?}"))
             .remedy(Remedy::command("see how it stands", shell!("multipass info {}", self.name())))
+    }
+
+    pub(crate) fn zone_off(&self) -> Error {
+        Error::new(&ZONE_OFF, format!("the zone of the virtual machine {} is switched off", self.name()))
+            .remedy(Remedy::command("see which zone it is in", shell!("multipass info {}", self.name())))
+            .remedy(Remedy::command("switch the zone on", "multipass enable-zones ZONE"))
     }
 
     fn absent(&self) -> Error {

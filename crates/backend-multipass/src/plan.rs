@@ -43,6 +43,7 @@ pub(crate) async fn standing(cx: &Cx<'_>, machine: &Machine<'_>) -> nixoci_core:
         }
         Some(State::Deleted) if receipt.is_none() => Standing::Refused(machine.deleted()),
         Some(State::Unknown) if receipt.is_none() => Standing::Refused(machine.not_ours()),
+        Some(State::Unavailable) => Standing::Refused(machine.zone_off()),
         Some(state) => Standing::Shut(state),
     })
 }

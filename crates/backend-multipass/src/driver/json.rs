@@ -23,6 +23,8 @@ pub enum State {
     Changing,
     /// It runs, and does not answer.
     Unknown,
+    /// Its zone is switched off.
+    Unavailable,
     /// A state of a later Multipass.
     Other(String),
 }
@@ -36,6 +38,7 @@ impl From<&str> for State {
             "Deleted" => State::Deleted,
             "Starting" | "Restarting" | "Delayed Shutdown" | "Suspending" => State::Changing,
             "Unknown" => State::Unknown,
+            "Unavailable" => State::Unavailable,
             other => State::Other(other.to_owned()),
         }
     }
@@ -165,9 +168,9 @@ mod tests {
     #[test]
     fn a_list_may_be_empty_and_states_may_be_new() {
         assert_eq!(list(r#"{"list":[]}"#), Ok(Vec::new()));
-        let text = r#"{"list":[{"name":"a","state":"Delayed Shutdown","ipv4":[],"release":"x"},{"name":"b","state":"Odd"}]}"#;
+        let text = r#"{"list":[{"name":"a","state":"Delayed Shutdown","ipv4":[],"release":"x"},{"name":"c","state":"Unavailable"},{"name":"b","state":"Odd"}]}"#;
         let states: Vec<State> = list(text).unwrap().into_iter().map(|one| one.state).collect();
-        assert_eq!(states, [State::Changing, State::Other("Odd".into())]);
+        assert_eq!(states, [State::Changing, State::Unavailable, State::Other("Odd".into())]);
     }
 
     #[test]

@@ -22,7 +22,7 @@ pub use json::{Info, Instance, State};
 use crate::error::{FAILED, LOST, MISSING, TOO_OLD, UNEXPECTED};
 
 /// Older ones print other JSON.
-const OLDEST: Version = Version::new(1, 13, 0);
+const OLDEST: Version = Version::new(1, 14, 0);
 
 /// An installed Multipass.
 #[derive(Clone, Debug)]

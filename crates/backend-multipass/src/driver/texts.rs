@@ -111,7 +111,7 @@ const RULES: &[Rule] = &[
             "Invalid disk size value supplied",
             "below minimum for this image",
             "Disk can only be expanded",
-            "Memory can't be less than",
+            "minimum not allowed",
         ],
         remedies: &[],
     },
@@ -216,6 +216,10 @@ mod tests {
             ),
             (
                 "launch failed: Invalid arguments supplied\nInvalid memory size value supplied: 100M.\n",
+                &c::BAD_SIZE,
+            ),
+            (
+                "set failed: Invalid setting 'local.vm.memory=1M': Memory less than 512M minimum not allowed\n",
                 &c::BAD_SIZE,
             ),
             ("launch failed: Unable to find an image matching \"x\" in remote \"\".\n", &c::NO_IMAGE),

@@ -21,8 +21,20 @@ timeout 900 cloud-init status --wait >/dev/null 2>&1 || say "cloud-init: $(cloud
 # The lock is not for what is started and stays.
 systemctl() { command systemctl "$@" 9>&-; }
 apt() { apt-get -q -y -o DPkg::Lock::Timeout=600 -o Acquire::Retries=2 "$@" 9>&-; }
+# apt's own waiting does not cover the lock of its lists, which a timer of Ubuntu's holds for minutes after a boot.
+update() {
+    tries=0 log=$home/update.log
+    until apt update >"$log" 2>&1; do
+        grep -q 'Could not get lock' "$log" && [ $tries -lt 120 ] || { cat "$log"; return 1; }
+        [ $tries -gt 0 ] || say 'another program updates the lists of packages: waiting'
+        tries=$((tries + 1))
+        sleep 5
+    done
+    cat "$log"
+    rm -f "$log"
+}
 packages() {
-    apt update
+    update
     version=$(apt-cache policy nix-bin | sed -n 's/^  Candidate: //p')
     [ -n "$version" ] && [ "$version" != '(none)' ] || fail 'no-package'
     dpkg --compare-versions "$version" ge 2.24 || fail "old-package $version"
@@ -63,7 +75,7 @@ command -v git >/dev/null || apt install --no-install-recommends git
 
 # The package's programs need nothing of the guest's file system, which a build does not see; it tells the kernel of them.
 if [ -n "$emulate" ]; then
-    installed qemu-user-static || { say 'installing qemu, which runs the other CPU'"'"'s programs'; apt update; apt install qemu-user-static; }
+    installed qemu-user-static || { say 'installing qemu, which runs the other CPU'"'"'s programs'; update; apt install qemu-user-static; }
     systemctl restart systemd-binfmt.service >/dev/null 2>&1 || true
     case $(uname -m) in
     x86_64) conf="$conf

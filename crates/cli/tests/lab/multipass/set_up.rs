@@ -60,3 +60,29 @@ fn programs_for_the_other_cpu_are_emulated_where_that_is_wanted() {
     let run = run.out("qemu for the other CPU's programs: to do").out("by emulation").out("Hello, world!");
     run.out("ready, emulated, on multipass").out("aarch64-linux: built and").out("x86_64-linux: built and");
 }
+
+/// A timer of Ubuntu's updates the lists of packages after a boot, and holds a lock that apt itself does not wait for.
+#[test]
+#[ignore = "needs the lab: cargo xtask test"]
+fn lists_of_packages_that_are_locked_are_waited_for() {
+    let script = r#"provision >/dev/null 2>&1; guest 'sudo rm /var/lib/nixoci/stamp; sudo apt-get -q -y purge nix-bin nix-setup-systemd >/dev/null 2>&1'
+        rm -r $XDG_STATE_HOME/nixoci; gate $vm
+        guest "sudo python3 -c 'import fcntl
+lock = open(\"/var/lib/apt/lists/lock\", \"w\"); fcntl.lockf(lock, fcntl.LOCK_EX)
+open(\"$events/$vm.begun\", \"w\").write(\"locked\\n\"); open(\"$events/$vm.go\").read()'" & holder=$!
+        begun $vm $holder; nixoci -vv provision --backend multipass -y >$log 2>&1 & pid=$!
+        line $log 'another program updates the lists' $pid && echo waits; go_on $vm; wait $pid; echo code $?; wait $holder"#;
+    let run = NIX_2_34.with(RELEASE).sh(&on_plain_image("", script)).code(0);
+    assert_eq!(run.out, "waits\ncode 0\n", "{run:#?}");
+}
+
+/// As a shell under Rosetta has it written, or another Mac whose files came here.
+#[test]
+#[ignore = "needs the lab: cargo xtask test"]
+fn what_is_remembered_of_another_cpu_is_looked_at_again() {
+    let script = r#"provision >/dev/null 2>&1; receipt=$XDG_STATE_HOME/nixoci/multipass/$vm/receipt.json
+        sed -i s/aarch64-linux/x86_64-linux/ $receipt; tiny >$log 2>&1; echo code $?; grep -o aarch64-linux $receipt
+        sed -i s/aarch64-linux/x86_64-linux/ $receipt; tiny --platform linux/amd64 2>&1 | grep -o 'nixoci explain .*'"#;
+    let run = NIX_2_34.with(RELEASE).sh(&alone("", script)).code(0);
+    assert_eq!(run.out, "code 42\naarch64-linux\nnixoci explain nixoci::multipass::cpu\n", "{run:#?}");
+}
