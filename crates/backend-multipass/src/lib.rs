@@ -164,34 +164,37 @@ impl MultipassBackend {
         *self.growth.lock().unwrap_or_else(PoisonError::into_inner) = growth;
     }
 
-    /// The systems that its virtual machine may build for without an emulator: what its Nix said of itself, and what this host's CPU is. They
-    /// differ in a shell under Rosetta, and where a home directory came from another Mac: then the virtual machine is looked at.
-    fn systems(&self, cx: &Cx<'_>) -> Vec<NixSystem> {
-        let said = Receipt::read(cx, &self.settings.instance).map(|receipt| receipt.system);
-        let own = cx.host.system.to_linux();
-        let differs = said.as_ref() != Some(&own);
-        said.into_iter().chain(differs.then_some(own)).collect()
+    /// The system that its virtual machine builds for.
+    fn system(&self, cx: &Cx<'_>) -> NixSystem {
+        let receipt = Receipt::read(cx, &self.settings.instance);
+        receipt.map_or_else(|| cx.host.system.to_linux(), |receipt| receipt.system)
     }
 
     /// What it builds for, and how.
     fn serves(&self, cx: &Cx<'_>) -> Vec<(NixSystem, How)> {
-        let mut serves: Vec<(NixSystem, How)> =
-            self.systems(cx).into_iter().map(|system| (system, How::Native)).collect();
-        if let ([(own, _)], true) = (serves.as_slice(), self.settings.emulate) {
-            let other = if own.as_str() == "aarch64-linux" { "x86_64-linux" } else { "aarch64-linux" };
-            serves.extend(other.parse().ok().map(|other| (other, How::Translated)));
-        }
-        serves
+        let own = self.system(cx);
+        let other = if own.as_str() == "aarch64-linux" { "x86_64-linux" } else { "aarch64-linux" };
+        let other =
+            other.parse().ok().filter(|_| self.settings.emulate).map(|other| (other, How::Translated));
+        std::iter::once((own, How::Native)).chain(other).collect()
     }
 
-    /// Makes the receipt say what the virtual machine says, and refuses what that does not build for.
-    fn check_system(&self, cx: &Cx<'_>, facts: &Facts, wanted: &NixSystem) -> Result<()> {
+    /// Looks at a virtual machine that runs, and of which another CPU than this host's is remembered. That is right in a shell under Rosetta, and wrong
+    /// where files came from another Mac.
+    async fn correct_system(&self, cx: &Cx<'_>) -> Result<()> {
         let instance = &self.settings.instance;
-        if let Some(receipt) = Receipt::read(cx, instance).filter(|receipt| receipt.system != facts.system) {
-            Receipt { system: facts.system.clone(), ..receipt }.write(cx, instance)?;
+        let other = |receipt: &Receipt| receipt.system != cx.host.system.to_linux();
+        let Some(receipt) = Receipt::read(cx, instance).filter(other) else { return Ok(()) };
+        let machine = self.machine(cx).await?;
+        if machine.state(cx).await? != Some(State::Running) {
+            return Ok(());
         }
-        let builds = facts.system == *wanted || self.settings.emulate;
-        if builds { Ok(()) } else { Err(self.wrong_cpu(wanted, &facts.system)) }
+        if let Ok(facts) = machine.look(cx).await
+            && facts.system != receipt.system
+        {
+            Receipt { system: facts.system, ..receipt }.write(cx, instance)?;
+        }
+        Ok(())
     }
 
     /// The first of these systems that it does not build for, as an error.
@@ -263,6 +266,8 @@ impl MultipassBackend {
 impl Backend for MultipassBackend {
     async fn offers(&self, cx: &Cx<'_>, want: Option<&NixSystem>) -> Result<Vec<Offer>> {
         let builder = BuilderId(format!("multipass {}", self.settings.instance));
+        // Without Multipass there is nothing to look at; the offer says so.
+        let _ = self.correct_system(cx).await;
         let offer = |system, how, readiness| Offer { system, how, readiness, builder: builder.clone() };
         if let Some(want) = want
             && let Some(error) = self.refusal(cx, std::slice::from_ref(want))
@@ -273,6 +278,11 @@ impl Backend for MultipassBackend {
         let serves = self.serves(cx).into_iter();
         let wanted = serves.filter(|(system, _)| want.is_none_or(|want| want == system));
         Ok(wanted.map(|(system, how)| offer(system, how, readiness.clone())).collect())
+    }
+
+    /// With the transport ssh, this host's Nix opens what is private, with its own settings.
+    fn takes_credentials(&self) -> bool {
+        self.settings.transport == Transport::Exec
     }
 
     async fn probe(&self, cx: &Cx<'_>) -> Result<Vec<Check>> {
@@ -349,8 +359,11 @@ impl Backend for MultipassBackend {
         if self.growth().is_some() {
             machine.is_the_same(cx, &facts)?;
         }
+        // Whether it knows the way out now, with passwords; otherwise the build tells it.
+        let mut told = facts.stamp != plan::stamp(&self.settings) || facts.nix.is_empty();
         let mut facts = self.set_up(cx, &machine, facts).await?;
         if let Some(growth) = self.growth() {
+            told = false;
             machine.is_free(cx).await?;
             growth.carry_out(cx, machine.multipass, &self.settings).await?;
             self.set_growth(None);
@@ -358,7 +371,7 @@ impl Backend for MultipassBackend {
         }
         // One that was started anew may have another address.
         self.over_ssh.forget();
-        *known = Some(facts);
+        *known = told.then_some(facts);
         Ok(())
     }
 
@@ -410,7 +423,6 @@ impl Backend for MultipassBackend {
 
     async fn build(&self, cx: &Cx<'_>, request: &BuildRequest, forecast: &Forecast) -> Result<Artifact> {
         let work = self.work(cx).await?;
-        self.check_system(cx, &work.facts, &request.system)?;
         let mounted = Mounted::default();
         let build = async {
             match self.settings.transport {

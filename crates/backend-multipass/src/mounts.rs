@@ -1,8 +1,8 @@
 //! `sources = "mount"`: Multipass mounts the project's directory in the virtual machine.
 //!
 //! A mount belongs to one build. It is read-only in the virtual machine, and is removed when the build ends. Multipass remembers its mounts
-//! across restarts, so those of a nixoci that was killed are removed by the next one: the name of a mount is the name of a file on this host, which
-//! its nixoci keeps locked.
+//! across restarts, so those of a nixoci that was killed are removed by the next one: each mount has a file of its name on this host, which its
+//! nixoci keeps locked. Only mounts with such a file are looked at: others belong to a nixoci with another state directory.
 
 use std::collections::BTreeSet;
 use std::fs::File;
@@ -11,6 +11,7 @@ use std::io::Write;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 use nixoci_core::backend::Cx;
 use nixoci_core::runner::{Command, output};
@@ -21,11 +22,13 @@ use nixoci_nix::guest::{HOME, Seen};
 use sha2::{Digest, Sha256};
 use tokio_util::sync::CancellationToken;
 
-use crate::driver::Owners;
+use crate::driver::{Owners, State};
 use crate::error::MOUNT;
 use crate::machine::Machine;
 use crate::receipt::dir;
 
+/// As long may Multipass take to remove a mount.
+const PATIENCE: Duration = Duration::from_secs(30);
 /// The owners of so many entries of a directory are mapped.
 const ASKED: usize = 1000;
 
@@ -48,8 +51,12 @@ impl Mount {
         let name = &machine.settings.instance;
         sweep(cx, machine).await?;
         let mount = Mount::claim(cx, name, root)?;
-        machine.multipass.mount(cx, name, root, &mount.at, &owners(root)).await?;
-        let usable = match read_only(cx, machine, &mount.at).await {
+        let made = machine.multipass.mount(cx, name, root, &mount.at, &owners(root)).await;
+        let writable = match made {
+            Ok(()) => read_only(cx, machine, &mount.at).await,
+            Err(error) => Err(error),
+        };
+        let usable = match writable {
             Ok(()) => shows(cx, machine, root, &mount.at).await,
             Err(error) => Err(error),
         };
@@ -70,13 +77,16 @@ impl Mount {
     fn claim(cx: &Cx<'_>, instance: &str, root: &Path) -> Result<Mount> {
         let hash = Sha256::digest(root.as_os_str().as_encoded_bytes());
         let random = RandomState::new().hash_one(std::process::id());
-        let name = format!("{}{}-{random:016x}", prefix(cx), hex(&hash[..8]));
+        let name = format!("{}-{random:016x}", hex(&hash[..8]));
         let (at, locks) = (format!("{HOME}/mounts/{name}"), locks(cx, instance));
         let lock = locks.join(&name);
+        // It is locked before others see it.
         let claim = || {
             std::fs::create_dir_all(&locks)?;
-            let file = File::create_new(&lock)?;
+            let new = locks.join(format!(".{name}"));
+            let file = File::create_new(&new)?;
             file.lock()?;
+            std::fs::rename(new, &lock)?;
             Ok::<_, std::io::Error>(file)
         };
         let locked =
@@ -90,15 +100,18 @@ impl Mount {
         self.seen.clone()
     }
 
-    /// Removes the mount, also after a cancellation. A failure is a warning: the build has its result.
+    /// Removes the mount, also after a cancellation. A failure is a warning: the build has its result, and the lock's file has a later build
+    /// try again.
     pub(crate) async fn remove(self, cx: &Cx<'_>, machine: &Machine<'_>) {
         let never = CancellationToken::new();
         let own = Cx { cancel: &never, ..*cx };
-        tokio::select! {
-            () = unmount(&own, machine, &self.at) => {}
-            () = release::overdue(cx) => {}
+        let gone = tokio::select! {
+            gone = tokio::time::timeout(PATIENCE, unmount(&own, machine, &self.at)) => gone.unwrap_or(false),
+            () = release::overdue(cx) => false,
+        };
+        if gone {
+            let _ = std::fs::remove_file(&self.lock);
         }
-        let _ = std::fs::remove_file(&self.lock);
     }
 }
 
@@ -119,25 +132,36 @@ impl Mounted {
     }
 }
 
-/// Removes what a nixoci of this user left mounted when it was killed.
+/// Removes what a nixoci with these files left mounted when it was killed.
 ///
 /// # Errors
 /// Multipass's own, when it is asked for the mounts.
 pub(crate) async fn sweep(cx: &Cx<'_>, machine: &Machine<'_>) -> Result<()> {
-    let (instance, prefix) = (&machine.settings.instance, prefix(cx));
-    let locks = locks(cx, instance);
-    for at in machine.multipass.info(cx, instance).await?.mounts.into_keys() {
-        let name = at.strip_prefix(HOME).and_then(|below| below.strip_prefix("/mounts/"));
-        let Some(name) = name.filter(|name| name.starts_with(&prefix)) else { continue };
-        let lock = locks.join(name);
-        if File::open(&lock).is_ok_and(|file| file.try_lock_shared().is_err()) {
-            continue;
+    let instance = &machine.settings.instance;
+    let left = left(&locks(cx, instance));
+    if left.is_empty() {
+        return Ok(());
+    }
+    let mounted = machine.multipass.info(cx, instance).await?.mounts;
+    for (lock, _locked) in left {
+        let name = lock.file_name().unwrap_or_default().to_string_lossy();
+        let at = format!("{HOME}/mounts/{name}");
+        if !mounted.contains_key(&at) || unmount(cx, machine, &at).await {
+            let _ = std::fs::remove_file(&lock);
         }
-        cx.observer.debug(format!("{at} was left mounted: it is unmounted"));
-        unmount(cx, machine, &at).await;
-        let _ = std::fs::remove_file(lock);
     }
     Ok(())
+}
+
+/// The files of locks that nobody holds, which are held meanwhile.
+fn left(locks: &Path) -> Vec<(PathBuf, File)> {
+    let free = |path: PathBuf| {
+        let is_whole = path.file_name().is_some_and(|name| !name.as_encoded_bytes().starts_with(b"."));
+        let file = File::open(&path).ok().filter(|_| is_whole)?;
+        file.try_lock().is_ok().then_some((path, file))
+    };
+    let entries = std::fs::read_dir(locks).into_iter().flatten().flatten();
+    entries.filter_map(|entry| free(entry.path())).collect()
 }
 
 /// Whether a nixoci may have left something mounted.
@@ -150,22 +174,25 @@ fn locks(cx: &Cx<'_>, instance: &str) -> PathBuf {
     dir(cx, instance).join("mounts")
 }
 
-/// What the names of this user's mounts begin with: the daemon is one for all users of a host.
-fn prefix(cx: &Cx<'_>) -> String {
-    format!("{}-", cx.host.uid)
-}
-
-async fn unmount(cx: &Cx<'_>, machine: &Machine<'_>, at: &str) {
+/// Whether the mount is gone then.
+async fn unmount(cx: &Cx<'_>, machine: &Machine<'_>, at: &str) -> bool {
     let name = &machine.settings.instance;
     if let Err(error) = machine.multipass.umount(cx, name, at).await {
+        let still = machine.multipass.info(cx, name).await.map(|info| info.mounts.contains_key(at));
+        if matches!(still, Ok(false)) {
+            return true;
+        }
         let text = format!("the project's directory stays mounted in the virtual machine {name}: {error}");
         let remedy = Remedy::command("unmount it", shell!("multipass umount {}", format!("{name}:{at}")));
         cx.observer.warn(text, vec![remedy]);
-        return;
+        return false;
     }
-    // Only where Multipass mounted it: what is not empty stays.
-    let command = Command::new("sudo").args(["-n", "rmdir", "--", at]);
-    let _ = output(&machine.guest(cx), &command, cx.cancel).await;
+    // A command would start a machine that was switched off meanwhile.
+    if matches!(machine.state(cx).await, Ok(Some(State::Running))) {
+        let command = Command::new("sudo").args(["-n", "rmdir", "--", at]);
+        let _ = output(&machine.guest(cx), &command, cx.cancel).await;
+    }
+    true
 }
 
 /// Makes the mount read-only: Multipass has no option for that.

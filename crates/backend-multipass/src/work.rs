@@ -123,8 +123,10 @@ impl Work<'_> {
             let mount = Mount::new(cx, &self.machine, root).await?;
             seen.push(mount.seen());
             mounted.keep(mount);
-        } else if mounts::may_be_left(cx, self.name()) {
-            mounts::sweep(cx, &self.machine).await?;
+        } else if mounts::may_be_left(cx, self.name())
+            && let Err(error) = mounts::sweep(cx, &self.machine).await
+        {
+            cx.observer.debug(format!("what was left mounted is not known: {error}"));
         }
         let agent = match cx.credentials.forward.contains(&Forward::SshAgent) {
             true => Some(Agent::forward(cx, &self.machine.guest(cx)).await?),

@@ -67,6 +67,11 @@ pub trait Backend: Send + Sync + fmt::Debug {
     /// offers for other systems are ignored. Without, everything is asked for.
     async fn offers(&self, cx: &Cx<'_>, want: Option<&NixSystem>) -> Result<Vec<Offer>>;
 
+    /// Whether it opens private sources with [`Cx::credentials`] as it is set up, where its [`Descriptor`] says that it may.
+    fn takes_credentials(&self) -> bool {
+        true
+    }
+
     /// Everything that could stand in the way, for `doctor`. Read-only, never prompts.
     async fn probe(&self, cx: &Cx<'_>) -> Result<Vec<Check>>;
 

@@ -49,7 +49,8 @@ async fn build_once(engine: &Engine<'_>, job: &Job) -> Result<BuildReport> {
     let choices = choices.into_iter().collect::<Result<Vec<Choices>>>()?;
     clock.lap("prepare");
     // Backends are made ready one after the other: what does so for one platform may do so for the next.
-    let turn = Mutex::new(());
+    // With whether the project was given the user's credentials, for which one question is enough.
+    let turn = Mutex::new(false);
     let settling = systems.into_iter().zip(choices).map(|((platform, system), choices)| {
         let turn = &turn;
         async move {
@@ -179,13 +180,13 @@ async fn settle(
     job: &Job,
     choices: Choices,
     system: &NixSystem,
-    turn: &Mutex<()>,
+    turn: &Mutex<bool>,
 ) -> Result<(Choice, Forecast)> {
     let Choices { mut able, mut rejected } = choices;
     while let Some(choice) = able.pop_front() {
         {
-            let _turn = turn.lock().await;
-            consent::to_entrust(engine, &choice, job).await?;
+            let mut entrusted = turn.lock().await;
+            *entrusted = *entrusted || consent::to_entrust(engine, &choice, job).await?;
             make_ready(engine, &choice, system, job.agreed).await?;
         }
         let forecast =

@@ -144,18 +144,19 @@ pub(crate) fn has_to_entrust<'a>(
     choice: &Choice,
     job: &'a Job,
 ) -> Result<Option<&'a Entrust>> {
-    let takes = engine.registry.require(&choice.name)?.descriptor().credentials;
+    let takes =
+        engine.registry.require(&choice.name)?.descriptor().credentials && choice.backend.takes_credentials();
     Ok(job.credentials.as_ref().filter(|_| takes))
 }
 
-/// Has the user agree to that.
+/// Has the user agree to that; whether that was necessary.
 ///
 /// # Errors
 /// [`NOT_ENTRUSTED`].
-pub(crate) async fn to_entrust(engine: &Engine<'_>, choice: &Choice, job: &Job) -> Result<()> {
-    let Some(entrust) = has_to_entrust(engine, choice, job)? else { return Ok(()) };
+pub(crate) async fn to_entrust(engine: &Engine<'_>, choice: &Choice, job: &Job) -> Result<bool> {
+    let Some(entrust) = has_to_entrust(engine, choice, job)? else { return Ok(false) };
     let reason = match engine.consent.ask(Change::Entrust(entrust)).await? {
-        Some(true) => return Ok(()),
+        Some(true) => return Ok(true),
         Some(false) => "the answer was no",
         None => "nobody can be asked here",
     };

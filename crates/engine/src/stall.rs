@@ -26,8 +26,11 @@ impl Moved {
         self.bytes.load(Ordering::Relaxed)
     }
 
-    /// Ends when the sender has sent nothing for `limit`, though it could have.
+    /// Ends when the sender has sent nothing for `limit`, though it could have; never with zero.
     pub(crate) async fn stalled(&self, limit: Duration) {
+        if limit.is_zero() {
+            return std::future::pending().await;
+        }
         let (mut last, mut idle) = (self.bytes(), 0);
         while idle < LOOKS {
             tokio::time::sleep(limit / LOOKS).await;

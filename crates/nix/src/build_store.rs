@@ -9,7 +9,7 @@ use nixoci_core::artifact::{Artifact, ArtifactId, PathInfo, Role, StorePath};
 use nixoci_core::backend::{Cx, Forecast};
 use nixoci_core::request::{BuildRequest, NixFlags};
 use nixoci_core::runner::Command;
-use nixoci_core::{Error, Result};
+use nixoci_core::{Error, ErrorKind, Result, codes as core_codes};
 use tokio::io::AsyncWrite;
 use tokio::sync::OnceCell;
 
@@ -59,7 +59,11 @@ impl BuildStore {
                 match mixed::make_here(&self.nix, cx, request, forecast).await {
                     Ok(0) => Err(error),
                     Ok(_) => self.nix.build(cx, request, forecast, &root).await,
-                    Err(other) => Err(other),
+                    Err(other) if other.kind() == ErrorKind::Build || other.is(&core_codes::CANCELLED) => {
+                        Err(other)
+                    }
+                    // Nothing was built: what keeps it from being found out is not the reason.
+                    Err(other) => Err(error.because(other)),
                 }
             }
             built => built,

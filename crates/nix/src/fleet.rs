@@ -27,7 +27,7 @@ use crate::{codes, mac, memory, mixed, proof, remote, ssh};
 const LEARNING: Duration = Duration::from_secs(6);
 
 /// How Nix is made to build on machines.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Over {
     /// In the store of the one machine that builds for the system.
     Store,
@@ -46,7 +46,7 @@ pub struct Fleet {
 #[derive(Debug, Default)]
 struct State {
     /// By the names of the machines; a scheduler's key has several.
-    stores: HashMap<Vec<String>, Arc<BuildStore>>,
+    stores: HashMap<(Over, Vec<String>), Arc<BuildStore>>,
     owners: HashMap<StorePath, Arc<BuildStore>>,
 }
 
@@ -282,9 +282,9 @@ impl Fleet {
         let wanted: Vec<Machine> = self.machines.iter().filter(takes_part).cloned().collect();
         let reached = self.reach(cx, wanted, system).await?;
         let names = |machines: &[Machine]| machines.iter().map(|machine| machine.host().to_owned()).collect();
-        let key: Vec<String> = match over {
-            Over::Store => names(&reached[..1]),
-            Over::Builders => names(&reached),
+        let key: (Over, Vec<String>) = match over {
+            Over::Store => (over, names(&reached[..1])),
+            Over::Builders => (over, names(&reached)),
         };
         if let Some(store) = self.state().stores.get(&key) {
             return Ok(Arc::clone(store));
@@ -294,7 +294,7 @@ impl Fleet {
             (Over::Store, Some(machine)) => Place::machine(cx, machine, session),
             _ => {
                 let machines =
-                    self.machines.iter().filter(|machine| key.iter().any(|name| name == machine.host()));
+                    self.machines.iter().filter(|machine| key.1.iter().any(|name| name == machine.host()));
                 Place::private(cx, &self.machines, machines.cloned().collect(), session).await?
             }
         };

@@ -3,7 +3,9 @@
 #
 # An image of nixpkgs' dockerTools or of nix2container says the name that it will have (nixpkgs, pkgs/build-support/docker/default.nix).
 # Images are found in a set, and in the sets in it; each is a list of names, as a path to type.
-{ system, host }:
+#
+# DEEP: sets in a set are looked into, unless one of the two is as large as a set of packages.
+{ system, host, deep }:
 let
   try = value: let tried = builtins.tryEval value; in tried.success && tried.value;
   isImage = value: try (builtins.isAttrs value && (value ? imageName || value ? imageTag));
@@ -11,9 +13,11 @@ let
   concatMap = each: list: builtins.concatLists (map each list);
   names = builtins.attrNames;
   direct = path: set: map (name: path ++ [ name ]) (builtins.filter (name: isImage set.${name}) (names set));
+  isSmall = set: builtins.length (names set) <= 200 && !(set ? callPackage);
+  inner = path: set: name:
+    if isSet set.${name} && isSmall set.${name} then direct (path ++ [ name ]) set.${name} else [ ];
   within = path: set:
-    direct path set
-    ++ concatMap (name: if isSet set.${name} then direct (path ++ [ name ]) set.${name} else [ ]) (names set);
+    direct path set ++ (if deep && isSmall set then concatMap (inner path set) (names set) else [ ]);
   linux = set: builtins.filter (name: builtins.match ".*-linux" name != null) (names set);
   # The wanted system, or else the first Linux that there is.
   choose = set:
@@ -56,5 +60,6 @@ in
       arguments = builtins.intersectAttrs (builtins.functionArgs file) { inherit system; };
       value = if builtins.isFunction file then file arguments else file;
     in
-    if isSet value then { images = within [ ] value; names = names value; } else { itself = isImage value; };
+    # What is wrong with it is an error.
+    if builtins.isAttrs value && !(value ? type) then { images = within [ ] value; names = names value; } else { itself = isImage value; };
 }

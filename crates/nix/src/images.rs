@@ -30,8 +30,9 @@ pub struct Images {
 }
 
 /// A function of `images.nix`, as an argument of `nix eval --apply`.
-fn question(name: &str, system: &NixSystem, host: &NixSystem) -> String {
-    format!("(({}) {{ system = \"{system}\"; host = \"{host}\"; }}).{name}", include_str!("images.nix"))
+fn question(name: &str, system: &NixSystem, host: &NixSystem, deep: bool) -> String {
+    let text = include_str!("images.nix");
+    format!("(({text}) {{ system = \"{system}\"; host = \"{host}\"; deep = {deep}; }}).{name}")
 }
 
 impl Nix {
@@ -61,12 +62,29 @@ impl Nix {
         }
     }
 
+    /// Asks, also for what is one level down; if that cannot be evaluated, without it.
     async fn ask_for_images(
         &self,
         cx: &Cx<'_>,
         installable: Installable,
         system: &NixSystem,
         function: &str,
+    ) -> Result<Images> {
+        match self.ask_at(cx, installable.clone(), system, function, true).await {
+            Err(error) if !error.is(&core_codes::CANCELLED) => {
+                self.ask_at(cx, installable, system, function, false).await
+            }
+            found => found,
+        }
+    }
+
+    async fn ask_at(
+        &self,
+        cx: &Cx<'_>,
+        installable: Installable,
+        system: &NixSystem,
+        function: &str,
+        deep: bool,
     ) -> Result<Images> {
         let target = match &installable {
             // All of a flake has no name that could be looked up.
@@ -87,7 +105,7 @@ impl Nix {
                 None => return Ok(Images::default()),
             },
         };
-        let apply = question(function, &request.system, &cx.host.system);
+        let apply = question(function, &request.system, &cx.host.system, deep);
         let command = cli::logged(cli::eval(self, &target, &request.flags, &apply));
         let run = self.run(cx, &command).await?;
         if run.exit.success() {

@@ -188,6 +188,10 @@ fn loaded(
 /// Whether a library can be anywhere that a loader finds: in which directories it looks is the affair of search paths,
 /// caches and variables.
 fn has_library(tree: &Tree<'_>, name: &[u8]) -> bool {
+    // A loader puts directories in place of `$ORIGIN` and the like; libraries of other names are not remembered.
+    if name.contains(&b'$') || !name.windows(3).any(|part| part == b".so") {
+        return true;
+    }
     if name.contains(&b'/') {
         return !matches!(tree.follow(name), Found::Nothing | Found::Loop);
     }

@@ -42,7 +42,8 @@ if [ "$2" = yes ]; then cat >/etc/nixoci/certificates.pem; else rm -f /etc/nixoc
 printf '%s' "$1" >/etc/nixoci/environment.new
 mv /etc/nixoci/environment.new /etc/nixoci/environment
 systemctl daemon-reload
-systemctl try-restart nix-daemon.service"#;
+# Before Nix is installed there is no such service.
+systemctl try-restart nix-daemon.service || true"#;
 
 /// Run by root, with so many BYTES of environment on standard input, which stays open. Several of these may run: the last one removes the file.
 const HOLD: &str = r#"
@@ -54,13 +55,13 @@ head -c "$1" >"$new"
 if cmp -s "$new" "$file"; then rm "$new"; else
     mv "$new" "$file"
     systemctl daemon-reload 8>&-
-    systemctl try-restart nix-daemon.service 8>&-
+    systemctl try-restart nix-daemon.service 8>&- || true
 fi
 echo ready
 cat >/dev/null || true
 exec 8>>"$lock"; flock -n 8 || exit 0
 rm -f "$file"
-systemctl try-restart nix-daemon.service 8>&-"#;
+systemctl try-restart nix-daemon.service 8>&- || true"#;
 
 /// What a guest needs to get out.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -174,3 +174,13 @@ fn a_binary_cache_that_wants_a_password_gets_it_from_the_daemon_and_nobody_keeps
     assert!(run.out.ends_with("\nin-use\nsecrets\nused\nend\n"), "{run:#?}");
     assert!(!run.out.contains("does not reach"), "{run:#?}");
 }
+
+/// The way out is told before Nix is installed: there is no daemon then that could be started again.
+#[test]
+#[ignore = "needs the lab: cargo xtask test"]
+fn a_proxy_with_a_password_is_no_obstacle_to_installing_nix() {
+    let script = r#"export https_proxy=http://me:hush-proxy@proxy.corp:3128 no_proxy=localhost; provision >$log 2>&1 || cat $log; echo code $?
+        there() { guest 'sudo ls /run/nixoci/environment 2>/dev/null; cat /etc/nixoci/environment'; }; there"#;
+    let run = NIX_2_34.with(RELEASE).sh(&on_plain_image("", script)).code(0);
+    assert_eq!(run.out, "code 0\nno_proxy=localhost\n", "{run:#?}");
+}
