@@ -168,8 +168,7 @@ impl Fleet {
                 Err(error) => error,
             };
             // One machine is not enough for a graph with derivations for several: Nix's scheduler has them all.
-            if over == Over::Store
-                && mixed::required(&error).is_some_and(|other| !self.able(&other).is_empty())
+            if over == Over::Store && mixed::required(&error).is_some_and(|other| self.others(&store, &other))
             {
                 cx.observer.info(format!("{error}: building with all machines"));
                 over = Over::Builders;
@@ -181,6 +180,12 @@ impl Fleet {
             cx.observer.warn(text, error.report().remedies.clone());
             lost.push(name);
         }
+    }
+
+    /// Whether a machine other than the one whose store this is builds for a system.
+    fn others(&self, store: &BuildStore, system: &NixSystem) -> bool {
+        let Place::Machine(remote) = store.nix().place() else { return false };
+        self.able(system).iter().any(|machine| machine.host() != remote.machine.host())
     }
 
     /// Builds something tiny for each system in the own store of each machine that builds for it.
