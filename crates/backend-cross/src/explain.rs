@@ -91,7 +91,7 @@ pub(crate) async fn explained(
     elsewhere(error.because("the project can be evaluated as it is, and not when it is crossed"))
 }
 
-/// What an expression reads below what stands in for nixpkgs, which is a file (see `nixpkgs` in cross.nix).
+/// The path that an expression reads below the file that stands in for nixpkgs (see `nixpkgs` in cross.nix).
 fn below_nixpkgs(error: &Error) -> Option<String> {
     const STAND_IN: &str = "-nixpkgs.nix/";
     let report = error.report();

@@ -97,7 +97,7 @@ pub struct MultipassBackend {
     growth: Mutex<Option<Growth>>,
     built: Built,
     over_ssh: OverSsh,
-    /// What the guest knows for now.
+    /// Keeps proxies' passwords in the guest for as long as this runs.
     held: tokio::sync::Mutex<Option<Held>>,
 }
 

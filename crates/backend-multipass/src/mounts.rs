@@ -95,7 +95,7 @@ impl Mount {
         Ok(Mount { at, seen, lock, _locked: locked })
     }
 
-    /// What a command in the virtual machine sees through it.
+    /// The directory that a command in the virtual machine sees through it.
     pub(crate) fn seen(&self) -> Seen {
         self.seen.clone()
     }
@@ -115,7 +115,7 @@ impl Mount {
     }
 }
 
-/// What is mounted for one build. The build may be stopped at any await, so its caller keeps this, and removes it.
+/// The mount of one build. The build may be stopped at any await, so its caller keeps this, and removes it.
 #[derive(Debug, Default)]
 pub(crate) struct Mounted(Mutex<Option<Mount>>);
 

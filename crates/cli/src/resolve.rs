@@ -324,7 +324,7 @@ fn file_installable(app: &App, what: &What, file: &Path) -> Result<Installable> 
     Ok(Installable::File { path: app.cwd.join(file), attribute, args })
 }
 
-/// What becomes of an image for another platform: one that was typed or configured is asked for, one that comes of an attribute or of this machine is not.
+/// Decides about an image for another platform: one that was typed or configured is asked for, one that comes of an attribute or of this machine is not.
 fn mismatch(settings: &Settings, installable: &Installable, allow: bool) -> Mismatch {
     let origin = settings.platforms.as_ref().map(|setting| &setting.origin);
     match (allow, origin, installable.implied_system()) {

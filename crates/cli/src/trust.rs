@@ -203,7 +203,7 @@ pub(crate) fn to_entrust(app: &App, installable: &Installable) -> Result<Option<
     Ok((!given).then_some(Entrust { source, names }))
 }
 
-/// What is given credentials: the repository or the directory that an installable is in, or the reference of a flake elsewhere.
+/// The recipient of credentials: the repository or the directory that an installable is in, or the reference of a flake elsewhere.
 fn source(installable: &Installable, cwd: &Path) -> Result<String> {
     let dir = match installable {
         Installable::File { path, .. } => {

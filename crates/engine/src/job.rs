@@ -34,7 +34,7 @@ pub struct Job {
     pub naming: Naming,
     /// Where it goes.
     pub sinks: Sinks,
-    /// What becomes of an image for another platform.
+    /// The treatment of an image for another platform.
     pub mismatch: Mismatch,
     /// The system that the attribute is for, where it names one: it is built for that, whatever platform its image is to have.
     pub system: Option<NixSystem>,

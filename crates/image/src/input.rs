@@ -65,7 +65,7 @@ pub struct ReadOptions<'a> {
     pub native: OciPlatform,
     /// The date of the image, in place of its own (RFC 3339).
     pub created: Option<String>,
-    /// What becomes of an image for another platform.
+    /// The treatment of an image for another platform.
     pub mismatch: Mismatch,
     /// What it is to be called.
     pub names: Naming,

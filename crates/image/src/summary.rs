@@ -171,7 +171,7 @@ impl Warning {
     }
 }
 
-/// What becomes of an image that is for another platform than expected.
+/// The treatment of an image that is for another platform than expected.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Mismatch {
     /// It is refused: its platform was asked for.

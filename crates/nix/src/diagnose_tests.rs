@@ -13,7 +13,7 @@ fn host() -> Host {
     }
 }
 
-/// What becomes of a recorded standard error, for a flake that is not on this machine unless `reference` is.
+/// The error that a recorded standard error leads to, for a flake that is not on this machine unless `reference` is.
 fn outcome(log: &str, reference: &str) -> Error {
     outcome_at(log, reference, &host(), &Place::Own)
 }

@@ -60,6 +60,6 @@ in
       arguments = builtins.intersectAttrs (builtins.functionArgs file) { inherit system; };
       value = if builtins.isFunction file then file arguments else file;
     in
-    # What is wrong with it is an error.
+    # An error in it is reported.
     if builtins.isAttrs value && !(value ? type) then { images = within [ ] value; names = names value; } else { itself = isImage value; };
 }

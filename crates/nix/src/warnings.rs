@@ -3,7 +3,7 @@
 use nixoci_core::Remedy;
 use nixoci_core::event::Level;
 
-/// What becomes of something Nix said.
+/// The treatment of a line that Nix printed.
 #[derive(Debug, PartialEq)]
 pub(crate) enum Notice {
     /// It does not concern the user.

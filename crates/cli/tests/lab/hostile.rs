@@ -80,7 +80,7 @@ fn a_project_takes_no_name_of_an_image_that_nixoci_did_not_load(host: Host, runt
         b -t $tag:mine; b --load=$r; [ "$(id)" != "$other" ] && echo replaced; b; b --created 2021-01-01T00:00:00Z"#
     );
     let run = host.sh(&script).code(0);
-    // What nixoci loaded may be replaced by what it builds later.
+    // An image that nixoci loaded may be replaced by a later build.
     let names = |line: &&str| line.ends_with(":mine") || line.ends_with(":db");
     let lines: Vec<&str> = run.out.lines().filter(|line| !names(line)).collect();
     assert_eq!(lines, ["11", "kept", "nothing loaded", "0", "0", "replaced", "0", "0"], "{run:#?}");
