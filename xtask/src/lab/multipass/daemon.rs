@@ -232,14 +232,28 @@ impl Daemon {
             Ask::Find => Ok(launch::find(request.profile)),
             Ask::Authenticate => Err(no_passphrase()),
             Ask::WaitReady => Ok(Value::Null),
-            Ask::Die { name } => match self.get(name).filter(|instance| instance.keeper.is_some()) {
-                Some(_) => {
-                    instance::stop(self, name, true);
-                    Ok(Value::Null)
+            Ask::Die { name } => {
+                self.running(name)?;
+                instance::stop(self, name, true);
+                Ok(Value::Null)
+            }
+            Ask::Freeze { name, on } => {
+                instance::freeze(&self.running(name)?, *on)?;
+                Ok(Value::Null)
+            }
+            Ask::Routes { name } => {
+                if let Some(instance) = self.get(name) {
+                    net::set_unreachable(instance.address(), Knob::NoRoute.is_on(&self.state, name))?;
                 }
-                None => Err(Failure::new(format!("{name} does not run"))),
-            },
+                Ok(Value::Null)
+            }
         }
+    }
+
+    /// An instance that has a guest.
+    fn running(&self, name: &str) -> Result<Instance, Failure> {
+        let running = self.get(name).filter(|instance| instance.keeper.is_some());
+        running.ok_or_else(|| Failure::new(format!("{name} does not run")))
     }
 
     /// The daemon loses track of what `lab fault` says it does.
@@ -422,11 +436,7 @@ impl Daemon {
                     return Err(Failure { stopped: true, ..Failure::new(why) });
                 }
             }
-            found.push(json!({
-                "host": instance.address(),
-                "user": USER,
-                "no_route": Knob::NoRoute.is_on(&self.state, name),
-            }));
+            found.push(json!({ "host": instance.address(), "user": USER }));
         }
         self.key_for(request.uid)?;
         Ok(Value::Array(found))

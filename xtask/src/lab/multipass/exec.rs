@@ -20,7 +20,6 @@ use super::{KEYS, Profile};
 pub(super) struct Way {
     host: std::net::Ipv4Addr,
     user: String,
-    no_route: bool,
 }
 
 /// What a client that cannot run its command exits with: 1.16's own code for failures, or 1.17's for this.
@@ -35,9 +34,6 @@ impl Way {
     /// Connects once before ssh does: what goes wrong is told in libssh's words.
     fn check(&self) -> Result<(), String> {
         let failed = |why: &str| Err(format!("ssh connection failed: '{why}'"));
-        if self.no_route {
-            return failed("Failed to connect: No route to host");
-        }
         match TcpStream::connect_timeout(&SocketAddr::from((self.host, 22)), Duration::from_secs(20)) {
             Ok(_) => Ok(()),
             Err(error) if error.kind() == std::io::ErrorKind::ConnectionRefused => {

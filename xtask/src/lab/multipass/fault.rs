@@ -15,7 +15,7 @@ use crate::sh;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(super) enum Knob {
-    /// Clients' own connections find no route: a Mac's privacy settings
+    /// Connections from hosts to the guest's port 22 find no route: a Mac's Local Network permission
     NoRoute,
     /// Once: the daemon loses track of an instance that runs
     UnknownState,
@@ -37,6 +37,10 @@ pub(super) enum Knob {
     NoNetwork,
     /// `info` answers when this is off again
     InfoWaits,
+    /// Once: the guest has a new ed25519 host key after its next boot
+    HostKeyChange,
+    /// Now: the guest's processes and its network stop, until this is off or the guest ends
+    Freeze,
     /// Once, and now: the guest dies
     Die,
 }
@@ -74,11 +78,15 @@ pub(crate) fn run(words: &[String]) -> Result<i32> {
         bail!("the lab is not up: run `cargo xtask lab up`");
     }
     match (knob, on) {
-        (Knob::Die, _) => die(&state, instance)?,
+        (Knob::Die, _) => tell(&state, Ask::Die { name: instance.to_owned() })?,
+        (Knob::Freeze, on) => tell(&state, Ask::Freeze { name: instance.to_owned(), on })?,
         (_, true) => fs::write(knob.file(&state, instance), "")?,
         (_, false) => {
             knob.take(&state, instance);
         }
+    }
+    if knob == Knob::NoRoute {
+        tell(&state, Ask::Routes { name: instance.to_owned() })?;
     }
     sh::say(format!("{} of {instance}: {}", knob.name(), if on { "on" } else { "off" }));
     Ok(0)
@@ -88,9 +96,9 @@ fn names() -> String {
     Knob::value_variants().iter().map(|knob| knob.name()).collect::<Vec<_>>().join(", ")
 }
 
-fn die(state: &State, instance: &str) -> Result<()> {
+/// Has the daemon act at once.
+fn tell(state: &State, ask: Ask) -> Result<()> {
     let socket = dir(state, "access").join(Access::Granted.name()).join("socket");
-    let ask = Ask::Die { name: instance.to_owned() };
     match client::ask(&UnixStream::connect(socket)?, Profile::V16, ask, &mut |_| ())? {
         Ok(_) => Ok(()),
         Err(failure) => bail!("{}", failure.message),

@@ -40,6 +40,8 @@ pub(super) struct Plan {
     pub(super) arm: bool,
     /// Its packages are to come from a network that is not there.
     pub(super) no_network: bool,
+    /// It makes a new ed25519 host key.
+    pub(super) new_host_key: bool,
 }
 
 /// Who people are in a guest.
@@ -60,6 +62,9 @@ const REPOSITORY: &str = "deb [trusted=yes] file:/lab/apt ./\n";
 /// Where real guests get packages from. `tidy` knows that it is named here: nobody ever gets there.
 const UBUNTUS_ARCHIVE: &str = "http://archive.ubuntu.com/ubuntu";
 const SSHD: &str = "/usr/sbin/sshd";
+const HOST_KEY: &str = "/etc/ssh/ssh_host_ed25519_key";
+/// Written when the host keys have been made: only a first boot makes them.
+const KEYS_MADE: &str = "/var/lib/lab-host-keys";
 
 /// Where an instance's plan lies.
 pub(super) fn plan_file(state: &State, name: &str) -> PathBuf {
@@ -232,13 +237,30 @@ fn boot(plan: &Plan) -> Result<()> {
     sh::quiet(Command::new("/usr/bin/hostname").arg(&plan.name).env_clear())
         .or_else(|_| fs::write("/proc/sys/kernel/hostname", &plan.name).map(|()| String::new()))?;
     net::configure(plan.address, plan.cut_off)?;
-    sh::quiet(Command::new("/usr/bin/ssh-keygen").arg("-A").env_clear())?;
+    host_keys(plan)?;
     // Sockets and the files of user data are there before anybody can log in, as in life; what it asks for beyond that may take its time.
     sh::quiet(&mut program("/usr/bin/systemctl", &["lab-boot"]))?;
     let mut cloud_init = program("/usr/bin/cloud-init", &["lab-boot"]);
     let mut cloud_init = cloud_init.stdout(Stdio::piped()).spawn().context("cannot run cloud-init")?;
     std::io::copy(&mut cloud_init.stdout.take().context("no way out")?, &mut std::io::sink())?;
     start(SSHD, &["-D", "-e"])?;
+    Ok(())
+}
+
+/// Makes the host keys at the first boot, before cloud-init may replace them. Later boots add no key that cloud-init left out.
+fn host_keys(plan: &Plan) -> Result<()> {
+    if !Path::new(KEYS_MADE).exists() {
+        sh::quiet(Command::new("/usr/bin/ssh-keygen").arg("-A").env_clear())?;
+        fs::write(KEYS_MADE, "")?;
+    }
+    if plan.new_host_key {
+        for file in [HOST_KEY.to_owned(), format!("{HOST_KEY}.pub")] {
+            let _ = fs::remove_file(file);
+        }
+        let mut keygen = Command::new("/usr/bin/ssh-keygen");
+        keygen.args(["-q", "-t", "ed25519", "-N", "", "-C", &format!("root@{}", plan.name), "-f", HOST_KEY]);
+        sh::quiet(keygen.env_clear())?;
+    }
     Ok(())
 }
 

@@ -54,8 +54,9 @@ fn look(daemon: &Daemon, instance: &Instance) -> Result<Now, String> {
         thread::sleep(Duration::from_millis(20));
     }
     let failed = || format!("ssh connection failed: 'Timeout connecting to {}'", instance.address());
-    let root = instance.keeper.map(|pid| format!("/proc/{pid}/root")).ok_or_else(failed)?;
-    if !net::answers(instance.address()) {
+    let pid = instance.keeper.ok_or_else(failed)?;
+    let root = format!("/proc/{pid}/root");
+    if !net::answers(pid, instance.address()) {
         return Err(failed());
     }
     let release = fs::read_to_string(format!("{root}/etc/os-release")).unwrap_or_default();

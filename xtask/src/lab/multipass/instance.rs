@@ -149,7 +149,8 @@ pub(super) fn start(daemon: &Daemon, name: &str, timeout: Duration) -> Result<()
     let deadline = Instant::now() + wait;
     loop {
         let keeper = daemon.get(name).and_then(|now| now.keeper);
-        if !cut_off && keeper.is_some_and(net::listening) && net::answers(instance.address()) {
+        let answers = |pid| net::listening(pid) && net::answers(pid, instance.address());
+        if !cut_off && keeper.is_some_and(answers) {
             break;
         }
         if Instant::now() > deadline {
@@ -181,6 +182,7 @@ fn spawn(daemon: &Daemon, instance: &Instance, cut_off: bool) -> Result<()> {
         cut_off,
         arm: instance.arm,
         no_network: Knob::NoNetwork.is_on(state, name),
+        new_host_key: Knob::HostKeyChange.take(state, name),
     };
     fs::write(plan_file(state, name), serde_json::to_vec(&plan)?)?;
     mount_disk(state, name)?;
@@ -201,6 +203,7 @@ fn spawn(daemon: &Daemon, instance: &Instance, cut_off: bool) -> Result<()> {
         bail!("the guest does not begin\n{}", sh::tail(&home(state, name).join("log"), 5));
     }
     net::connect(instance.number, &pid)?;
+    net::set_unreachable(instance.address(), Knob::NoRoute.is_on(state, name))?;
     limit(name, instance.memory, &pid)?;
     let number = pid.parse().context("a guest without a number")?;
     daemon.change(name, |instance| instance.keeper = Some(number));
@@ -231,7 +234,35 @@ fn limit(name: &str, bytes: u64, pid: &str) -> Result<()> {
             let _ = fs::write(file, value);
         }
     }
-    fs::write(group.join("cgroup.procs"), pid).context("cannot limit a guest's memory")
+    fs::write(group.join("cgroup.procs"), pid).context("cannot limit a guest's memory")?;
+    let freezer = freezer(name);
+    fs::create_dir_all(&freezer)?;
+    fs::write(freezer.join("cgroup.procs"), pid).context("cannot prepare a guest for `freeze`")
+}
+
+/// The control group that stops a guest's processes: always one of the second version, whose processes can be killed while they
+/// are stopped. Machines with the first version have the second one next to it.
+fn freezer(name: &str) -> PathBuf {
+    let all = Path::new("/sys/fs/cgroup");
+    let second = all.join("unified");
+    if second.is_dir() { second } else { all.to_owned() }.join(format!("{GROUP}{name}"))
+}
+
+/// Stops a guest's processes and its network, or lets them go on. Returns when the last process has stopped.
+pub(super) fn freeze(instance: &Instance, on: bool) -> Result<()> {
+    let freezer = freezer(&instance.name);
+    net::set_silent(instance.number, on)?;
+    fs::write(freezer.join("cgroup.freeze"), if on { "1" } else { "0" })
+        .context("cannot freeze the guest")?;
+    let done = format!("frozen {}\n", u8::from(on));
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while !fs::read_to_string(freezer.join("cgroup.events"))?.contains(&done) {
+        if Instant::now() > deadline {
+            bail!("the guest's processes do not stop");
+        }
+        thread::sleep(Duration::from_millis(5));
+    }
+    Ok(())
 }
 
 /// What begins the name of each guest's control group.
@@ -260,12 +291,13 @@ pub(super) fn stop(daemon: &Daemon, name: &str, force: bool) {
 
 /// What there is to do when a guest's processes are gone.
 pub(super) fn after(state: &State, name: &str) {
-    let group = group(name);
-    for _ in 0..50 {
-        if fs::remove_dir(&group).is_ok() || !group.exists() {
-            break;
+    for group in [group(name), freezer(name)] {
+        for _ in 0..50 {
+            if fs::remove_dir(&group).is_ok() || !group.exists() {
+                break;
+            }
+            thread::sleep(Duration::from_millis(10));
         }
-        thread::sleep(Duration::from_millis(10));
     }
     unmount_disk(state, name);
 }

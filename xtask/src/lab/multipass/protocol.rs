@@ -79,8 +79,16 @@ pub(super) enum Ask {
     Find,
     Authenticate,
     WaitReady,
-    /// Not multipass': for `lab fault`.
+    /// Not multipass': this and the next ones are for `lab fault`.
     Die {
+        name: String,
+    },
+    Freeze {
+        name: String,
+        on: bool,
+    },
+    /// The routes to this instance have to follow its knob `no-route`.
+    Routes {
         name: String,
     },
 }

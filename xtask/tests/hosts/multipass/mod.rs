@@ -101,6 +101,43 @@ fn run_with_input(flags: &[&str], command: &[&str], input: &[u8]) -> Said {
     child.wait_with_output().expect("it ends").into()
 }
 
+/// A directory on the host with a key pair `id`, for OpenSSH as people have it.
+struct Keys {
+    dir: String,
+    public: String,
+}
+
+impl Keys {
+    fn new() -> Self {
+        let script = "dir=$(mktemp -d); ssh-keygen -q -t ed25519 -N '' -C nixoci -f $dir/id; echo $dir; cat $dir/id.pub";
+        let made = run(&[], &["sh", "-euc", script]);
+        assert_eq!(made.code, 0, "{made:?}");
+        let (dir, public) = made.out.trim_end().split_once('\n').expect("two lines");
+        Self { dir: dir.to_owned(), public: public.to_owned() }
+    }
+
+    /// `ssh` with these options and words. Which host keys it takes is for the options to say.
+    fn ssh(&self, words: &[&str]) -> Vec<String> {
+        let id = format!("{}/id", self.dir);
+        let fixed = ["ssh", "-F", "none", "-i", &id, "-o", "BatchMode=yes", "-o", "LogLevel=ERROR"];
+        [&fixed, words].concat().iter().map(|word| (*word).to_owned()).collect()
+    }
+
+    fn run_ssh(&self, words: &[&str]) -> Said {
+        let command = self.ssh(words);
+        run(&[], &command.iter().map(String::as_str).collect::<Vec<_>>())
+    }
+}
+
+impl Drop for Keys {
+    fn drop(&mut self) {
+        let _ = run(&[], &["rm", "-rf", &self.dir]);
+    }
+}
+
+/// Options for a host whose key is not looked at.
+const ANY_HOST_KEY: [&str; 4] = ["-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null"];
+
 /// An instance of a test's own, which goes with it.
 struct Vm {
     name: String,
@@ -123,6 +160,18 @@ impl Vm {
     fn launched(&self, image: &str) {
         let said = self.run(&["launch", image, "--name", &self.name]);
         assert_eq!(said.code, 0, "{said:?}");
+    }
+
+    /// With this user data.
+    fn launched_with(&self, user_data: &str) {
+        let words = ["multipass", "launch", "24.04", "--name", &self.name, "--cloud-init", "-"];
+        let said = run_with_input(&["--with", self.with], &words, user_data.as_bytes());
+        assert_eq!(said.code, 0, "{said:?}");
+    }
+
+    /// `ubuntu@ADDRESS`, for OpenSSH.
+    fn login(&self) -> String {
+        format!("ubuntu@{}", self.info(&[])["ipv4"][0].as_str().expect("an address"))
     }
 
     fn run(&self, words: &[&str]) -> Said {
