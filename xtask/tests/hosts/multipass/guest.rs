@@ -91,3 +91,59 @@ fn the_kernels_log_names_whom_memory_killed() {
     assert_eq!(vm.run(&["restart", &vm.name]).code, 0);
     assert_eq!(log("").out, "-- No entries --\n");
 }
+
+#[test]
+#[ignore = "needs the lab: cargo xtask test"]
+fn host_keys_of_user_data_are_the_only_ones() {
+    let vm = Vm::named(OLD);
+    let keys = Keys::new();
+    let private = run(&[], &["sed", "s/^/    /", &format!("{}/id", keys.dir)]).out;
+    vm.launched_with(&format!(
+        "ssh_keys:\n  ed25519_private: |\n{private}  ed25519_public: {}\n",
+        keys.public
+    ));
+    let there = vm.sh("cd /etc/ssh; stat -c '%a %n' ssh_host_*; cat ssh_host_ed25519_key.pub");
+    let expected = "600 ssh_host_ed25519_key\n644 ssh_host_ed25519_key.pub\n";
+    assert_eq!(there, format!("{expected}{}", keys.public));
+    assert_eq!(vm.sh("cloud-init status"), "status: done\n");
+    let scan = |vm: &Vm| {
+        let address = vm.login().replace("ubuntu@", "");
+        let mut lines: Vec<String> =
+            run(&[], &["ssh-keyscan", "-q", &address]).out.lines().map(str::to_owned).collect();
+        lines.iter_mut().for_each(|line| *line = line.replacen(&format!("{address} "), "", 1));
+        lines
+    };
+    let key = keys.public.trim_end_matches(" nixoci").to_owned();
+    assert_eq!(scan(&vm), std::slice::from_ref(&key));
+    assert_eq!(vm.run(&["restart", &vm.name]).code, 0);
+    assert_eq!(scan(&vm), [key], "a later boot adds none");
+}
+
+#[test]
+#[ignore = "needs the lab: cargo xtask test"]
+fn a_public_half_that_is_not_given_is_made() {
+    let vm = Vm::named(OLD);
+    let keys = Keys::new();
+    let private = run(&[], &["sed", "s/^/    /", &format!("{}/id", keys.dir)]).out;
+    vm.launched_with(&format!("ssh_keys:\n  frob: x\n  ed25519_private: |\n{private}"));
+    let public = vm.sh("cat /etc/ssh/ssh_host_ed25519_key.pub");
+    let expected = keys.public.replace(" nixoci", "");
+    assert!(public.starts_with(&expected) && public.ends_with(" root@localhost\n"), "{public}");
+    let status = vm.exec(&["cloud-init", "status", "--long"]);
+    assert!(status.code == 2 && status.out.contains("Skipping unrecognized ssh_keys entry"), "{status:?}");
+}
+
+#[test]
+#[ignore = "needs the lab: cargo xtask test"]
+fn an_authorized_key_keeps_its_options() {
+    let vm = Vm::named(OLD);
+    let keys = Keys::new();
+    vm.launched_with(&format!("ssh_authorized_keys:\n- restrict,pty {}\n", keys.public));
+    let login = vm.login();
+    let ssh = |words: &[&str]| keys.run_ssh(&[&ANY_HOST_KEY[..], words].concat());
+    assert_eq!(ssh(&[&login, "id -un"]).out, "ubuntu\n");
+    let terminal = ssh(&["-tt", &login, "tty"]);
+    assert!(terminal.code == 0 && terminal.out.starts_with("/dev/pts/"), "{terminal:?}");
+    let forwarded = ssh(&["-W", "127.0.0.1:22", &login]);
+    assert!(forwarded.code != 0 && forwarded.err.contains("stdio forwarding failed"), "{forwarded:?}");
+}
