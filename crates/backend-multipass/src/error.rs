@@ -21,8 +21,8 @@ nixoci_core::codes! {
          another HOME (sudo, a CI user) is another user to it.");
     /// The virtual machine cannot be reached, though the daemon knows it.
     NO_ROUTE = ("nixoci::multipass::no_route", NoBackend, "the virtual machine cannot be reached from this program",
-        "`multipass list` works, because the daemon answers; `exec` connects to the virtual machine itself, by ssh. On macOS 15 and \
-         newer the terminal needs the permission Local Network for that; a VPN that owns 192.168 is another reason.");
+        "`multipass list` works, because the daemon answers; nixoci, and `multipass exec`, connect to the virtual machine themselves, by ssh. On \
+         macOS 15 and newer the terminal needs the permission Local Network for that; a VPN that owns 192.168 is another reason.");
     /// No such virtual machine.
     ABSENT = ("nixoci::multipass::absent", NoBackend, "the virtual machine does not exist",
         "Multipass has no instance of that name. `nixoci provision --backend multipass` makes it.");
@@ -79,9 +79,17 @@ nixoci_core::codes! {
         "Multipass runs virtual machines of the host's own CPU architecture. For the other one there are the backends rosetta (on a \
          Mac with Apple's CPU) and remote, which need Nix on this machine; or `emulate = true`, which is many times slower.");
     /// No way in by ssh.
-    KEY = ("nixoci::multipass::key", Provision, "no way by ssh into the virtual machine could be made",
-        "With `transport = \"ssh\"` this machine's Nix logs in to the virtual machine with a key that nixoci makes (by ssh-keygen), tells \
-         the virtual machine through Multipass, and keeps beside what it remembers of it.");
+    KEY = ("nixoci::multipass::key", Provision, "nixoci cannot log in to the virtual machine",
+        "nixoci logs in to the virtual machine with a key of its own, which ssh-keygen makes, and which the virtual machine knows from its first boot \
+         on. It lies in nixoci's state directory, in multipass/NAME. A virtual machine that an older nixoci made is told of it through `multipass exec`.");
+    /// Another host key.
+    HOST_KEY = ("nixoci::multipass::host_key", NoBackend, "the virtual machine shows another host key",
+        "nixoci gives a virtual machine its host key when it launches it, and accepts no other afterwards. Another machine may have got the address, \
+         a VPN or a network may lead there, or somebody has made new host keys in the virtual machine.");
+    /// ssh alone does not get there.
+    SSH = ("nixoci::multipass::ssh", NoBackend, "ssh does not reach the virtual machine",
+        "A small command through `multipass exec` reaches the virtual machine, and ssh does not: a firewall that knows programs lets one through and \
+         not the other. nixoci needs ssh: `multipass exec` loses input beyond 2 MiB, and its output gets stuck.");
     /// A mount that shows nothing.
     MOUNT = ("nixoci::multipass::mount", Provision, "the virtual machine does not see the project through its mount",
         "With `sources = \"mount\"` the virtual machine reads the project's files through Multipass's daemon, which runs as root. macOS shows \

@@ -6,7 +6,7 @@ use nixoci_core::{Error, Remedy, Result, shell};
 use nixoci_nix::guest::Facts;
 use nixoci_nix::guest::codes::{DISK_FULL, OUT_OF_MEMORY};
 
-use crate::driver::Multipass;
+use crate::machine::Machine;
 use crate::plan::GROW;
 use crate::settings::{OnOom, Settings};
 use crate::size::{GIB, Size};
@@ -118,14 +118,10 @@ impl Growth {
         ]
     }
 
-    pub(crate) async fn carry_out(
-        self,
-        cx: &Cx<'_>,
-        multipass: &Multipass,
-        settings: &Settings,
-    ) -> Result<()> {
-        let name = &settings.instance;
+    pub(crate) async fn carry_out(self, cx: &Cx<'_>, machine: &Machine<'_>) -> Result<()> {
+        let (multipass, name) = (machine.multipass, machine.name());
         let (key, size) = self.setting();
+        machine.connections.forget().await;
         multipass.stop(cx, name, false).await?;
         multipass.set(cx, name, key, &size.argument()).await?;
         multipass.start(cx, name).await

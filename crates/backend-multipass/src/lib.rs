@@ -1,15 +1,17 @@
 //! The backend of a virtual machine that Multipass runs: Linux with a Nix of its own, on a host that needs no Nix at all.
 //!
 //! nixoci makes the virtual machine ([`driver`]), installs Nix in it ([`nixoci_nix::guest`]), sends what Nix has to see of the project,
-//! builds there with the same code that drives every other Nix, and reads the image out of it. What it knows of Multipass is how to
-//! start a command in an instance, and how to change one.
+//! builds there with the same code that drives every other Nix, and reads the image out of it. Multipass makes and changes instances; commands
+//! in one go through an ssh connection of nixoci's own ([`connection`]).
 
+mod connection;
 pub mod driver;
 pub mod error;
 mod grow;
+mod host_nix;
+mod keys;
 mod machine;
 mod mounts;
-mod over_ssh;
 mod plan;
 mod put_away;
 mod receipt;
@@ -33,18 +35,20 @@ use nixoci_core::platform::NixSystem;
 use nixoci_core::request::BuildRequest;
 use nixoci_core::runner::Command;
 use nixoci_core::text::bytes;
-use nixoci_core::{Error, Remedy, Result};
+use nixoci_core::{Error, ErrorKind, Remedy, Result};
+use nixoci_nix::guest::installer::Pinned;
 use nixoci_nix::guest::{Facts, Held, Outside};
 use tokio::io::AsyncWrite;
 use tokio::sync::OnceCell;
 
+use connection::Connections;
 use driver::{Multipass, State};
 pub use error::CODES;
 use error::WRONG_CPU;
 use grow::Growth;
+use host_nix::HostNix;
 use machine::{Machine, host_memory};
 use mounts::Mounted;
-use over_ssh::OverSsh;
 use plan::{Standing, is_current};
 use receipt::Receipt;
 pub use settings::{OnOom, Send as Sending, Settings, Transport};
@@ -80,7 +84,8 @@ impl TypedFactory for Factory {
             facts: tokio::sync::Mutex::default(),
             growth: Mutex::default(),
             built: Built::default(),
-            over_ssh: OverSsh::default(),
+            host_nix: HostNix::default(),
+            connections: Connections::default(),
             held: tokio::sync::Mutex::default(),
         })
     }
@@ -96,7 +101,8 @@ pub struct MultipassBackend {
     /// What a build that failed would need.
     growth: Mutex<Option<Growth>>,
     built: Built,
-    over_ssh: OverSsh,
+    host_nix: HostNix,
+    connections: Connections,
     /// Keeps proxies' passwords in the guest for as long as this runs.
     held: tokio::sync::Mutex<Option<Held>>,
 }
@@ -107,7 +113,11 @@ impl MultipassBackend {
     }
 
     async fn machine(&self, cx: &Cx<'_>) -> Result<Machine<'_>> {
-        Ok(Machine { multipass: self.multipass(cx).await?, settings: &self.settings })
+        Ok(Machine {
+            multipass: self.multipass(cx).await?,
+            settings: &self.settings,
+            connections: &self.connections,
+        })
     }
 
     /// The machine, awake and set up.
@@ -116,10 +126,7 @@ impl MultipassBackend {
         let mut known = self.facts.lock().await;
         let facts = match known.as_ref() {
             Some(facts) => facts.clone(),
-            None => {
-                self.over_ssh.forget();
-                machine.awake(cx).await?
-            }
+            None => machine.awake(cx).await?,
         };
         let systems = self.serves(cx).into_iter().map(|(system, _)| system).collect();
         let work = Work { machine, facts, systems };
@@ -134,7 +141,7 @@ impl MultipassBackend {
     /// Tells the guest how this host gets out. It knows passwords for as long as this backend is there.
     async fn tell_outside(&self, cx: &Cx<'_>, machine: &Machine<'_>, facts: &Facts) -> Result<()> {
         let mut held = self.held.lock().await;
-        *held = Outside::of_host(cx)?.tell(cx, &machine.guest(cx), &facts.environment).await?;
+        *held = Outside::of_host(cx)?.tell(cx, &machine.guest(cx).await?, &facts.environment).await?;
         Ok(())
     }
 
@@ -148,10 +155,13 @@ impl MultipassBackend {
         self.doubting(done).await
     }
 
-    /// After a failure nothing is known of the machine: it may be off, and `exec` would start it with decorations in its output.
+    /// After a failure nothing is known of the machine. It may be off, or have another address.
     async fn doubting<T>(&self, done: Result<T>) -> Result<T> {
-        if done.is_err() {
+        if let Err(error) = &done {
             *self.facts.lock().await = None;
+            if error.kind() == ErrorKind::Transfer {
+                self.connections.forget().await;
+            }
         }
         done
     }
@@ -207,10 +217,10 @@ impl MultipassBackend {
     /// Why this machine's Nix cannot evaluate, where it is to.
     async fn no_nix(&self, cx: &Cx<'_>) -> Option<Error> {
         let error = match self.settings.transport {
-            Transport::Exec => return None,
-            Transport::Ssh => self.over_ssh.nix(cx).await.err()?,
+            Transport::Guest => return None,
+            Transport::Store => self.host_nix.nix(cx).await.err()?,
         };
-        Some(error.because("transport = \"ssh\" has this machine's Nix evaluate").remedy(Remedy::advice(
+        Some(error.because("transport = \"store\" has this machine's Nix evaluate").remedy(Remedy::advice(
             "or leave `transport` out of [backend.multipass]: then the virtual machine's Nix does everything",
         )))
     }
@@ -253,7 +263,8 @@ impl MultipassBackend {
         if facts.stamp != stamp || facts.nix.is_empty() {
             self.tell_outside(cx, machine, &facts).await?;
             let installer = if facts.nix.is_empty() { machine.installer(cx).await? } else { None };
-            self.settings.set_up(installer).run(cx, &machine.guest(cx)).await?;
+            let set_up = self.settings.set_up(installer, Pinned::of(&facts.system));
+            set_up.run(cx, &machine.guest(cx).await?).await?;
         }
         let facts = machine.look(cx).await?;
         Receipt { stamp: facts.stamp.clone(), system: facts.system.clone(), id: facts.id.clone() }
@@ -282,7 +293,7 @@ impl Backend for MultipassBackend {
 
     /// With the transport ssh, this host's Nix opens what is private, with its own settings.
     fn takes_credentials(&self) -> bool {
-        self.settings.transport == Transport::Exec
+        self.settings.transport == Transport::Guest
     }
 
     async fn probe(&self, cx: &Cx<'_>) -> Result<Vec<Check>> {
@@ -365,12 +376,10 @@ impl Backend for MultipassBackend {
         if let Some(growth) = self.growth() {
             told = false;
             machine.is_free(cx).await?;
-            growth.carry_out(cx, machine.multipass, &self.settings).await?;
+            growth.carry_out(cx, &machine).await?;
             self.set_growth(None);
             facts = machine.awake(cx).await?;
         }
-        // One that was started anew may have another address.
-        self.over_ssh.forget();
         *known = told.then_some(facts);
         Ok(())
     }
@@ -397,8 +406,8 @@ impl Backend for MultipassBackend {
     async fn prove(&self, cx: &Cx<'_>, want: &[NixSystem]) -> Result<Vec<Check>> {
         let work = self.work(cx).await?;
         match self.settings.transport {
-            Transport::Exec => work.prove(cx, want).await,
-            Transport::Ssh => self.over_ssh.prove(cx, &work, want).await,
+            Transport::Guest => work.prove(cx, want).await,
+            Transport::Store => self.host_nix.prove(cx, &work, want).await,
         }
     }
 
@@ -408,13 +417,13 @@ impl Backend for MultipassBackend {
             Depth::Full if matches!(self.readiness(cx).await?, Readiness::Ready) => {
                 let work = self.work(cx).await?;
                 match self.settings.transport {
-                    Transport::Exec => {
+                    Transport::Guest => {
                         let mounted = Mounted::default();
                         let forecast = work.forecast(cx, request, &mounted).await;
                         mounted.remove(cx, &work.machine).await;
                         forecast
                     }
-                    Transport::Ssh => self.over_ssh.forecast(cx, &work, request).await,
+                    Transport::Store => self.host_nix.forecast(cx, &work, request).await,
                 }
             }
             _ => Ok(Forecast::unknown()),
@@ -426,8 +435,8 @@ impl Backend for MultipassBackend {
         let mounted = Mounted::default();
         let build = async {
             match self.settings.transport {
-                Transport::Exec => work.build(cx, request, forecast, &self.built, &mounted).await,
-                Transport::Ssh => self.over_ssh.build(cx, &work, request, forecast).await,
+                Transport::Guest => work.build(cx, request, forecast, &self.built, &mounted).await,
+                Transport::Store => self.host_nix.build(cx, &work, request, forecast).await,
             }
         };
         let built = self.while_it_runs(cx, work.with_room(cx, build)).await;
@@ -458,12 +467,12 @@ impl Backend for MultipassBackend {
     }
 
     async fn query(&self, cx: &Cx<'_>, roots: &[StorePath], closure: bool) -> Result<Vec<PathInfo>> {
-        if let Some(store) = self.over_ssh.owner(roots) {
+        if let Some(store) = self.host_nix.owner(roots) {
             return self.while_it_runs(cx, store.query(cx, roots, closure)).await;
         }
         let work = self.work(cx).await?;
         let store = self.built.owner(roots).map_or_else(|| work.store(), Ok)?;
-        let inside = work.inside(cx, Vec::new());
+        let inside = work.inside(cx, Vec::new()).await?;
         self.while_it_runs(cx, store.query(&Cx { runner: &inside, ..*cx }, roots, closure)).await
     }
 
@@ -473,25 +482,25 @@ impl Backend for MultipassBackend {
         paths: &[StorePath],
         out: &mut (dyn AsyncWrite + Send + Unpin),
     ) -> Result<u64> {
-        if let Some(store) = self.over_ssh.owner(paths) {
+        if let Some(store) = self.host_nix.owner(paths) {
             return self.while_it_runs(cx, store.fetch(cx, paths, out)).await;
         }
         let work = self.work(cx).await?;
         let store = self.built.owner(paths).map_or_else(|| work.store(), Ok)?;
-        let inside = work.inside(cx, Vec::new());
+        let inside = work.inside(cx, Vec::new()).await?;
         self.while_it_runs(cx, store.fetch(&Cx { runner: &inside, ..*cx }, paths, out)).await
     }
 
     async fn release(&self, cx: &Cx<'_>, how: Release) -> Result<()> {
         let instance = &self.settings.instance;
         match how {
-            Release::Artifact { id } if self.settings.transport == Transport::Ssh => {
-                return self.over_ssh.release(cx, &id).await;
+            Release::Artifact { id } if self.settings.transport == Transport::Store => {
+                return self.host_nix.release(cx, &id).await;
             }
             Release::Artifact { id } => {
                 let work = self.work(cx).await?;
                 let store = self.built.holder(&id).map_or_else(|| work.store(), Ok)?;
-                let inside = work.inside(cx, Vec::new());
+                let inside = work.inside(cx, Vec::new()).await?;
                 return store.release(&Cx { runner: &inside, ..*cx }, &id).await;
             }
             Release::Stop | Release::Remove if Receipt::read(cx, instance).is_none() => {
@@ -518,6 +527,6 @@ impl Backend for MultipassBackend {
         // As long as it runs, the machine is in use.
         let mut words: Vec<OsString> = ["sh", "-c", IN_USE, "nixoci"].map(OsString::from).into();
         words.extend(if command.is_empty() { vec!["bash".into(), "-l".into()] } else { command.to_vec() });
-        Ok(work.machine.multipass.door(&self.settings.instance).terminal(words).interactive())
+        Ok(self.connections.get(cx, &work.machine).await?.terminal(cx, &words))
     }
 }

@@ -11,8 +11,10 @@ use nixoci_nix::guest::{Facts, GuestRunner, look};
 use nixoci_nix::patience::patiently;
 use tokio_util::sync::CancellationToken;
 
+use crate::connection::Connections;
 use crate::driver::{Launch, Multipass, State};
-use crate::error::{ABSENT, BUSY, DELETED, FIRST_BOOT, LOST, NO_ROUTE, NOT_OURS, PREPARING, SLOW, ZONE_OFF};
+use crate::error::{ABSENT, BUSY, DELETED, FIRST_BOOT, LOST, NOT_OURS, PREPARING, SLOW, ZONE_OFF};
+use crate::keys::{HostKey, Keys};
 use crate::receipt::Receipt;
 use crate::settings::Settings;
 use crate::size::Size;
@@ -22,9 +24,18 @@ pub(crate) const CHANGING: Duration = Duration::from_secs(300);
 /// How often a machine that works is looked at.
 const LOOK: Duration = Duration::from_secs(5);
 const PAUSE: Duration = Duration::from_millis(500);
-/// The first boot's orders: who made it, by an id of its own, and swap, which cloud images have none of. Multipass reads and
-/// writes them anew, so nothing depends on quotes.
+/// The configuration of the first boot: the keys of the ssh connection, the file that says who made the machine, by an id of its own, and
+/// swap, which cloud images have none of. Multipass reads and writes it anew, so nothing depends on quotes.
+///
+/// Source for the keys: cloud-init's module `cc_ssh`; with `ssh_keys` it generates no host keys of its own.
 const CLOUD_INIT: &str = "\
+ssh_authorized_keys:
+  - @authorized@
+ssh_deletekeys: true
+ssh_keys:
+  ed25519_private: |
+@private@
+  ed25519_public: @public@
 swap:
   filename: /swap.img
   size: 4G
@@ -32,7 +43,7 @@ package_update: false
 write_files:
   - path: /etc/nixoci/vm.json
     content: |
-      {\"schema\":1,\"owner\":\"nixoci\",\"id\":\"@\"}
+      {\"schema\":1,\"owner\":\"nixoci\",\"id\":\"@id@\"}
 ";
 
 /// A virtual machine by its name.
@@ -40,10 +51,11 @@ write_files:
 pub(crate) struct Machine<'a> {
     pub(crate) multipass: &'a Multipass,
     pub(crate) settings: &'a Settings,
+    pub(crate) connections: &'a Connections,
 }
 
 impl Machine<'_> {
-    fn name(&self) -> &str {
+    pub(crate) fn name(&self) -> &str {
         &self.settings.instance
     }
 
@@ -51,8 +63,13 @@ impl Machine<'_> {
         self.multipass.state(cx, self.name()).await
     }
 
-    pub(crate) fn guest<'c>(&self, cx: &Cx<'c>) -> GuestRunner<'c> {
-        GuestRunner::new(cx.runner, self.multipass.door(self.name()))
+    /// Runs commands in it; it runs.
+    ///
+    /// # Errors
+    /// As [`Connections::get`].
+    pub(crate) async fn guest<'c>(&self, cx: &Cx<'c>) -> Result<GuestRunner<'c>> {
+        let connection = self.connections.get(cx, self).await?;
+        Ok(GuestRunner::new(cx.runner, connection))
     }
 
     /// Keeps other nixocis from changing it.
@@ -71,7 +88,7 @@ impl Machine<'_> {
     /// Wakes it up if it sleeps, and says what there is in it.
     ///
     /// # Errors
-    /// [`ABSENT`], [`DELETED`], [`NO_ROUTE`], [`SLOW`], [`NOT_OURS`] and what Multipass says otherwise.
+    /// [`ABSENT`], [`DELETED`], [`SLOW`], [`NOT_OURS`] and what Multipass says otherwise.
     pub(crate) async fn awake(&self, cx: &Cx<'_>) -> Result<Facts> {
         let found = self.start(cx).await?;
         self.looked(cx, Some(found)).await
@@ -80,6 +97,15 @@ impl Machine<'_> {
     /// What there is in it. One that is not nixoci's, and was started for the look, is put back to how it was found.
     pub(crate) async fn looked(&self, cx: &Cx<'_>, found: Option<State>) -> Result<Facts> {
         let looked = self.look(cx).await;
+        self.put_back_unless_ours(cx, found, looked).await
+    }
+
+    pub(crate) async fn put_back_unless_ours(
+        &self,
+        cx: &Cx<'_>,
+        found: Option<State>,
+        looked: Result<Facts>,
+    ) -> Result<Facts> {
         if looked.as_ref().is_err_and(|error| error.is(&NOT_OURS) || error.is(&FIRST_BOOT)) {
             self.put_back(cx, found).await?;
         }
@@ -87,6 +113,9 @@ impl Machine<'_> {
     }
 
     pub(crate) async fn put_back(&self, cx: &Cx<'_>, found: Option<State>) -> Result<()> {
+        if !matches!(found, Some(State::Running)) {
+            self.connections.forget().await;
+        }
         match found {
             Some(State::Stopped) => self.multipass.stop(cx, self.name(), false).await,
             Some(State::Suspended) => self.multipass.suspend(cx, self.name()).await,
@@ -124,6 +153,7 @@ impl Machine<'_> {
                         format!("starting the virtual machine {}", self.name()),
                         None,
                     );
+                    self.connections.forget().await;
                     let started = self.multipass.start(cx, self.name()).await;
                     // Two that start it at once are no reason to fail.
                     if let Err(error) = started
@@ -158,22 +188,22 @@ impl Machine<'_> {
             ),
             Vec::new(),
         );
+        self.connections.forget().await;
         self.multipass.stop(cx, self.name(), true).await
     }
 
     /// What there is in it; it runs.
     pub(crate) async fn look(&self, cx: &Cx<'_>) -> Result<Facts> {
-        let facts = look(cx, &self.guest(cx)).await;
-        // It is on, so whoever is not let in is not let in by this host.
-        let facts = facts.map_err(|error| {
-            if error.is(&NO_ROUTE) {
-                error.context(format!("the virtual machine {} runs, and cannot be reached", self.name()))
-            } else {
-                error
-            }
-        })?;
+        let facts = look(cx, &self.guest(cx).await?).await?;
+        self.is_ours(cx, &facts)?;
+        Ok(facts)
+    }
+
+    /// # Errors
+    /// [`NOT_OURS`]; [`FIRST_BOOT`] for one that nixoci launched.
+    pub(crate) fn is_ours(&self, cx: &Cx<'_>, facts: &Facts) -> Result<()> {
         match facts.ours {
-            true => Ok(facts),
+            true => Ok(()),
             // Its file is missing, but we have launched it.
             false if Receipt::read(cx, self.name()).is_some_and(|receipt| receipt.stamp.is_empty()) => {
                 Err(self.first_boot())
@@ -185,6 +215,8 @@ impl Machine<'_> {
     /// Makes it, if it is not there; a failure to launch counts only if nothing came of it.
     pub(crate) async fn launch(&self, cx: &Cx<'_>) -> Result<()> {
         let (settings, id) = (self.settings, Receipt::new_id());
+        let keys = Keys::of(cx, self.name());
+        let (authorized, host_key) = (keys.authorized(cx).await?, keys.new_host_key(cx).await?);
         let memory = settings.memory(host_memory(cx).await);
         let launch = Launch {
             image: settings.image.clone(),
@@ -192,9 +224,10 @@ impl Machine<'_> {
             memory: memory.argument(),
             disk: settings.disk.argument(),
             timeout: settings.timeout,
-            cloud_init: CLOUD_INIT.replace('@', &id),
+            cloud_init: cloud_init(&authorized, &host_key, &id),
         };
         // Whatever comes of it, it is ours.
+        keys.pin(&host_key.public)?;
         Receipt { stamp: String::new(), system: cx.host.system.to_linux(), id }.write(cx, self.name())?;
         let title = format!("launching the virtual machine {}", self.name());
         let task = Task::start(cx.observer, TaskKind::Provision, title, None);
@@ -257,6 +290,10 @@ impl Machine<'_> {
                 Ok(_) => missed += 1,
             }
         }
+        self.not_running()
+    }
+
+    pub(crate) fn not_running(&self) -> Error {
         Error::new(&LOST, format!("the connection to the virtual machine {} was lost", self.name()))
             .because("it does not run any more")
             .remedy(Remedy::command(
@@ -271,7 +308,8 @@ impl Machine<'_> {
     /// [`BUSY`].
     pub(crate) async fn is_free(&self, cx: &Cx<'_>) -> Result<()> {
         let script = "[ ! -e /run/nixoci/in-use ] || flock -n /run/nixoci/in-use true";
-        let answer = output(&self.guest(cx), &Command::new("sh").args(["-c", script]), cx.cancel).await?;
+        let answer =
+            output(&self.guest(cx).await?, &Command::new("sh").args(["-c", script]), cx.cancel).await?;
         if answer.exit.success() {
             return Ok(());
         }
@@ -293,7 +331,7 @@ impl Machine<'_> {
             .or_error(&core_codes::CONFIG_VALUE, || format!("the installer {installer} cannot be read"))?;
         let place = "/var/tmp/nixoci-nix-installer";
         let command = Command::new("sh").args(["-c", "cat >\"$1\"", "nixoci", place]).with_stdin();
-        let answer = output_with_input(&self.guest(cx), &command, &bytes, cx.cancel).await?;
+        let answer = output_with_input(&self.guest(cx).await?, &command, &bytes, cx.cancel).await?;
         if answer.exit.success() {
             return Ok(Some(place.to_owned()));
         }
@@ -369,6 +407,17 @@ impl Machine<'_> {
             .remedy(Remedy::lines("take another name, in nixoci.toml", "[backend.multipass]\ninstance = \"nixoci-builder\""))
             .remedy(Remedy::command("or delete it, if nobody needs it", shell!("multipass delete -p {}", name)))
     }
+}
+
+/// The cloud-init configuration of the first boot. The two public keys are texts of [`Keys`]: plain words.
+fn cloud_init(authorized: &str, host_key: &HostKey, id: &str) -> String {
+    let private: Vec<String> =
+        host_key.private.trim_end().lines().map(|line| format!("    {line}")).collect();
+    CLOUD_INIT
+        .replace("@authorized@", authorized)
+        .replace("@private@", &private.join("\n"))
+        .replace("@public@", &host_key.public)
+        .replace("@id@", id)
 }
 
 pub(crate) async fn pause(cx: &Cx<'_>) -> Result<()> {

@@ -190,7 +190,9 @@ async fn unmount(cx: &Cx<'_>, machine: &Machine<'_>, at: &str) -> bool {
     // A command would start a machine that was switched off meanwhile.
     if matches!(machine.state(cx).await, Ok(Some(State::Running))) {
         let command = Command::new("sudo").args(["-n", "rmdir", "--", at]);
-        let _ = output(&machine.guest(cx), &command, cx.cancel).await;
+        if let Ok(guest) = machine.guest(cx).await {
+            let _ = output(&guest, &command, cx.cancel).await;
+        }
     }
     true
 }
@@ -198,7 +200,7 @@ async fn unmount(cx: &Cx<'_>, machine: &Machine<'_>, at: &str) -> bool {
 /// Makes the mount read-only: Multipass has no option for that.
 async fn read_only(cx: &Cx<'_>, machine: &Machine<'_>, at: &str) -> Result<()> {
     let command = Command::new("sudo").args(["-n", "mount", "-o", "remount,bind,ro", at]);
-    let answer = output(&machine.guest(cx), &command, cx.cancel).await?;
+    let answer = output(&machine.guest(cx).await?, &command, cx.cancel).await?;
     if answer.exit.success() {
         return Ok(());
     }
@@ -217,7 +219,7 @@ async fn shows(cx: &Cx<'_>, machine: &Machine<'_>, root: &Path, at: &str) -> Res
         format!("{} cannot be written to, to see whether it is mounted", root.display())
     })?;
     let command = Command::new("cat").arg(format!("{at}/{name}"));
-    let answer = output(&machine.guest(cx), &command, cx.cancel).await;
+    let answer = output(&machine.guest(cx).await?, &command, cx.cancel).await;
     let _ = std::fs::remove_file(&path);
     Ok(answer?.stdout_text() == word)
 }

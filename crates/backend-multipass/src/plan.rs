@@ -2,9 +2,11 @@
 
 use nixoci_core::backend::Cx;
 use nixoci_core::plan::{ProvisionPlan, Step, StepState};
-use nixoci_core::text::count;
+use nixoci_core::platform::NixSystem;
+use nixoci_core::text::{bytes, count};
 use nixoci_core::{Error, shell};
 use nixoci_nix::guest::Facts;
+use nixoci_nix::guest::installer::{Pinned, VERSION};
 
 use crate::driver::State;
 use crate::grow::Growth;
@@ -54,7 +56,7 @@ pub(crate) fn is_current(receipt: Option<&Receipt>, settings: &Settings) -> bool
 }
 
 pub(crate) fn stamp(settings: &Settings) -> String {
-    settings.set_up(None).stamp()
+    settings.set_up(None, None).stamp()
 }
 
 pub(crate) async fn plan(
@@ -63,29 +65,36 @@ pub(crate) async fn plan(
     standing: Standing,
     growth: Option<Growth>,
 ) -> ProvisionPlan {
+    let receipt = Receipt::read(cx, &settings.instance);
+    let system = receipt.map_or_else(|| cx.host.system.to_linux(), |receipt| receipt.system);
     let mut steps = match standing {
-        Standing::Absent => vec![launch(cx, settings).await, nix(settings, StepState::Pending)],
+        Standing::Absent => vec![launch(cx, settings).await, nix(settings, &system, StepState::Pending)],
         Standing::Asleep => {
             let name = &settings.instance;
             let asleep = || StepState::Unknown {
                 would_need: format!("the virtual machine {name}, which is off; a build starts it"),
             };
-            vec![machine(format!("the virtual machine {name} is there"), asleep()), nix(settings, asleep())]
+            vec![
+                machine(format!("the virtual machine {name} is there"), asleep()),
+                nix(settings, &system, asleep()),
+            ]
         }
         Standing::Shut(state) => vec![
             wake(settings, &state),
-            nix(settings, StepState::Unknown { would_need: "the virtual machine".to_owned() }),
+            nix(settings, &system, StepState::Unknown { would_need: "the virtual machine".to_owned() }),
         ],
         Standing::Awake(facts) => {
             let current = facts.stamp == stamp(settings) && !facts.nix.is_empty();
             vec![
                 machine(described(settings, &facts), StepState::Satisfied),
                 match (current, facts.nix.is_empty()) {
-                    (true, _) => nix(settings, StepState::Satisfied),
-                    (false, true) => nix(settings, StepState::Pending),
+                    (true, _) => nix(settings, &facts.system, StepState::Satisfied),
+                    (false, true) => nix(settings, &facts.system, StepState::Pending),
+                    // Nix is there, so that nothing is downloaded.
                     (false, false) => Step {
+                        effects: Vec::new(),
                         title: "set Nix there up as this nixoci and its settings want it".to_owned(),
-                        ..nix(settings, StepState::Pending)
+                        ..nix(settings, &facts.system, StepState::Pending)
                     },
                 },
             ]
@@ -167,20 +176,63 @@ fn wake(settings: &Settings, state: &State) -> Step {
     Step { commands, ..machine(title, StepState::Pending) }
 }
 
-fn nix(settings: &Settings, state: StepState) -> Step {
+/// The step that installs Nix, in a guest of this system.
+fn nix(settings: &Settings, system: &NixSystem, state: StepState) -> Step {
     let qemu = if settings.emulate { ", and qemu for the other CPU's programs" } else { "" };
-    let how = match &settings.installer {
-        Some(installer) => format!("install Nix there with {installer}"),
-        None => "install Nix there, from Ubuntu's package".to_owned(),
+    let pinned = Pinned::of(system).filter(|_| settings.installer.is_none());
+    let how = match (&settings.installer, settings.has_old_package()) {
+        (Some(installer), _) => format!("install Nix there with {installer}"),
+        (None, Some(true)) => format!("install Nix {VERSION} there with NixOS's installer"),
+        (None, Some(false)) => "install Nix there, from Ubuntu's package".to_owned(),
+        (None, None) => {
+            "install Nix there, from the release's package, or with NixOS's installer if that is too old"
+                .to_owned()
+        }
     };
-    let title = if matches!(state, StepState::Pending) {
-        format!("{how}{qemu}")
-    } else {
-        format!("Nix is installed there, and set up{qemu}")
+    let is_pending = matches!(state, StepState::Pending);
+    let title = match is_pending {
+        true => format!("{how}{qemu}"),
+        false => format!("Nix is installed there, and set up{qemu}"),
     };
     let why = match settings.transport {
-        Transport::Exec => "it evaluates and builds in the virtual machine: this machine needs no Nix",
-        Transport::Ssh => "this machine's Nix evaluates, and builds in its store by ssh",
+        Transport::Guest => "it evaluates and builds in the virtual machine: this machine needs no Nix",
+        Transport::Store => "this machine's Nix evaluates, and builds in its store by ssh",
     };
-    Step::new(NIX, title, why, state)
+    let downloaded = |pinned: Pinned| {
+        let size = bytes(pinned.size);
+        format!("{} ({size}, SHA-256 {}) is downloaded there, and run as root", pinned.url(), pinned.sha256)
+    };
+    let effects = pinned.filter(|_| is_pending && settings.has_old_package() != Some(false)).map(downloaded);
+    Step { effects: effects.into_iter().collect(), ..Step::new(NIX, title, why, state) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_downloaded_and_run_is_in_the_plan() {
+        let step = |image: &str, installer: Option<&str>| {
+            let settings = Settings {
+                image: image.to_owned(),
+                installer: installer.map(str::to_owned),
+                ..Settings::default()
+            };
+            nix(&settings, &"aarch64-linux".parse().unwrap(), StepState::Pending)
+        };
+        for old in ["22.04", "24.04", "noble", "release:24.04", "daily:jammy"] {
+            let step = step(old, None);
+            assert_eq!(step.title, "install Nix 2.35.2 there with NixOS's installer", "{old}");
+            let [effect] = &step.effects[..] else { panic!("{step:?}") };
+            assert!(
+                effect.contains("2.35.2/nix-installer-aarch64-linux (32.5 MB, SHA-256 a1b35e56"),
+                "{effect}"
+            );
+        }
+        assert!(step("26.04", None).effects.is_empty());
+        let unknown = step("file:///image", None);
+        assert!(unknown.title.contains("if that is too old") && unknown.effects.len() == 1, "{unknown:?}");
+        let given = step("24.04", Some("/installer"));
+        assert!(given.title == "install Nix there with /installer" && given.effects.is_empty(), "{given:?}");
+    }
 }

@@ -3,9 +3,10 @@
 
 use nixoci_core::Result;
 use nixoci_core::backend::Cx;
+use nixoci_nix::guest::Facts;
 
 use crate::driver::State;
-use crate::error::{FIRST_BOOT, NO_ROUTE, NOT_OURS};
+use crate::error::{FIRST_BOOT, HOST_KEY, KEY, NO_ROUTE, NOT_OURS, SSH};
 use crate::machine::{CHANGING, Machine, pause};
 use crate::receipt::Receipt;
 
@@ -19,6 +20,7 @@ impl Machine<'_> {
         match self.settled(cx).await? {
             Some(State::Running) => {
                 self.may_be_stopped(cx).await?;
+                self.connections.forget().await;
                 self.multipass.stop(cx, name, false).await?;
             }
             Some(State::Unknown) => self.switch_off(cx).await?,
@@ -36,7 +38,7 @@ impl Machine<'_> {
     }
 
     async fn may_be_stopped(&self, cx: &Cx<'_>) -> Result<()> {
-        match self.look(cx).await {
+        match self.identity(cx).await {
             Ok(facts) => self.is_the_same(cx, &facts),
             // Who is let in by nobody here was looked into before, and it is Multipass's daemon that stops it.
             Err(error) if error.is(&NO_ROUTE) => {
@@ -59,6 +61,7 @@ impl Machine<'_> {
                 let by_hand = self.by_hand("if you know that it is the one that nixoci made, delete it");
                 return Err(if told { error } else { error.remedy(by_hand) });
             }
+            self.connections.forget().await;
             self.multipass.delete(cx, name).await?;
         }
         Receipt::forget(cx, name);
@@ -72,12 +75,23 @@ impl Machine<'_> {
             self.multipass.recover(cx, &self.settings.instance).await?;
         }
         self.start(cx).await?;
-        let facts = self.looked(cx, Some(found.clone())).await?;
+        let looked = self.identity(cx).await;
+        let facts = self.put_back_unless_ours(cx, Some(found.clone()), looked).await?;
         let same = self.is_the_same(cx, &facts);
         if same.is_err() {
             self.put_back(cx, Some(found)).await?;
         }
         same
+    }
+
+    /// What there is in it. What ssh does not get into is asked through `multipass exec`, so that a lost key does not keep a machine for ever.
+    async fn identity(&self, cx: &Cx<'_>) -> Result<Facts> {
+        let error = match self.look(cx).await {
+            Err(error) if [&HOST_KEY, &KEY, &SSH].iter().any(|code| error.is(code)) => error,
+            looked => return looked,
+        };
+        cx.observer.warn(format!("{error}: `multipass exec` is asked which machine it is"), Vec::new());
+        self.look_by_exec(cx).await
     }
 
     /// Its state, when it is on its way to no other.

@@ -3,6 +3,7 @@
 use nixoci_core::backend::Cx;
 use nixoci_core::{Error, Remedy, Result, codes as core_codes};
 use nixoci_nix::Idle;
+use nixoci_nix::guest::installer::Pinned;
 use nixoci_nix::guest::{Installer, SetUp};
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -37,7 +38,7 @@ pub struct Settings {
     /// How long it runs on when nobody uses it: `30m`, `2h`; `0s` for ever.
     #[schemars(extend("x-trust" = "asks"))]
     pub idle: Idle,
-    /// Whose Nix evaluates, and how it builds: the virtual machine's own, through `multipass exec`; or this machine's, by ssh.
+    /// Whose Nix evaluates and builds: the virtual machine's (`guest`), or this machine's, in the virtual machine's store (`store`).
     #[schemars(extend("x-trust" = "safe"))]
     pub transport: Transport,
     /// What is sent of a project: what a flake sees (`stream`), or everything in its directory (`path`); or nothing, and Multipass
@@ -50,7 +51,7 @@ pub struct Settings {
     /// Whether it builds for the other CPU architecture as well, whose programs qemu runs there: many times slower.
     #[schemars(extend("x-trust" = "asks"))]
     pub emulate: bool,
-    /// NixOS's static installer of Nix, for releases whose package is too old: a URL, or a file on this machine by its whole path.
+    /// A static installer of Nix, in place of Ubuntu's package, or of NixOS's installer where that package is too old: a URL, or a file on this machine by its whole path.
     #[schemars(extend("x-trust" = "asks"))]
     pub installer: Option<String>,
     /// The SHA-256 of the installer.
@@ -58,15 +59,15 @@ pub struct Settings {
     pub installer_sha256: Option<String>,
 }
 
-/// Whose Nix evaluates.
+/// Whose Nix evaluates and builds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Transport {
     /// The virtual machine's: this machine needs none.
     #[default]
-    Exec,
+    Guest,
     /// This machine's, which builds in the virtual machine's store.
-    Ssh,
+    Store,
 }
 
 /// What is sent of a project.
@@ -181,13 +182,29 @@ impl Settings {
         self.memory.unwrap_or(Size(third.max(4 * GIB)))
     }
 
-    /// How the guest is set up, with the installer at this place in it.
-    pub(crate) fn set_up(&self, installer: Option<String>) -> SetUp {
+    /// Whether the package of Nix of the image's release is known to be older than 2.24; nothing if the release is not known. Source: Ubuntu's package
+    /// `nix-bin`, 2.6.0 in 22.04, 2.18.1 in 24.04 and 2.34.3 in 26.04.
+    pub(crate) fn has_old_package(&self) -> Option<bool> {
+        let image = self.image.split_once(':').map_or(self.image.as_str(), |(_, image)| image);
+        match image {
+            "22.04" | "jammy" | "24.04" | "noble" => Some(true),
+            "26.04" | "resolute" => Some(false),
+            _ => None,
+        }
+    }
+
+    /// How the guest is set up, with the installer at this place in it, or else the fallback where the package is too old.
+    pub(crate) fn set_up(&self, installer: Option<String>, fallback: Option<Pinned>) -> SetUp {
         let sha256 = self.installer_sha256.as_deref().unwrap_or_default().to_ascii_lowercase();
         SetUp {
             user: USER.to_owned(),
             idle: self.idle.0,
-            installer: installer.map(|from| Installer { from, sha256 }),
+            installer: installer.map(|from| Installer {
+                name: self.installer.clone().unwrap_or_default(),
+                from,
+                sha256,
+            }),
+            fallback: fallback.map(Pinned::installer),
             emulate: self.emulate,
             backend: "multipass",
         }

@@ -67,8 +67,11 @@ pub(crate) struct Work<'a> {
 
 impl Work<'_> {
     /// What commands run through, where they see what was sent.
-    pub(crate) fn inside<'c>(&self, cx: &Cx<'c>, seen: Vec<Seen>) -> Inside<'c> {
-        Inside::new(self.machine.guest(cx), USER, seen)
+    ///
+    /// # Errors
+    /// As [`Machine::guest`].
+    pub(crate) async fn inside<'c>(&self, cx: &Cx<'c>, seen: Vec<Seen>) -> Result<Inside<'c>> {
+        Ok(Inside::new(self.machine.guest(cx).await?, USER, seen))
     }
 
     fn name(&self) -> &str {
@@ -91,7 +94,7 @@ impl Work<'_> {
             cx.observer.info(text);
         }
         let memory = dir(cx, self.name()).join("trees");
-        let sent = send(cx, &self.machine.guest(cx), &memory, &sources.trees).await?;
+        let sent = send(cx, &self.machine.guest(cx).await?, &memory, &sources.trees).await?;
         if sent.files > 0 {
             let text = format!(
                 "sent {} ({}) to the virtual machine {}",
@@ -129,11 +132,11 @@ impl Work<'_> {
             cx.observer.debug(format!("what was left mounted is not known: {error}"));
         }
         let agent = match cx.credentials.forward.contains(&Forward::SshAgent) {
-            true => Some(Agent::forward(cx, &self.machine.guest(cx)).await?),
+            true => Some(Agent::forward(cx, &self.machine.guest(cx).await?).await?),
             false => None,
         };
         let nix = self.nix(sources)?;
-        Ok((nix, self.inside(cx, seen).knowing(&secrets).asking(agent)))
+        Ok((nix, self.inside(cx, seen).await?.knowing(&secrets).asking(agent)))
     }
 
     fn nix(&self, sources: Sources) -> Result<Nix> {
@@ -204,7 +207,7 @@ impl Work<'_> {
     }
 
     async fn collect(&self, cx: &Cx<'_>) -> Result<()> {
-        let inside = self.inside(cx, Vec::new());
+        let inside = self.inside(cx, Vec::new()).await?;
         let command = Command::new("nix-store").arg("--gc");
         output(&inside, &command, cx.cancel).await.map(drop)
     }
@@ -236,7 +239,8 @@ impl Work<'_> {
         if !may_be_for_memory(&error) || !matches!(self.machine.state(cx).await, Ok(Some(State::Running))) {
             return error;
         }
-        let killed = killed_since(cx, &self.machine.guest(cx), self.facts.time).await.unwrap_or_default();
+        let Ok(guest) = self.machine.guest(cx).await else { return error };
+        let killed = killed_since(cx, &guest, self.facts.time).await.unwrap_or_default();
         let Some(program) = killed.last() else { return error };
         let has = format!(
             "it has {} of memory and {} of swap",
@@ -257,7 +261,7 @@ impl Work<'_> {
         let sources = proof::sources(cx, want)?;
         let seen = self.send(cx, &sources).await?;
         let nix = self.nix(sources)?;
-        let inside = self.inside(cx, seen);
+        let inside = self.inside(cx, seen).await?;
         proof::checks(&Cx { runner: &inside, ..*cx }, &nix, want).await
     }
 

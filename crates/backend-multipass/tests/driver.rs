@@ -2,16 +2,23 @@
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
 
+use std::ffi::OsString;
 use std::fs::File;
 use std::hash::{BuildHasher, RandomState};
 use std::io::{BufRead, BufReader, Read};
+use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
+
+use async_trait::async_trait;
 
 use nixoci_backend_multipass::driver::{Launch, Multipass, State};
 use nixoci_backend_multipass::error;
+use nixoci_core::Error;
 use nixoci_core::runner::{Command, Exit, Runner, output, output_with_input};
 use nixoci_nix::HostRunner;
-use nixoci_nix::guest::GuestRunner;
+use nixoci_nix::guest::{GuestRunner, GuestTransport};
+use nixoci_nix::ssh::{SshHost, SshSession};
 use nixoci_testkit::World;
 use nixoci_testkit::lab::Host;
 
@@ -28,15 +35,25 @@ fn world() -> World {
     World::new("aarch64-darwin", Box::new(HostRunner::default())).unwrap()
 }
 
-fn launch() -> Launch {
+/// With a new key in a directory, which logs in.
+fn launch(dir: &Path) -> Launch {
+    let key = dir.join("key");
+    if !key.exists() {
+        let made = std::process::Command::new("ssh-keygen")
+            .args(["-q", "-t", "ed25519", "-N", "", "-f"])
+            .arg(&key)
+            .status();
+        assert!(made.unwrap().success());
+    }
+    let public = std::fs::read_to_string(key.with_extension("pub")).unwrap();
+    let ours = "write_files:\n  - path: /etc/nixoci/vm.json\n    content: '{\"owner\":\"nixoci\"}'\n";
     Launch {
         image: "24.04".to_owned(),
         cpus: 1,
         memory: "512M".to_owned(),
         disk: "5G".to_owned(),
         timeout: 120,
-        cloud_init: "write_files:\n  - path: /etc/nixoci/vm.json\n    content: '{\"owner\":\"nixoci\"}'\n"
-            .to_owned(),
+        cloud_init: format!("ssh_authorized_keys:\n  - restrict,pty {public}{ours}"),
     }
 }
 
@@ -52,6 +69,8 @@ async fn life() {
     assert_eq!(multipass.state(&cx, &name).await.unwrap(), None);
     assert!(multipass.start(&cx, &name).await.unwrap_err().is(&error::ABSENT));
     assert!(multipass.info(&cx, &name).await.unwrap_err().is(&error::ABSENT));
+    let key = tempfile::tempdir().unwrap();
+    let launch = || launch(key.path());
     let odd = Launch { memory: "10M".to_owned(), ..launch() };
     assert!(multipass.launch(&cx, &name, &odd).await.unwrap_err().is(&error::BAD_SIZE));
     assert!(multipass.launch(&cx, "a_b", &launch()).await.unwrap_err().is(&error::BAD_NAME));
@@ -60,7 +79,8 @@ async fn life() {
     let info = multipass.info(&cx, &name).await.unwrap();
     assert_eq!(info.state, Some(State::Running));
     assert!(info.memory.unwrap().1 > 0 && info.disk.unwrap().1 > 0 && !info.ipv4.is_empty(), "{info:?}");
-    guest(&multipass, &name).await;
+    small(&multipass, &name).await;
+    guest(&multipass, &name, key.path()).await;
 
     multipass.stop(&cx, &name, false).await.unwrap();
     assert_eq!(multipass.state(&cx, &name).await.unwrap(), Some(State::Stopped));
@@ -74,13 +94,58 @@ async fn life() {
     assert_eq!(multipass.state(&cx, &name).await.unwrap(), None);
 }
 
-/// Commands in the guest: exit codes, also the one that makes old clients loop, words, input, and the end.
-async fn guest(multipass: &Multipass, name: &str) {
+/// Small commands through `multipass exec`.
+async fn small(multipass: &Multipass, name: &str) {
     let world = world();
     let cx = world.cx();
-    let guest = GuestRunner::new(cx.runner, multipass.door(name));
+    let words = ["a b", "it's", "$HOME", "A=b", "line\nline", "", "*"];
+    let answer = multipass.exec(&cx, name, &Command::new("printf").arg("<%s>").args(words)).await.unwrap();
+    assert_eq!(answer.stdout_text(), words.map(|word| format!("<{word}>")).concat());
+    let fails = multipass.exec(&cx, name, &Command::new("ls").arg("/no/such")).await.unwrap();
+    assert!(!fails.exit.success() && fails.stderr_text().contains("/no/such"), "{fails:?}");
+    assert!(multipass.exec(&cx, "no-such", &Command::new("true")).await.unwrap_err().is(&error::ABSENT));
+}
+
+/// The guest by ssh.
+#[derive(Debug)]
+struct Ssh(Arc<SshSession>);
+
+#[async_trait]
+impl GuestTransport for Ssh {
+    fn command(&self, argv: Vec<OsString>) -> Command {
+        self.0.command("vm", &argv)
+    }
+
+    async fn lost(&self, said: &str) -> Error {
+        Error::new(&error::LOST, said)
+    }
+}
+
+async fn ssh(multipass: &Multipass, name: &str, key: &Path) -> Ssh {
+    let world = world();
+    let cx = world.cx();
+    let host_key = Command::new("cat").arg("/etc/ssh/ssh_host_ed25519_key.pub");
+    let host_key = multipass.exec(&cx, name, &host_key).await.unwrap().stdout_text();
+    let host = SshHost {
+        name: "vm".to_owned(),
+        user: Some("ubuntu".to_owned()),
+        port: None,
+        key: Some(key.join("key")),
+        host_key: Some(host_key.trim().to_owned()),
+        address: multipass.info(&cx, name).await.unwrap().ipv4.first().cloned(),
+    };
+    let session = SshSession::new(&cx, vec![host]).unwrap();
+    session.connect(&cx, "vm").await.unwrap();
+    Ssh(session)
+}
+
+/// Commands by ssh: exit codes, words, input beyond the window of a channel, and the end.
+async fn guest(multipass: &Multipass, name: &str, key: &Path) {
+    let world = world();
+    let cx = world.cx();
+    let guest = GuestRunner::new(cx.runner, Arc::new(ssh(multipass, name, key).await));
     let sh = |script: &str| Command::new("sh").args(["-c", script]);
-    for code in [0, 2, 4, 7, 255] {
+    for code in [0, 2, 4, 7, 254] {
         let answer =
             output(&guest, &sh(&format!("echo out; echo err >&2; exit {code}")), cx.cancel).await.unwrap();
         assert_eq!(answer.exit, Exit::Code(code));
@@ -89,7 +154,7 @@ async fn guest(multipass: &Multipass, name: &str) {
     let words = ["a b", "it's", "$HOME", "A=b", "line\nline", "", "*"];
     let answer = output(&guest, &Command::new("printf").arg("<%s>").args(words), cx.cancel).await.unwrap();
     assert_eq!(answer.stdout_text(), words.map(|word| format!("<{word}>")).concat());
-    let input: Vec<u8> = (0..=255).cycle().take(3 << 20).collect();
+    let input: Vec<u8> = (0..=255).cycle().take(12 << 20).collect();
     let answer =
         output_with_input(&guest, &Command::new("cat").with_stdin(), &input, cx.cancel).await.unwrap();
     assert!(answer.stdout == input, "{} bytes came back", answer.stdout.len());

@@ -63,6 +63,11 @@ impl Fleet {
         Fleet { machines, session: OnceCell::new(), state: Mutex::default() }
     }
 
+    /// Machines that a session has connections to already, by the same names.
+    pub fn connected(machines: Vec<Machine>, session: Arc<SshSession>) -> Fleet {
+        Fleet { session: OnceCell::new_with(Some(session)), ..Fleet::new(machines) }
+    }
+
     /// The machines.
     pub fn machines(&self) -> &[Machine] {
         &self.machines

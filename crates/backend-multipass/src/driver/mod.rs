@@ -2,24 +2,26 @@
 //!
 //! Rules that the program's quirks ask for: standard output of whatever changes something is noise (it animates also where
 //! nobody looks); exit codes tell little, texts and a second look decide; `exec` is always called with `-n`, because it would
-//! guess a directory, and with `--`; `purge` is never called, because it purges everybody's.
+//! guess a directory, and with `--`, and carries little (see [`Multipass::exec`]); `purge` is never called, because it purges everybody's.
 
 mod json;
 mod texts;
 
-use std::ffi::OsString;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::time::Duration;
 
 use nixoci_core::backend::Cx;
-use nixoci_core::runner::{Command, output, output_with_input};
+use nixoci_core::runner::{Command, Output, output, output_with_input};
 use nixoci_core::{Error, Remedy, Result};
-use nixoci_nix::guest::Door;
 use semver::Version;
 
 pub use json::{Info, Instance, State};
+pub(crate) use texts::no_route;
 
-use crate::error::{FAILED, LOST, MISSING, TOO_OLD, UNEXPECTED};
+use crate::error::{FAILED, MISSING, SLOW, TOO_OLD, UNEXPECTED};
+
+/// How long a command through `exec` may take: its client has no time limit of its own, and its output may get stuck.
+const EXEC: Duration = Duration::from_secs(60);
 
 /// Older ones print other JSON.
 const OLDEST: Version = Version::new(1, 14, 0);
@@ -240,9 +242,26 @@ impl Multipass {
         self.change(cx, name, &["umount", &format!("{name}:{at}")]).await
     }
 
-    /// The way into a virtual machine.
-    pub fn door(&self, name: &str) -> Arc<dyn Door> {
-        Arc::new(Exec { multipass: self.clone(), name: name.to_owned() })
+    /// Runs a small command in a virtual machine that runs, without input. `multipass exec` loses standard input beyond about 2 MiB, and its
+    /// output may get stuck when there is more than fits a pipe, so that a command prints less than 64 KiB. It exits with 0 or 1: a 4 has
+    /// Multipass up to 1.16 run it once more, for ever, and others are its own.
+    ///
+    /// # Errors
+    /// [`crate::error::NO_ROUTE`] and others; [`SLOW`] after a minute.
+    pub async fn exec(&self, cx: &Cx<'_>, name: &str, command: &Command) -> Result<Output> {
+        let exec = self.command(&["exec", "-n", name, "--"]).arg(&command.program).args(&command.args);
+        let Ok(answer) = tokio::time::timeout(EXEC, output(cx.runner, &exec, cx.cancel)).await else {
+            let text =
+                format!("{name}: a command through `multipass exec` did not end within {} s", EXEC.as_secs());
+            return Err(Error::new(&SLOW, text).remedy(Remedy::command(
+                "see how it stands",
+                nixoci_core::shell!("multipass info {}", name),
+            )));
+        };
+        let answer = answer?;
+        let error = texts::diagnose(name, &answer.stderr_text());
+        // What the command itself says is none of Multipass's texts.
+        if answer.exit.success() || error.is(&FAILED) { Ok(answer) } else { Err(error) }
     }
 
     fn command(&self, words: &[&str]) -> Command {
@@ -279,44 +298,6 @@ END"#;
 /// launched.
 fn whole(command: &Command) -> Command {
     Command::new("sh").args(["-c", WHOLE, WHOLE_MARK]).arg(&command.program).args(&command.args).with_stdin()
-}
-
-/// Through `multipass exec`.
-#[derive(Debug)]
-struct Exec {
-    multipass: Multipass,
-    name: String,
-}
-
-impl Exec {
-    fn command(&self, argv: Vec<OsString>) -> Command {
-        self.multipass.command(&["exec", "-n", &self.name, "--"]).args(argv)
-    }
-}
-
-impl Door for Exec {
-    fn open(&self, argv: Vec<OsString>) -> Command {
-        self.command(argv)
-    }
-
-    fn terminal(&self, argv: Vec<OsString>) -> Command {
-        self.command(argv)
-    }
-
-    fn lost(&self, said: &str) -> Error {
-        let error = texts::diagnose(&self.name, said);
-        if !error.is(&FAILED) {
-            return error;
-        }
-        // What ssh says of a machine that is gone differs from version to version, and it may say nothing.
-        let text = format!("the connection to the virtual machine {} was lost", self.name);
-        let lost = Error::new(&LOST, text);
-        let lost = error.report().causes.iter().fold(lost, Error::because);
-        lost.remedy(Remedy::command(
-            "try again: a build starts it, and what was finished is kept",
-            "nixoci build",
-        ))
-    }
 }
 
 /// `1.16.3+mac`, `1.17.0-dev.134+g…`.
@@ -362,12 +343,5 @@ mod tests {
             assert_eq!(parse(text), Some(version));
         }
         assert_eq!(parse("odd"), None);
-    }
-
-    #[test]
-    fn a_command_in_the_guest_is_never_given_a_directory_and_never_taken_for_options() {
-        let multipass = Multipass { program: "multipass".into() };
-        let command = multipass.door("vm").open(vec!["sh".into(), "-c".into(), "true".into()]);
-        assert_eq!(command.to_string(), "multipass exec -n vm -- sh -c true");
     }
 }

@@ -155,8 +155,16 @@ const RULES: &[Rule] = &[
 /// The error for a command of Multipass's about the virtual machine `name` that failed with these words.
 pub(crate) fn diagnose(name: &str, said: &str) -> Error {
     let found = pattern::first(RULES, |rule| rule.says, said).map(|(rule, _)| rule);
+    told(found, name, &words(said))
+}
+
+/// The error for a virtual machine that this host's programs do not reach, with what helps.
+pub(crate) fn no_route(name: &str) -> Error {
+    told(RULES.iter().find(|rule| rule.code.id == c::NO_ROUTE.id), name, "")
+}
+
+fn told(found: Option<&Rule>, name: &str, words: &str) -> Error {
     let code = found.map_or(&c::FAILED, |rule| rule.code);
-    let words = words(said);
     let message = if name.is_empty() { code.title.to_owned() } else { format!("{name}: {}", code.title) };
     let error = Error::new(code, message);
     let error = if words.is_empty() { error } else { error.because(words) };

@@ -33,10 +33,12 @@ nixoci_core::codes! {
          programs that own port 53 there (dnscrypt-proxy, Cisco Umbrella, dnsmasq).");
     /// No Nix that is new enough.
     NO_NIX = ("nixoci::guest::no_nix", Provision, "there is no Nix to install that is new enough",
-        "nixoci needs Nix 2.24. Ubuntu 26.04 has it as a package; for older releases name an installer, with its SHA-256.");
+        "nixoci needs Nix 2.24. Ubuntu 26.04 has it as a package; in older releases nixoci installs Nix with NixOS's installer, which exists for \
+         x86_64 and aarch64. For another CPU name an installer, with its SHA-256.");
     /// The installer is not the one that was meant.
     INSTALLER = ("nixoci::guest::installer", Provision, "the installer of Nix is not as expected",
-        "An installer runs as root in the virtual machine, so its SHA-256 is given in nixoci's settings, and compared before it runs.");
+        "An installer of Nix runs as root in the virtual machine, so its SHA-256 is compared before it runs. nixoci knows the one of NixOS's installer \
+         that it uses for older releases of Ubuntu; that of another installer is given in nixoci's settings.");
     /// The kernel ended a build for want of memory.
     OUT_OF_MEMORY = ("nixoci::guest::out_of_memory", Build, "the virtual machine has too little memory for this build",
         "The kernel of the virtual machine says that it killed a process of the build because memory had run out.");

@@ -2,7 +2,7 @@
 
 use nixoci_core::backend::Cx;
 use nixoci_core::platform::NixSystem;
-use nixoci_core::runner::{Command, output};
+use nixoci_core::runner::{Command, Output, output};
 use nixoci_core::{Error, Result};
 
 use super::GuestRunner;
@@ -53,16 +53,29 @@ pub struct Facts {
 /// # Errors
 /// Those of the way into the guest; [`NOT_SET_UP`] if what it says is not understood.
 pub async fn look(cx: &Cx<'_>, guest: &GuestRunner<'_>) -> Result<Facts> {
-    let command = Command::new("sh").args(["-c", LOOK]);
-    let answer = output(guest, &command, cx.cancel).await?;
-    let text = answer.stdout_text();
-    parse(&text).ok_or_else(|| {
-        let error = Error::new(&NOT_SET_UP, "the virtual machine does not say what there is in it");
-        text.lines()
-            .chain(answer.stderr_text().lines())
-            .take(3)
-            .fold(error, |error, line| error.because(crate::log_line(line)))
-    })
+    Facts::read(&output(guest, &Facts::command(), cx.cancel).await?)
+}
+
+impl Facts {
+    /// The command whose output [`Facts::read`] understands. It always succeeds, and prints less than 4 KiB.
+    pub fn command() -> Command {
+        Command::new("sh").args(["-c", LOOK])
+    }
+
+    /// Understands the output of [`Facts::command`].
+    ///
+    /// # Errors
+    /// [`NOT_SET_UP`].
+    pub fn read(answer: &Output) -> Result<Facts> {
+        let text = answer.stdout_text();
+        parse(&text).ok_or_else(|| {
+            let error = Error::new(&NOT_SET_UP, "the virtual machine does not say what there is in it");
+            text.lines()
+                .chain(answer.stderr_text().lines())
+                .take(3)
+                .fold(error, |error, line| error.because(crate::log_line(line)))
+        })
+    }
 }
 
 fn parse(text: &str) -> Option<Facts> {

@@ -1,13 +1,12 @@
-//! Running commands in a guest: a virtual machine that is entered by some program, which only starts a command there.
+//! Running commands in a guest: a virtual machine in which some program, such as ssh, starts commands.
 //!
-//! Such programs lose what matters: they report a command's exit code among their own, and when they are killed, the
-//! command in the guest runs on. So a command goes through a small shell script there, which ends it when its own standard input
-//! ends (that is, when nixoci ends, however it does) and says its exit code on standard error, in a line that nobody else
-//! writes.
+//! When that program is killed, the command in the guest runs on. So each command runs under a small shell script there, which
+//! ends the command when its own standard input ends, that is, when nixoci ends for whatever reason.
 
 mod agent;
 pub mod codes;
 mod inside;
+pub mod installer;
 mod look;
 mod outside;
 mod process;
@@ -28,11 +27,12 @@ use nixoci_core::{Error, Result};
 
 pub use agent::Agent;
 pub use inside::{HOME, Inside, Seen};
+pub use installer::Installer;
 pub use look::{Facts, Space, killed_since, look};
 pub use outside::{Held, Outside};
 use process::GuestProcess;
 pub use secrets::Secrets;
-pub use set_up::{Installer, SetUp};
+pub use set_up::SetUp;
 
 /// How people know a guest, and get into it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -47,23 +47,25 @@ pub struct Called {
     pub backend: &'static str,
 }
 
-/// The way into a guest.
-pub trait Door: Send + Sync + fmt::Debug {
-    /// The command on this host that runs `argv` in the guest, exactly, with standard input and both outputs connected.
-    fn open(&self, argv: Vec<OsString>) -> Command;
+/// Starts commands in a guest.
+#[async_trait]
+pub trait GuestTransport: Send + Sync + fmt::Debug {
+    /// The command on this host that runs `argv` in the guest, exactly, with standard input and both outputs connected. It exits with the
+    /// status of the command in the guest, and with [`LOST`] if the guest could not be reached or the connection was lost.
+    fn command(&self, argv: Vec<OsString>) -> Command;
 
-    /// The command that opens a terminal on `argv` in the guest.
-    fn terminal(&self, argv: Vec<OsString>) -> Command;
-
-    /// What it means when a command has left no exit code: what the program that should have run it wrote to standard error.
-    fn lost(&self, said: &str) -> Error;
+    /// The error for a command that exited with [`LOST`]. `said` is the end of its standard error.
+    async fn lost(&self, said: &str) -> Error;
 }
 
-/// Starts processes in a guest.
+/// The exit status of ssh when it has no connection, or loses it. A command in the guest that exits with it is reported as 254.
+pub const LOST: i32 = 255;
+
+/// Starts processes in a guest. None of them has the user's terminal.
 #[derive(Clone)]
 pub struct GuestRunner<'a> {
     host: &'a dyn Runner,
-    door: Arc<dyn Door>,
+    transport: Arc<dyn GuestTransport>,
     /// What is run in front of each command there.
     before: Vec<OsString>,
     /// A line that each command is told before it begins, which is in no list of processes.
@@ -72,14 +74,14 @@ pub struct GuestRunner<'a> {
 
 impl fmt::Debug for GuestRunner<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("GuestRunner").field("door", &self.door).finish_non_exhaustive()
+        f.debug_struct("GuestRunner").field("transport", &self.transport).finish_non_exhaustive()
     }
 }
 
 impl<'a> GuestRunner<'a> {
-    /// A runner that goes through this door, on a host where `host` starts processes.
-    pub fn new(host: &'a dyn Runner, door: Arc<dyn Door>) -> Self {
-        GuestRunner { host, door, before: Vec::new(), line: None }
+    /// Runs commands by this transport, whose own processes `host` starts.
+    pub fn new(host: &'a dyn Runner, transport: Arc<dyn GuestTransport>) -> Self {
+        GuestRunner { host, transport, before: Vec::new(), line: None }
     }
 
     /// The same, with a line for each command that does not read: the variable NIXOCI_SECRETS of what is run in front of it.
@@ -100,11 +102,8 @@ impl Runner for GuestRunner<'_> {
     async fn spawn(&self, command: &Command) -> Result<Box<dyn Process>> {
         let line = self.line.as_ref().filter(|_| !command.stdin);
         let argv = [self.before.clone(), script::argv(command, line.is_some())].concat();
-        if command.interactive {
-            return self.host.spawn(&self.door.terminal(argv).interactive()).await;
-        }
-        let inner = self.host.spawn(&self.door.open(argv).with_stdin()).await?;
-        let process = GuestProcess::new(inner, Arc::clone(&self.door), command.stdin);
+        let inner = self.host.spawn(&self.transport.command(argv).with_stdin()).await?;
+        let process = GuestProcess::new(inner, Arc::clone(&self.transport), command.stdin);
         Ok(Box::new(process.told(line.map(|line| &**line)).await))
     }
 

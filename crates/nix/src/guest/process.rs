@@ -6,45 +6,43 @@ use std::time::Duration;
 use async_trait::async_trait;
 use nixoci_core::Result;
 use nixoci_core::runner::{Exit, GRACE, Input, Process, Stream};
-use tokio::io::{AsyncWriteExt, DuplexStream, duplex};
+use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 use tokio::sync::watch;
 use tokio::time::timeout;
 
-use super::{Door, script};
-use crate::lines::{LINE_LIMIT, Lines};
+use super::{GuestTransport, LOST};
 
-/// So much of standard error may be on its way.
+/// The buffer between standard error and its reader, in bytes.
 const PIPE: usize = 64 << 10;
-/// So much of it is kept for the case that no exit code comes.
+/// How much of the end of standard error is kept for the case that the connection is lost, in bytes.
 const KEPT: usize = 16 << 10;
 
-/// What is known of the end.
+/// The end of what was written to standard error.
 #[derive(Clone, Debug, Default)]
-struct End {
-    code: Option<i32>,
-    said: String,
+struct Tail {
+    bytes: Vec<u8>,
     closed: bool,
 }
 
 pub(super) struct GuestProcess {
     inner: Box<dyn Process>,
-    door: Arc<dyn Door>,
+    transport: Arc<dyn GuestTransport>,
     /// Held open for as long as the command shall run, unless the command reads.
     stdin: Option<Input>,
     reads: bool,
     stderr: Option<DuplexStream>,
-    end: watch::Receiver<End>,
+    tail: watch::Receiver<Tail>,
 }
 
 impl GuestProcess {
-    pub(super) fn new(mut inner: Box<dyn Process>, door: Arc<dyn Door>, reads: bool) -> Self {
+    pub(super) fn new(mut inner: Box<dyn Process>, transport: Arc<dyn GuestTransport>, reads: bool) -> Self {
         let stdin = inner.take_stdin();
         let (here, there) = duplex(PIPE);
-        let (tell, end) = watch::channel(End::default());
+        let (tell, tail) = watch::channel(Tail::default());
         if let Some(stderr) = inner.take_stderr() {
-            tokio::spawn(filter(stderr, here, tell));
+            tokio::spawn(copy(stderr, here, tell));
         }
-        GuestProcess { inner, door, stdin, reads, stderr: Some(there), end }
+        GuestProcess { inner, transport, stdin, reads, stderr: Some(there), tail }
     }
 
     /// Writes the first line, which a command that does not read is told.
@@ -56,52 +54,41 @@ impl GuestProcess {
         self
     }
 
-    /// The exit code as the guest said it, which is written before the program here ends.
-    async fn code(&mut self, inner: Exit) -> Result<Exit> {
-        let _ = timeout(GRACE, self.end.wait_for(|end| end.closed)).await;
-        let end = self.end.borrow().clone();
-        match end.code {
-            // As a shell counts it.
-            Some(code @ 129..=192) => Ok(Exit::Signal(code - 128)),
-            Some(code) => Ok(Exit::Code(code)),
-            // The program itself was ended by us.
-            None if matches!(inner, Exit::Signal(_)) => Ok(inner),
-            None => Err(self.door.lost(&end.said)),
+    /// How the command in the guest ended, by how the program here ended.
+    async fn exit(&mut self, inner: Exit) -> Result<Exit> {
+        match inner {
+            Exit::Code(LOST) => {
+                let _ = timeout(GRACE, self.tail.wait_for(|tail| tail.closed)).await;
+                let said = said(&self.tail.borrow().bytes);
+                Err(self.transport.lost(&said).await)
+            }
+            // A shell reports a signal like this.
+            Exit::Code(code @ 129..=192) => Ok(Exit::Signal(code - 128)),
+            exit => Ok(exit),
         }
     }
 }
 
-/// Passes standard error on, without the line that is ours.
-async fn filter(stderr: Stream, mut out: DuplexStream, tell: watch::Sender<End>) {
-    let mut lines = Lines::new(stderr, LINE_LIMIT);
+/// The lines of the end of standard error, without Nix's events, which say nothing about the connection.
+fn said(tail: &[u8]) -> String {
+    let text = String::from_utf8_lossy(tail);
+    let lines = text.lines().map(str::trim_end).filter(|line| !line.is_empty() && !line.starts_with("@nix "));
+    lines.flat_map(|line| [line, "\n"]).collect()
+}
+
+/// Passes standard error on, and keeps the end of it. A reader that is gone does not stop it: the process must not block on a full pipe.
+async fn copy(mut stderr: Stream, mut out: DuplexStream, tell: watch::Sender<Tail>) {
+    let mut buffer = [0; 8 << 10];
     let mut open = true;
-    // An empty line before ours is ours, too.
-    let mut empty = false;
-    while let Ok(Some(line)) = lines.next().await {
-        let text = String::from_utf8_lossy(line);
-        if let Some(code) = script::exit_code(&text) {
-            tell.send_modify(|end| end.code = Some(code));
-            empty = false;
-            continue;
-        }
-        if empty {
-            open = open && out.write_all(b"\n").await.is_ok();
-        }
-        empty = line.is_empty();
-        if empty {
-            continue;
-        }
-        // Nix's own events say nothing about the way into the guest.
-        tell.send_modify(|end| {
-            if end.said.len() < KEPT && !text.starts_with("@nix ") {
-                end.said.push_str(text.trim_end());
-                end.said.push('\n');
-            }
+    while let Ok(count @ 1..) = stderr.read(&mut buffer).await {
+        tell.send_modify(|tail| {
+            tail.bytes.extend_from_slice(&buffer[..count]);
+            let over = tail.bytes.len().saturating_sub(KEPT);
+            tail.bytes.drain(..over);
         });
-        // A reader that has gone does not stop us: the exit code comes last.
-        open = open && out.write_all(line).await.is_ok() && out.write_all(b"\n").await.is_ok();
+        open = open && out.write_all(&buffer[..count]).await.is_ok();
     }
-    tell.send_modify(|end| end.closed = true);
+    tell.send_modify(|tail| tail.closed = true);
 }
 
 #[async_trait]
@@ -122,7 +109,7 @@ impl Process for GuestProcess {
         // Standard error that nobody took must not fill up.
         drop(self.stderr.take());
         let inner = self.inner.wait().await?;
-        self.code(inner).await
+        self.exit(inner).await
     }
 
     async fn stop(&mut self, grace: Duration) -> Result<Exit> {
@@ -133,7 +120,7 @@ impl Process for GuestProcess {
             Ok(exit) => exit?,
             Err(_) => self.inner.stop(grace).await?,
         };
-        match self.code(inner).await {
+        match self.exit(inner).await {
             // It was to end, and it has.
             Err(_) => Ok(inner),
             exit => exit,

@@ -4,18 +4,15 @@ use std::ffi::OsString;
 
 use nixoci_core::runner::Command;
 
-/// What begins the line with the exit code.
-pub(super) const MARK: &str = "@nixoci rc=";
-
 /// Runs the rest of the arguments in the directory `$1` (unless it is empty), as a group of its own. `$2` says whether the
 /// command reads: then its input is ours, and its end is the command's own affair. Otherwise a first line may be a secret, and the end of our input ends the group:
 /// SIGTERM first, by which Nix ends its builds in order (a shell has its background ignore SIGINT), then SIGKILL.
 ///
-/// The line with the exit code begins with a line end of its own, because what the command wrote last may lack one.
+/// 255 is how ssh reports a lost connection, so a command's own 255 becomes 254.
 ///
 /// Descriptor 3 is our input: in a list that runs in the background a shell replaces standard input by /dev/null.
 const SCRIPT: &str = r#"d=$1 reads=$2; shift 2
-if [ -n "$d" ]; then cd "$d" || { echo "@nixoci rc=126" >&2; exit 1; }; fi
+if [ -n "$d" ]; then cd "$d" || exit 126; fi
 if [ "$reads" = yes ]; then
   "$@"; r=$?
 else
@@ -27,18 +24,12 @@ else
   wait $p; r=$?
   kill $w 2>/dev/null
 fi
-printf '\n@nixoci rc=%s\n' $r >&2
-[ $r -eq 0 ]"#;
+[ $r -ne 255 ] || r=254
+exit $r"#;
 
-/// The arguments for a door.
+/// The arguments for a [`GuestTransport`](super::GuestTransport).
 pub(super) fn argv(command: &Command, told: bool) -> Vec<OsString> {
     let mut argv: Vec<OsString> = Vec::new();
-    if command.interactive {
-        argv.extend(environment(command));
-        argv.push(command.program.clone());
-        argv.extend(command.args.iter().cloned());
-        return argv;
-    }
     argv.extend(["sh", "-c", SCRIPT, "nixoci"].map(OsString::from));
     argv.push(command.cwd.clone().unwrap_or_default().into_os_string());
     let reads = match (command.stdin, told) {
@@ -71,9 +62,4 @@ pub(super) fn environment(command: &Command) -> Vec<OsString> {
         }
     }
     words
-}
-
-/// Takes the exit code out of a line of standard error.
-pub(super) fn exit_code(line: &str) -> Option<i32> {
-    line.trim_end().strip_prefix(MARK)?.parse().ok()
 }

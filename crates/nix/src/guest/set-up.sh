@@ -1,9 +1,9 @@
-# Makes a guest build with Nix: STAMP USER IDLE INSTALLER SHA256 SETTINGS EMULATE. Run by root; may be run again, and by two at once.
+# Makes a guest build with Nix: STAMP USER IDLE INSTALLER SHA256 SETTINGS EMULATE PREFERRED. Run by root; may be run again, and by two at once.
 #
-# IDLE is in seconds, 0 for never. INSTALLER is a file or an URL; empty for the package of the release. EMULATE is empty, or the guest is to run
-# the other CPU's programs as well. Of what went wrong, the last line that begins with `@` says the kind.
+# IDLE is in seconds, 0 for never. INSTALLER is a file or a URL: it installs Nix if PREFERRED is not empty, or if the package of the release is too
+# old. EMULATE is empty, or the guest is to run the other CPU's programs as well. Of what went wrong, the last line that begins with `@` says the kind.
 set -eu
-stamp=$1 user=$2 idle=$3 installer=$4 sha256=$5 conf=$6 emulate=$7
+stamp=$1 user=$2 idle=$3 installer=$4 sha256=$5 conf=$6 emulate=$7 preferred=$8
 home=/var/lib/nixoci
 export DEBIAN_FRONTEND=noninteractive PATH="/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:/nix/var/nix/profiles/default/bin"
 for file in /etc/nixoci/environment /run/nixoci/environment; do if [ -e $file ]; then set -a; . $file; set +a; fi; done
@@ -36,9 +36,18 @@ update() {
 packages() {
     update
     version=$(apt-cache policy nix-bin | sed -n 's/^  Candidate: //p')
-    [ -n "$version" ] && [ "$version" != '(none)' ] || fail 'no-package'
-    dpkg --compare-versions "$version" ge 2.24 || fail "old-package $version"
-    apt install --no-install-recommends nix-bin nix-setup-systemd git
+    [ "$version" != '(none)' ] || version=
+    if [ -n "$version" ] && dpkg --compare-versions "$version" ge 2.24; then
+        say "installing Nix $version from the package nix-bin"
+        apt install --no-install-recommends nix-bin nix-setup-systemd git
+        return
+    fi
+    if [ -z "$installer" ]; then
+        [ -n "$version" ] || fail 'no-package'
+        fail "old-package $version"
+    fi
+    say "the package nix-bin of this release is ${version:-missing}, and nixoci needs 2.24: installing Nix by its installer"
+    install
 }
 install() {
     file=$installer
@@ -46,6 +55,7 @@ install() {
     http://* | https://*)
         file=$home/nix-installer
         say "downloading $installer"
+        command -v curl >/dev/null || apt install --no-install-recommends curl ca-certificates
         curl -fL --retry 3 --no-progress-meter -o "$file.part" "$installer" || fail download
         mv "$file.part" "$file"
         ;;
@@ -68,7 +78,7 @@ whole() {
 # What was interrupted is brought to its end.
 [ -z "$(dpkg --audit)" ] || dpkg --configure -a 9>&- || apt --fix-broken install
 if ! whole; then
-    if [ -n "$installer" ]; then say 'installing Nix by its installer'; install; else say 'installing Nix from packages'; packages; fi
+    if [ -n "$preferred" ]; then say 'installing Nix by its installer'; install; else packages; fi
 fi
 command -v nix >/dev/null && getent group nixbld >/dev/null || fail 'no-nix'
 command -v git >/dev/null || apt install --no-install-recommends git

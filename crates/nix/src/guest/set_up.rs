@@ -8,9 +8,9 @@ use nixoci_core::runner::{Command, GRACE, Stream};
 use nixoci_core::{Error, Remedy, Result, codes as core_codes, shell};
 use sha2::{Digest, Sha256};
 
-use super::GuestRunner;
 use super::codes::{DNS, INSTALLER, NO_NIX, SET_UP};
 use super::inside::become_root;
+use super::{GuestRunner, Installer};
 use crate::lines::{LINE_LIMIT, Lines};
 
 const SCRIPT: &str = include_str!("set-up.sh");
@@ -24,21 +24,14 @@ pub struct SetUp {
     pub user: String,
     /// How long it runs on when nobody uses it; zero for ever.
     pub idle: Duration,
-    /// Where Nix comes from, if not from a package.
+    /// What installs Nix, in place of the release's package.
     pub installer: Option<Installer>,
+    /// What installs Nix where the release has no package that is new enough.
+    pub fallback: Option<Installer>,
     /// Whether it is to build for the other of the usual CPU architectures as well, whose programs qemu runs.
     pub emulate: bool,
     /// The backend that it is for, in the words of remedies.
     pub backend: &'static str,
-}
-
-/// NixOS's static installer, or one with the same command line.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Installer {
-    /// A URL, or a file in the guest.
-    pub from: String,
-    /// Its SHA-256, in hexadecimal.
-    pub sha256: String,
 }
 
 impl SetUp {
@@ -72,8 +65,8 @@ impl SetUp {
     /// # Errors
     /// [`DNS`], [`NO_NIX`], [`INSTALLER`], [`SET_UP`]; those of the way into the guest.
     pub async fn run(&self, cx: &Cx<'_>, guest: &GuestRunner<'_>) -> Result<()> {
-        let (from, sha256) =
-            self.installer.as_ref().map_or(("", ""), |installer| (&installer.from, &installer.sha256));
+        let installer = self.installer.as_ref().or(self.fallback.as_ref());
+        let (from, sha256) = installer.map_or(("", ""), |installer| (&installer.from, &installer.sha256));
         let idle = self.idle.as_secs().to_string();
         let command = Command::new("sh")
             .args([
@@ -87,7 +80,8 @@ impl SetUp {
                 sha256,
             ])
             .arg(self.conf())
-            .arg(if self.emulate { "1" } else { "" });
+            .arg(if self.emulate { "1" } else { "" })
+            .arg(if self.installer.is_some() { "1" } else { "" });
         let root = guest.clone().entered_by(become_root());
         let mut process = nixoci_core::runner::Runner::spawn(&root, &command).await?;
         let task = Task::start(cx.observer, TaskKind::Provision, "setting the virtual machine up", None);
@@ -117,6 +111,25 @@ impl SetUp {
         Remedy::advice("or name an installer there: installer = \"https://…\" and installer-sha256 = \"…\"")
     }
 
+    fn another_installer(&self, found: &str) -> Error {
+        let error = Error::new(&INSTALLER, "the installer of Nix is not the one that was meant");
+        let differ = |installer: &Installer| {
+            format!("the SHA-256 of {} is {found}, and {} was expected", installer.name, installer.sha256)
+        };
+        match (&self.installer, &self.fallback) {
+            (Some(given), _) => error.because(differ(given)).remedy(Remedy::advice(format!(
+                "correct `installer` or `installer-sha256` in [backend.{}]",
+                self.backend
+            ))),
+            (None, Some(pinned)) => error
+                .because(differ(pinned))
+                .remedy(self.again("see whether a proxy changes what is downloaded, and try again"))
+                .remedy(self.another_release())
+                .remedy(self.an_installer()),
+            (None, None) => error,
+        }
+    }
+
     fn failed(&self, said: &[String]) -> Error {
         let kind = said.iter().rev().find_map(|line| line.strip_prefix('@')).unwrap_or_default();
         let says = |text: &str| said.iter().any(|line| line.contains(text));
@@ -136,21 +149,21 @@ impl SetUp {
                 .remedy(self.another_release())
                 .remedy(self.an_installer())
         } else if let Some(found) = kind.strip_prefix("sha256 ") {
-            let wanted = self.installer.as_ref().map_or("", |installer| &installer.sha256);
-            Error::new(&INSTALLER, "the installer of Nix is not the one that was meant")
-                .because(format!("its SHA-256 is {found}, and {wanted} was given"))
-                .remedy(Remedy::advice(format!(
-                    "correct `installer` or `installer-sha256` in [backend.{}]",
-                    self.backend
-                )))
+            self.another_installer(found)
         } else {
             Error::new(&SET_UP, SET_UP.title)
         };
         let tail = said.iter().filter(|line| !line.starts_with('@')).cloned();
-        error.log(tail).remedy(Remedy::command(
-            "try again: what was done is not done twice",
-            shell!("nixoci provision --backend {} --yes", self.backend),
-        ))
+        let error = error.log(tail);
+        // With three it is one of them.
+        match error.report().remedies.len() {
+            0..3 => error.remedy(self.again("try again: what was done is not done twice")),
+            _ => error,
+        }
+    }
+
+    fn again(&self, text: &str) -> Remedy {
+        Remedy::command(text, shell!("nixoci provision --backend {} --yes", self.backend))
     }
 }
 

@@ -7,43 +7,52 @@ use tokio_util::sync::CancellationToken;
 use super::*;
 use crate::HostRunner;
 
-/// A guest that is this machine: what crosses is what a door lets through.
+/// A guest that is this machine.
 #[derive(Debug)]
 struct Here;
 
-const LOST: nixoci_core::Code =
+const GONE: nixoci_core::Code =
     nixoci_core::Code { id: "test::lost", kind: nixoci_core::ErrorKind::Transfer, title: "lost", help: "" };
 
-impl Door for Here {
-    fn open(&self, argv: Vec<OsString>) -> Command {
+#[async_trait]
+impl GuestTransport for Here {
+    fn command(&self, argv: Vec<OsString>) -> Command {
         // Whoever ends the process here does not reach what it has started there.
         Command::new("setsid").arg("--wait").args(argv)
     }
 
-    fn terminal(&self, argv: Vec<OsString>) -> Command {
-        self.open(argv)
-    }
-
-    fn lost(&self, said: &str) -> Error {
-        Error::new(&LOST, "the guest is gone").because(said)
+    async fn lost(&self, said: &str) -> Error {
+        Error::new(&GONE, "the guest is gone").because(said)
     }
 }
 
-/// A door that leads nowhere, as when the guest does not answer.
+/// A guest that does not answer.
 #[derive(Debug)]
 struct Shut;
 
-impl Door for Shut {
-    fn open(&self, _: Vec<OsString>) -> Command {
-        Command::new("sh").args(["-c", "echo no route to host >&2; exit 2"])
+#[async_trait]
+impl GuestTransport for Shut {
+    fn command(&self, _: Vec<OsString>) -> Command {
+        Command::new("sh").args(["-c", "echo no route to host >&2; exit 255"])
     }
 
-    fn terminal(&self, argv: Vec<OsString>) -> Command {
-        self.open(argv)
+    async fn lost(&self, said: &str) -> Error {
+        Here.lost(said).await
+    }
+}
+
+/// A guest whose connection is lost at the end of each command.
+#[derive(Debug)]
+struct Cut;
+
+#[async_trait]
+impl GuestTransport for Cut {
+    fn command(&self, argv: Vec<OsString>) -> Command {
+        Command::new("sh").args(["-c", "\"$@\"; exit 255", "cut"]).args(argv)
     }
 
-    fn lost(&self, said: &str) -> Error {
-        Here.lost(said)
+    async fn lost(&self, said: &str) -> Error {
+        Here.lost(said).await
     }
 }
 
@@ -55,10 +64,11 @@ fn sh(script: &str) -> Command {
 async fn exit_codes_and_both_outputs_come_back_as_they_were() {
     let (host, never) = (HostRunner::default(), CancellationToken::new());
     let guest = GuestRunner::new(&host, Arc::new(Here));
-    for code in [0, 1, 2, 4, 5, 126, 255] {
+    // 255 is how ssh says that it has no connection.
+    for (code, seen) in [0, 1, 2, 4, 5, 126, 254].map(|code| (code, code)).into_iter().chain([(255, 254)]) {
         let answer =
             output(&guest, &sh(&format!("echo out; echo err >&2; exit {code}")), &never).await.unwrap();
-        assert_eq!(answer.exit, Exit::Code(code));
+        assert_eq!(answer.exit, Exit::Code(seen));
         assert_eq!((answer.stdout_text().as_str(), answer.stderr_text().as_str()), ("out\n", "err\n"));
     }
     let answer = output(&guest, &sh("kill -9 $$"), &never).await.unwrap();
@@ -140,14 +150,13 @@ async fn without_an_exit_code_the_guest_is_lost() {
     let (host, never) = (HostRunner::default(), CancellationToken::new());
     let guest = GuestRunner::new(&host, Arc::new(Shut));
     let error = output(&guest, &sh("true"), &never).await.unwrap_err();
-    assert!(error.is(&LOST), "{error:?}");
+    assert!(error.is(&GONE), "{error:?}");
     assert_eq!(error.report().causes, ["no route to host\n"]);
     // Nix's events are no reason for it.
-    let here = GuestRunner::new(&host, Arc::new(Here));
-    let dies = sh("echo '@nix {\"action\":\"stop\"}' >&2; echo closed >&2; kill -KILL $PPID");
-    let error = output(&here, &dies, &never).await.unwrap_err();
-    let cause = &error.report().causes[0];
-    assert!(cause.starts_with("closed\n") && !cause.contains("@nix"), "{cause}");
+    let cut = GuestRunner::new(&host, Arc::new(Cut));
+    let builds = sh("echo '@nix {\"action\":\"stop\"}' >&2; echo closed >&2");
+    let error = output(&cut, &builds, &never).await.unwrap_err();
+    assert_eq!(error.report().causes, ["closed\n"]);
     assert_eq!(guest.find("sh").await, None);
     let guest = GuestRunner::new(&host, Arc::new(Here));
     assert!(guest.find("sh").await.is_some() && guest.find("no-such-program").await.is_none());

@@ -1,7 +1,7 @@
 //! The ssh configuration of one run.
 //!
 //! Ours comes first, because ssh takes the first value it finds; the user's own follows, so that ProxyJump, agents, hardware
-//! keys and names of a VPN keep working.
+//! keys and names of a VPN keep working. It is left out where there is nothing for it to say.
 
 use std::fmt::Write as _;
 use std::path::Path;
@@ -20,11 +20,18 @@ pub(crate) fn config(dir: &Path, hosts: &[SshHost]) -> String {
     let _ = write!(
         text,
         "Host *\n  BatchMode yes\n  ConnectTimeout 10\n  ServerAliveInterval 15\n  ServerAliveCountMax 3\n  \
-         ControlMaster no\n  ControlPath \"{}/%C\"\n  RequestTTY no\n  RemoteCommand none\n\
-         Match all\n  Include ~/.ssh/config\n  Include /etc/ssh/ssh_config\n",
+         ControlMaster no\n  ControlPath \"{}/%C\"\n  RequestTTY no\n  RemoteCommand none\n",
         dir.display()
     );
+    if !hosts.iter().all(is_complete) {
+        text.push_str("Match all\n  Include ~/.ssh/config\n  Include /etc/ssh/ssh_config\n");
+    }
     text
+}
+
+/// Whether nothing is left for the user's own configuration to say, which could only get in the way of a machine that nixoci made.
+fn is_complete(host: &SshHost) -> bool {
+    host.address.is_some() && host.key.is_some() && host.host_key.is_some()
 }
 
 fn section(text: &mut String, dir: &Path, host: &SshHost) {
@@ -97,6 +104,7 @@ mod tests {
         ] {
             assert!(text.contains(line), "{text}");
         }
+        assert!(!text.contains("Include"), "{text}");
         assert_eq!(known_hosts(&[host]), "nixoci-box ssh-ed25519 AAAA\n");
     }
 }

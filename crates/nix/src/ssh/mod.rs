@@ -11,5 +11,5 @@ mod session;
 mod shell;
 
 pub use host::SshHost;
-pub use session::SshSession;
+pub use session::{SshSession, words};
 pub use shell::shell;

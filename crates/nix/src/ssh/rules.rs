@@ -129,7 +129,7 @@ fn remedies(host: &SshHost, code: &'static Code) -> Vec<Remedy> {
 }
 
 /// What ssh said last that is no decoration.
-fn last_words(said: &str) -> String {
+pub(super) fn last_words(said: &str) -> String {
     let lines = said.lines().map(crate::lines::log_line);
     let lines: Vec<String> = lines
         .map(|line| line.trim().trim_end_matches('.').to_owned())

@@ -5,20 +5,22 @@
 //! when the session is dropped, and when nixoci is killed.
 
 use std::collections::HashMap;
+use std::ffi::OsString;
 use std::fmt;
+use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use nixoci_core::backend::Cx;
-use nixoci_core::runner::{Command, GRACE, Process, output, quote};
+use nixoci_core::runner::{Command, GRACE, Process, Stream, output, quote};
 use nixoci_core::{Error, Result, ResultExt, codes as core_codes};
 use tempfile::TempDir;
 use tokio::io::AsyncReadExt;
-use tokio::sync::{Mutex, OnceCell};
+use tokio::sync::{Mutex, OnceCell, watch};
 use tokio::time::timeout;
 
-use super::rules::{diagnose, failure};
+use super::rules::{self, diagnose, failure};
 use super::{SshHost, codes, config};
 
 /// ssh gives up by itself after ten seconds (ConnectTimeout) in most cases, but not in all.
@@ -35,9 +37,11 @@ pub struct SshSession {
 }
 
 /// A running ssh, ended when dropped.
-struct Master(
-    #[expect(dead_code, reason = "it is held for as long as it shall run")] Mutex<Box<dyn Process>>,
-);
+struct Master {
+    process: Mutex<Box<dyn Process>>,
+    /// The end of what it wrote to standard error, when it has ended.
+    said: watch::Receiver<Option<String>>,
+}
 
 impl fmt::Debug for SshSession {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -96,6 +100,21 @@ impl SshSession {
         master.get_or_try_init(connect).await.map(drop)
     }
 
+    /// Whether the connection to a machine was made, and stands as far as ssh knows.
+    pub async fn is_connected(&self, name: &str) -> bool {
+        let Some(master) = self.masters.get(name).and_then(OnceCell::get) else { return false };
+        // It is still running if waiting for it does not come back at once.
+        timeout(Duration::ZERO, async { master.process.lock().await.wait().await }).await.is_err()
+    }
+
+    /// Why the connection to a machine was lost, in ssh's words, if it was.
+    pub async fn why_lost(&self, name: &str) -> Option<String> {
+        let mut said = self.masters.get(name)?.get()?.said.clone();
+        // It ends a moment after the commands that went through it.
+        let said = timeout(GRACE, said.wait_for(Option::is_some)).await.ok()?.ok()?;
+        said.clone().map(|said| rules::last_words(&said)).filter(|said| !said.is_empty())
+    }
+
     async fn master(&self, cx: &Cx<'_>, host: &SshHost) -> Result<Master> {
         if let Some(key) = &host.key
             && let Err(error) = nixoci_core::file::open(key)
@@ -126,8 +145,13 @@ impl SshSession {
         };
         match ready {
             Ok(true) => {
-                drain(stderr);
-                Ok(Master(Mutex::new(process)))
+                let (tell, said) = watch::channel(None);
+                tokio::spawn(async move {
+                    let mut said = Vec::new();
+                    drain(stderr, &mut said).await;
+                    tell.send_replace(Some(String::from_utf8_lossy(&said).into_owned()))
+                });
+                Ok(Master { process: Mutex::new(process), said })
             }
             Ok(false) => {
                 let said = last_words(stderr).await;
@@ -152,6 +176,11 @@ impl SshSession {
         self.ssh().arg(name).arg(format!("exec sh -c {}", quote(script.as_ref())))
     }
 
+    /// The command that runs `argv` on a machine, each argument exactly as it is, if the account's shell is a POSIX shell.
+    pub fn command(&self, name: &str, argv: &[OsString]) -> Command {
+        self.ssh().arg("-T").arg(name).arg(words(argv))
+    }
+
     /// Runs a script on a machine; what it printed, if it succeeded.
     ///
     /// # Errors
@@ -163,18 +192,45 @@ impl SshSession {
     }
 }
 
-/// A master that talks must not fill its pipe.
-fn drain(stderr: Option<nixoci_core::runner::Stream>) {
-    if let Some(mut stderr) = stderr {
-        tokio::spawn(async move { tokio::io::copy(&mut stderr, &mut tokio::io::sink()).await });
+/// Quotes arguments for a POSIX shell. Unlike [`quote`], which is for people, this keeps bytes that are no UTF-8 and control characters.
+pub fn words(argv: &[OsString]) -> OsString {
+    let quoted = |word: &OsString| {
+        let word: Vec<&[u8]> = word.as_bytes().split(|byte| *byte == b'\'').collect();
+        [b"'", word.join(b"'\\''".as_slice()).as_slice(), b"'"].concat()
+    };
+    OsString::from_vec(argv.iter().map(quoted).collect::<Vec<_>>().join(b" ".as_slice()))
+}
+
+/// Reads standard error to its end, so that ssh never blocks on a full pipe, and keeps the last part of it.
+async fn drain(stderr: Option<Stream>, last: &mut Vec<u8>) {
+    const KEPT: usize = 16 << 10;
+    let Some(mut stderr) = stderr else { return };
+    while let Ok(1..) = stderr.read_buf(last).await {
+        let over = last.len().saturating_sub(KEPT);
+        last.drain(..over);
     }
 }
 
-async fn last_words(stderr: Option<nixoci_core::runner::Stream>) -> String {
-    const LIMIT: u64 = 64 << 10;
+async fn last_words(stderr: Option<Stream>) -> String {
     let mut said = Vec::new();
-    if let Some(stderr) = stderr {
-        let _ = timeout(GRACE, stderr.take(LIMIT).read_to_end(&mut said)).await;
-    }
+    let _ = timeout(GRACE, drain(stderr, &mut said)).await;
     String::from_utf8_lossy(&said).into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_shell_takes_arguments_apart_as_they_were() {
+        let odd = ["", "a b", "it's", "''", "$HOME", "\\", "line\nline", "\u{1b}[2K", "*", "-n", "ü"];
+        let argv: Vec<OsString> =
+            odd.map(|word| OsString::from_vec([word.as_bytes(), b"\xff"].concat())).into();
+        let mut script = OsString::from("printf '<%s>' ");
+        script.push(words(&argv));
+        let command = Command::new("sh").arg("-c").arg(script);
+        let answer = output(&crate::HostRunner::default(), &command, &Default::default()).await.unwrap();
+        let wanted: Vec<u8> = argv.iter().flat_map(|word| [b"<", word.as_bytes(), b">"].concat()).collect();
+        assert_eq!(answer.stdout, wanted);
+    }
 }

@@ -49,6 +49,12 @@ pub(super) const USER: &str = "ubuntu";
 const USER_ID: u32 = 1000;
 /// Programs of ours that take the place of a package's.
 const PROGRAMS: [&str; 3] = ["systemctl", "journalctl", "cloud-init"];
+/// Programs of ours that come before a package's, which they run for all but one thing.
+const WRAPPERS: [&str; 2] = ["curl", "sha256sum"];
+/// Where the double of `curl` finds NixOS's installer of Nix.
+const INSTALLER: &str = "/lab/nix-installer";
+/// The packages of Nix that older releases have. Source: Ubuntu's package `nix-bin`.
+const OLD_PACKAGES: [(&str, &str); 2] = [("22.04", "2.6.0+dfsg-3"), ("24.04", "2.18.1+dfsg-1ubuntu5")];
 /// Written when the first boot has made the guest what it is.
 const MADE: &str = "/var/lib/lab-guest";
 /// Where Nix in a guest learns that there is no network.
@@ -106,6 +112,7 @@ fn put_together(state: &State, plan: &Plan) -> Result<Root> {
         make(&root, plan)?;
     }
     packages(&root, plan)?;
+    root.bind_read_only(&files().join("nix-installer"), INSTALLER)?;
     events::bind(&root, state)?;
     let memory = root.outside("/run/lab-meminfo");
     fs::write(&memory, meminfo(plan.memory))?;
@@ -120,6 +127,9 @@ fn put_together(state: &State, plan: &Plan) -> Result<Root> {
 fn make(root: &Root, plan: &Plan) -> Result<()> {
     users(root, plan)?;
     programs(root)?;
+    if let Some((_, version)) = OLD_PACKAGES.iter().find(|(release, _)| *release == plan.version) {
+        old_package(root, version)?;
+    }
     let release = format!(
         "PRETTY_NAME=\"{}\"\nNAME=\"Ubuntu\"\nVERSION_ID=\"{}\"\nID=ubuntu\nID_LIKE=debian\n",
         plan.pretty_name, plan.version
@@ -212,7 +222,23 @@ fn programs(root: &Root) -> Result<()> {
         diversions.push_str(&format!("{program}\n{program}.distrib\n:\n"));
         root.write(&program, &fs::read_to_string(files().join("guest").join(name))?, 0o755)?;
     }
+    for name in WRAPPERS {
+        let program = fs::read_to_string(files().join("guest").join(name))?;
+        root.write(&format!("/usr/local/bin/{name}"), &program, 0o755)?;
+    }
     root.append("/var/lib/dpkg/diversions", &diversions)
+}
+
+/// The package of Nix that an older release has, which is listed and chosen, and cannot be fetched: nothing here is to install it.
+fn old_package(root: &Root, version: &str) -> Result<()> {
+    let package = format!(
+        "Package: nix-bin\nVersion: {version}\nArchitecture: amd64\nFilename: ./nix-bin.deb\nSize: 1\nSHA256: {}\nDescription: Nix\n",
+        "0".repeat(64)
+    );
+    root.write("/lab/apt-old/Packages", &package, 0o644)?;
+    root.write("/etc/apt/sources.list.d/old.list", "deb [trusted=yes] file:/lab/apt-old ./\n", 0o644)?;
+    let pin = format!("Package: nix-bin\nPin: version {version}\nPin-Priority: 1001\n");
+    root.write("/etc/apt/preferences.d/old", &pin, 0o644)
 }
 
 /// A guest with all of its memory free: the limit itself is the control group's.

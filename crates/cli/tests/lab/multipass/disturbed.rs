@@ -21,7 +21,7 @@ fn a_machine_that_dies_in_the_middle_of_a_transfer_is_started_and_read_once_more
     // The image stops on its way, once, behind its first 300 kB.
     let script = r#"provision >/dev/null 2>&1; build -q -f image.nix -o archive:$log.first && rm -r $XDG_CACHE_HOME/nixoci/images
         gate $vm; export HELD=$log.held
-        shim 'case "$*" in *--dump*) echo read >>$HELD.reads; [ -e $HELD ] || { : >$HELD; multipass "$@" | { head -c 300000; echo >/lab/events/$vm.begun; read -r _ </lab/events/$vm.go; cat; }; exit ${PIPESTATUS[0]}; };; esac'
+        shim 'case "$*" in *--dump*) echo read >>$HELD.reads; [ -e $HELD ] || { : >$HELD; ssh "$@" | { head -c 300000; echo >/lab/events/$vm.begun; read -r _ </lab/events/$vm.go; cat; }; exit ${PIPESTATUS[0]}; };; esac' ssh
         PATH=$shimmed build -f image.nix -o archive:$log.out 2>$log & pid=$!
         begun $vm $pid && strike; go_on $vm; wait $pid; echo code $?; cat $log >&2; wc -l <$HELD.reads; gone left
         cmp $log.first $log.out && echo whole; rm $log.first $log.out"#;

@@ -87,7 +87,8 @@ printf '%s' '{EXPRESSION}' > t.nix
 /// - `left` prints what runs in the guest beyond what always does.
 /// - `signaled SIGNAL N COMMAND…` sends the signal after the N-th event that the command reports, and prints its exit code; 1 if there are
 ///   fewer events.
-/// - `shim SCRIPT` puts a program in front of Multipass: it runs SCRIPT, and then Multipass itself. PATH is for `$shimmed` to be.
+/// - `shim SCRIPT [PROGRAM]` puts a program in front of Multipass, or of another one: it runs SCRIPT, and then the program itself. PATH is for
+///   `$shimmed` to be.
 const FUNCTIONS: &str = r#"build() { nixoci build --backend multipass -y "$@"; }
 provision() { nixoci provision --backend multipass -y "$@"; }
 guest() { multipass exec -n $vm -- sh -c "$1"; }
@@ -107,7 +108,10 @@ signaled() {
     cat <&4 >/dev/null & exec 4<&-
     wait $pid 2>/dev/null; echo code $?; [ $seen = $n ]
 }
-shim() { dir=$(mktemp -d); printf '#!/bin/bash\nPATH=%s\n%s\nexec multipass "$@"\n' "$PATH" "$1" > $dir/multipass; chmod 755 $dir $dir/multipass; shimmed=$dir:$PATH; }
+shim() {
+    local program=${2-multipass}; dir=$(mktemp -d)
+    printf '#!/bin/bash\nPATH=%s\n%s\nexec %s "$@"\n' "$PATH" "$1" $program > $dir/$program; chmod 755 $dir $dir/$program; shimmed=$dir:$PATH
+}
 "#;
 
 /// A text without the lines that begin so.

@@ -44,6 +44,32 @@ fn an_installer_with_its_hash_installs_nix() {
     assert!(run.out.starts_with("/nix/store/"), "{run:#?}");
 }
 
+each!(every_supported_ubuntu_builds_without_settings:
+    jammy("22.04", "2.35.2/nix-installer-aarch64-linux (32.5 MB, SHA-256 a1b35e56", "/nix/store/"),
+    noble("24.04", "2.35.2/nix-installer-aarch64-linux (32.5 MB, SHA-256 a1b35e56", "/nix/store/"),
+    resolute("26.04", "install Nix there, from Ubuntu's package", "/usr/bin/nix"));
+fn every_supported_ubuntu_builds_without_settings(image: &str, planned: &str, installed: &str) {
+    let script = r#"cp $here/examples/layered/default.nix .; nixoci plan --backend multipass -f default.nix
+        build -f default.nix --load=docker -t ubuntu:$tag 2>$log || { cat $log; exit 1; }
+        docker run --rm ubuntu:$tag; docker rmi -f ubuntu:$tag >/dev/null; guest 'readlink -f $(command -v nix)'"#;
+    let settings = format!("image = '{image}'");
+    let run = NIX_2_34.with(RELEASE).sh(&on_plain_image(&settings, script)).code(0);
+    run.out(planned).out(&format!("Hello, world!\n{installed}"));
+}
+
+#[test]
+#[ignore = "needs the lab: cargo xtask test"]
+fn an_installer_that_is_not_the_release_s_is_not_run() {
+    // A proxy that changes what is downloaded.
+    let script = r#"shim "$(cat <<'END'
+[ "$1" != launch ] || { { cat; echo 'bootcmd:'; echo "- sed -i s/a1b35e56/00000000/ /usr/local/bin/curl"; } | multipass "$@"; exit; }
+END
+)"
+        PATH=$shimmed provision; code=$?; guest 'ls /nix/receipt.json' 2>/dev/null || exit $code"#;
+    let run = NIX_2_34.with(NEXT).sh(&on_plain_image("image = '24.04'", script));
+    run.fails(30, "nixoci::guest::installer").says("multipass_pinned_installer_hash");
+}
+
 #[test]
 #[ignore = "needs the lab: cargo xtask test"]
 fn programs_for_the_other_cpu_are_emulated_where_that_is_wanted() {
