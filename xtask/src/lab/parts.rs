@@ -14,8 +14,7 @@ use serde::{Deserialize, Serialize};
 use super::binfmt;
 use super::cache::{Cache, Lock, recipe};
 use super::host;
-use crate::sh;
-use crate::workspace;
+use crate::{cargo, sh, workspace};
 
 /// A Debian release with some packages: a root.
 #[derive(Debug, Clone, Copy)]
@@ -85,6 +84,8 @@ pub(crate) struct More {
     pub(crate) repository: PathBuf,
     /// The same root with Nix installed: a custom image.
     pub(crate) guest_with_nix: PathBuf,
+    /// The program behind `multipass exec`, made with libssh.
+    pub(crate) multipass_exec: PathBuf,
 }
 
 impl Parts {
@@ -122,13 +123,20 @@ impl Parts {
                 let guest_with_nix = guest_with_nix(cache, &guest, &repository)?;
                 Ok((guest, repository, guest_with_nix))
             });
-            let others = [TRIXIE, BOOKWORM, RUST].map(|suite| scope.spawn(move || alone(cache, suite)));
+            let trixie = scope.spawn(|| {
+                let trixie = alone(cache, TRIXIE)?;
+                let multipass_exec = multipass_exec(cache, &trixie)?;
+                Ok((trixie, multipass_exec))
+            });
+            let others = [BOOKWORM, RUST].map(|suite| scope.spawn(move || alone(cache, suite)));
             let base = Self::base(cache, Scope::Whole)?;
-            let [trixie, bookworm, rust] = others.map(join);
+            let [bookworm, rust] = others.map(join);
+            let (trixie, multipass_exec) = join(trixie)?;
             let (guest, repository, guest_with_nix) = join(guest)?;
             let qemu = base.sources.join("qemu-aarch64-static");
-            let (trixie, bookworm, rust) = (trixie?, bookworm?, rust?);
-            let more = More { trixie, bookworm, rust, qemu, guest, repository, guest_with_nix };
+            let (bookworm, rust) = (bookworm?, rust?);
+            let more =
+                More { trixie, bookworm, rust, qemu, guest, repository, guest_with_nix, multipass_exec };
             Ok(Self { more: Some(more), ..base })
         })
     }
@@ -153,6 +161,7 @@ impl Parts {
                     &more.guest,
                     &more.repository,
                     &more.guest_with_nix,
+                    &more.multipass_exec,
                 ]
                 .map(PathBuf::as_path),
             );
@@ -232,6 +241,38 @@ fn guest_with_nix(cache: &Cache, guest: &Path, repository: &Path) -> Result<Path
             let mut make = scratch(guest, &work, &binds)?;
             make.args(["sh", "/lab/install-nix.sh", "/lab/out"]);
             sh::logged(&mut make, &cache.path("logs/guest-with-nix.log"))?;
+            super::cache::remove_all(&work)
+        })
+    })
+}
+
+/// The program behind `multipass exec`. Its libssh is a crate's source: crates stay as they are, and Debian's libssh does not.
+/// It is made in the older of the roots that hosts with multipass have, and runs in both.
+fn multipass_exec(cache: &Cache, trixie: &Path) -> Result<PathBuf> {
+    let from = workspace().join("lab/multipass/libssh");
+    let [source, script, manifest] = ["exec.c", "make-exec.sh", "Cargo.toml"].map(|name| from.join(name));
+    let lock = fs::read(from.join("Cargo.lock"))?;
+    let hash = recipe(&[&fs::read(&source)?, &fs::read(&script)?, &lock, name_of(trixie)]);
+    cache.entry(&format!("multipass-exec/{hash}"), |dir| {
+        sh::step("compiling multipass' exec with libssh", || {
+            let log = cache.path("logs/multipass-exec.log");
+            let [crates, work] =
+                ["crates", "scratch"].map(|name| cache.path(&format!("unfinished/exec-{name}")));
+            super::cache::remove_all(&crates)?;
+            let mut vendor = Command::new(cargo());
+            vendor.args(["vendor", "--quiet", "--locked", "--manifest-path"]).arg(&manifest).arg(&crates);
+            sh::logged(vendor.current_dir(workspace()), &log)?;
+            let libssh = crates.join("libssh-rs-sys/vendored");
+            let binds = [
+                (&*source, "/lab/exec.c"),
+                (&script, "/lab/make-exec.sh"),
+                (&libssh, "/lab/libssh"),
+                (dir, "/lab/out"),
+            ];
+            let mut make = scratch(trixie, &work, &binds)?;
+            make.args(["sh", "/lab/make-exec.sh", "/lab/exec.c", "/lab/libssh", "/lab/out"]);
+            sh::logged(&mut make, &log)?;
+            super::cache::remove_all(&crates)?;
             super::cache::remove_all(&work)
         })
     })
@@ -346,7 +387,7 @@ fn prune(cache: &Cache, parts: &Parts) -> Result<()> {
         fs::File::open(part)?.set_modified(now)?;
     }
     let Some(_alone) = cache.try_lock("locks/in-use", false)? else { return Ok(()) };
-    for kind in ["roots", "sources", "nixpkgs", "seeds", "repositories", "produced"] {
+    for kind in ["roots", "sources", "nixpkgs", "seeds", "repositories", "multipass-exec", "produced"] {
         let Ok(entries) = fs::read_dir(cache.path(kind)) else { continue };
         for entry in entries {
             let path = entry?.path();

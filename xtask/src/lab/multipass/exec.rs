@@ -1,8 +1,11 @@
 //! `exec` and `shell`: the client's own ssh connection to a guest.
+//!
+//! Without a terminal `exec` passes its streams on by libssh, as in life, with libssh's faults: `lab/multipass/libssh/exec.c`. Whatever has a
+//! terminal is OpenSSH's.
 
 use std::io::IsTerminal;
 use std::net::{SocketAddr, TcpStream};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
@@ -13,7 +16,7 @@ use serde::Deserialize;
 use super::args::Args;
 use super::client::{Client, err, failed, wrong};
 use super::protocol::Ask;
-use super::{KEYS, Profile};
+use super::{EXEC, KEYS, Profile};
 
 /// How to reach a guest.
 #[derive(Debug, Clone, Deserialize)]
@@ -30,6 +33,23 @@ fn cannot(profile: Profile) -> i32 {
     }
 }
 
+/// A program that dies with us, and has nothing of this user's environment.
+fn program(path: &str) -> Command {
+    let mut program = Command::new("/usr/bin/setpriv");
+    program.args(["--pdeathsig", "KILL", path]);
+    program
+}
+
+/// This user's copy of the daemon's key.
+fn key() -> PathBuf {
+    Path::new(KEYS).join(geteuid().as_raw().to_string())
+}
+
+/// Whether both sides are a terminal's: the command gets one there, too.
+fn has_terminal() -> bool {
+    std::io::stdin().is_terminal() && std::io::stdout().is_terminal()
+}
+
 impl Way {
     /// Connects once before ssh does: what goes wrong is told in libssh's words.
     fn check(&self) -> Result<(), String> {
@@ -44,11 +64,10 @@ impl Way {
         }
     }
 
-    /// OpenSSH in place of libssh, with nothing of this user's settings. It dies with us.
+    /// OpenSSH in place of libssh, with nothing of this user's settings.
     fn ssh(&self) -> Command {
-        let mut ssh = Command::new("/usr/bin/setpriv");
-        ssh.args(["--pdeathsig", "KILL", "/usr/bin/ssh", "-F", "none", "-i"]);
-        ssh.arg(Path::new(KEYS).join(geteuid().as_raw().to_string()));
+        let mut ssh = program("/usr/bin/ssh");
+        ssh.args(["-F", "none", "-i"]).arg(key());
         for option in [
             "IdentitiesOnly=yes",
             "IdentityAgent=none",
@@ -66,15 +85,26 @@ impl Way {
         ssh
     }
 
-    /// A command, or a login's shell, on our own streams. With a terminal on both sides it gets one there.
-    fn run(&self, command: Option<&str>) -> Result<i32> {
+    /// A command, or a login's shell, by OpenSSH: with a terminal if both of our sides have one.
+    fn interactive(&self, what: &str, command: Option<&str>, unreachable: i32) -> Result<i32> {
+        if let Err(why) = self.check() {
+            err(&format!("{what} failed: {why}\n"));
+            return Ok(unreachable);
+        }
         let mut ssh = self.ssh();
-        let terminal = std::io::stdin().is_terminal() && std::io::stdout().is_terminal();
-        ssh.arg(if terminal { "-tt" } else { "-T" });
+        ssh.arg(if has_terminal() { "-tt" } else { "-T" });
         if let Some(command) = command {
             ssh.arg("--").arg(command);
         }
         let status = ssh.status().context("cannot run ssh")?;
+        Ok(status.code().unwrap_or(255))
+    }
+
+    /// A command by libssh's connectors on our own streams. If there is no connection, `exec` has said why.
+    fn streams(&self, command: &str, unreachable: i32) -> Result<i32> {
+        let mut exec = program(EXEC);
+        exec.arg(self.host.to_string()).arg(&self.user).arg(key()).arg(unreachable.to_string()).arg(command);
+        let status = exec.status().context("cannot run exec")?;
         Ok(status.code().unwrap_or(255))
     }
 }
@@ -122,11 +152,12 @@ pub(super) fn exec(client: Client, args: &Args) -> Result<i32> {
             Ok(way) => way,
             Err(code) => return Ok(code),
         };
-        if let Err(why) = way.check() {
-            err(&format!("exec failed: {why}\n"));
-            return Ok(cannot(client.profile));
-        }
-        let code = way.run(Some(&line))?;
+        let unreachable = cannot(client.profile);
+        let code = if has_terminal() {
+            way.interactive("exec", Some(&line), unreachable)?
+        } else {
+            way.streams(&line, unreachable)?
+        };
         // 1.16 takes a remote command's 4 for its own "once more".
         if !(code == 4 && client.profile == Profile::V16) {
             return Ok(code);
@@ -140,11 +171,7 @@ pub(super) fn shell(client: Client, args: &Args) -> Result<i32> {
         Ok(way) => way,
         Err(code) => return Ok(code),
     };
-    if let Err(why) = way.check() {
-        err(&format!("shell failed: {why}\n"));
-        return Ok(cannot(client.profile));
-    }
-    way.run(None)
+    way.interactive("shell", None, cannot(client.profile))
 }
 
 /// Where our directory is in the guest, if it lies in one that is mounted there. That the question fails is said, and no

@@ -101,6 +101,8 @@ const HOST: &str = "/lab/multipass/host";
 const SOCKET: &str = "/var/run/multipass_socket";
 /// Where hosts find the double of NixOS' installer of Nix, to be run in a guest.
 const INSTALLER: &str = "/lab/multipass/nix-installer";
+/// The program that passes `exec`'s streams on: `lab/multipass/libssh/exec.c`.
+const EXEC: &str = "/lab/multipass/exec";
 /// The directory for this client's key, as hosts see it.
 const KEYS: &str = "/lab/multipass/keys";
 
@@ -127,6 +129,7 @@ pub(super) fn prepare(root: &Root, state: &State, host: &str) -> Result<()> {
     root.write(HOST, host, 0o644)?;
     root.bind_read_only(&std::env::current_exe()?, PROGRAM)?;
     root.bind_read_only(&files().join("nix-installer"), INSTALLER)?;
+    root.bind_read_only(&state.spec()?.parts.more()?.multipass_exec.join("exec"), EXEC)?;
     symlink("/lab/multipass/now/socket", root.outside("/run/multipass_socket"))?;
     Ok(())
 }

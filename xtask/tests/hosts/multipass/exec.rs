@@ -1,6 +1,13 @@
 //! `exec`.
 
+use std::io::Read;
+use std::sync::mpsc::channel;
+use std::thread;
+use std::time::Duration;
+
 use super::*;
+
+const MIB: usize = 1 << 20;
 
 each!(exec_keeps_words_apart: old(OLD), new(NEW));
 fn exec_keeps_words_apart(with: &'static str) {
@@ -20,6 +27,10 @@ fn exec_passes_streams_and_codes_through(with: &'static str) {
     let vm = Vm::launch(with);
     assert_eq!(vm.exec(&["exit", "33"]).code, 33);
     assert_eq!(vm.exec(&["sh", "-c", "kill -KILL $$"]).code, 255);
+    // The parent is the guest's end of the connection. A line of input means that the client has begun to pass streams on.
+    let lost = "read -r _; kill -KILL $PPID; exec sleep infinity";
+    let lost = ["multipass", "exec", "-n", &vm.name, "--", "sh", "-c", lost];
+    assert_eq!(run_with_input(&["--with", with], &lost, b"go\n").code, 255);
     let both = vm.exec(&["sh", "-c", "echo out; echo err >&2; tty"]);
     assert_eq!((&*both.out, &*both.err, both.code), ("out\nnot a tty\n", "err\n", 1));
     let cat = ["multipass", "exec", "-n", &vm.name, "--", "cat"];
@@ -83,4 +94,92 @@ fn the_remote_command_outlives_its_client() {
     // No terminal, no hangup: it reads, and goes on.
     go.write();
     done.wait();
+}
+
+each!(exec_carries_small_streams_whole: old(OLD), new(NEW));
+fn exec_carries_small_streams_whole(with: &'static str) {
+    let vm = Vm::launch(with);
+    let count = ["multipass", "exec", "-n", &vm.name, "--", "wc", "-c"];
+    for size in [0, 1, 4096, 4097, MIB] {
+        let said = run_with_input(&["--with", with], &count, &vec![b'x'; size]);
+        assert_eq!((said.code, said.out), (0, format!("{size}\n")));
+    }
+    assert_eq!(vm.exec(&["wc", "-c"]).out, "0\n", "/dev/null ends at once");
+}
+
+/// libssh takes a window of zero bytes for the end of input. A guest that reads fast enough may never let the window get there: then this
+/// tries again.
+#[test]
+#[ignore = "needs the lab: cargo xtask test"]
+fn exec_cuts_input_beyond_the_window_and_exits_with_0() {
+    let vm = Vm::launch(OLD);
+    // The guest begins to read after a moment, so that the window gets there.
+    let count = ["multipass", "exec", "-n", &vm.name, "--", "sh", "-c", "sleep 0.5; wc -c"];
+    let input = vec![b'x'; 16 * MIB];
+    let arrived = loop {
+        let said = run_with_input(&["--with", OLD], &count, &input);
+        assert_eq!((said.code, &*said.err), (0, ""));
+        let arrived: usize = said.out.trim().parse().expect("a number");
+        if arrived < input.len() {
+            break arrived;
+        }
+    };
+    assert!(arrived >= 2 * MIB, "{arrived}");
+}
+
+/// libssh 0.11.0 to 0.11.3 writes one piece of what is buffered, and forgets the rest until more comes. Nothing more comes when the window
+/// is used up.
+#[test]
+#[ignore = "needs the lab: cargo xtask test"]
+fn exec_gets_stuck_when_its_output_is_not_read_for_a_moment() {
+    const SIZE: usize = 16 * MIB;
+    let vm = Vm::launch(OLD);
+    let script = format!("echo $$ > /tmp/pid; exec head -c {SIZE} /dev/zero");
+    let written = || -> u64 {
+        let io = vm.sh("cat /proc/$(cat /tmp/pid)/io");
+        let line = io.lines().find_map(|line| line.strip_prefix("wchar: ")).expect("a line");
+        line.parse().expect("a number")
+    };
+    loop {
+        let (begun, command) = (Pipe::new(&vm, "begun"), ["multipass", "exec", "-n", &vm.name, "--"]);
+        let script = script.replace("; exec", &format!("; echo > {}; exec", begun.0));
+        let mut client = mac(&["--with", OLD], &[&command[..], &["sh", "-c", &script]].concat())
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("the lab's program runs");
+        begun.wait();
+        // Without a reader the guest writes until the window is used up.
+        let mut before = 0;
+        let full = loop {
+            let now = written();
+            if now == before && now > 0 {
+                break now;
+            }
+            before = now;
+        };
+        let mut from = client.stdout.take().expect("a way out");
+        let (tell, pieces) = channel();
+        thread::spawn(move || {
+            let mut piece = vec![0; MIB];
+            while let Ok(length @ 1..) = from.read(&mut piece) {
+                let _ = tell.send(length);
+            }
+        });
+        // If it is stuck, nothing comes however long this waits.
+        let mut arrived = 0;
+        while let Ok(length) = pieces.recv_timeout(Duration::from_secs(2)) {
+            arrived += length;
+        }
+        let stuck = arrived < SIZE;
+        if stuck {
+            assert!(client.try_wait().expect("it can be asked").is_none(), "the client waits for more");
+            assert_eq!(written(), full, "the guest waits, too");
+            client.kill().expect("it can be killed");
+        }
+        client.wait().expect("it ends");
+        if stuck {
+            return;
+        }
+    }
 }
