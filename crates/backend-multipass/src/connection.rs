@@ -8,6 +8,7 @@
 use std::ffi::OsString;
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use nixoci_core::backend::Cx;
@@ -30,6 +31,9 @@ const LET_IN: &str = r#"grep -q '"owner":"nixoci"' /etc/nixoci/vm.json || exit 1
 umask 077; mkdir -p ~/.ssh; file=~/.ssh/authorized_keys; touch "$file"
 { grep -vF -- "$1" "$file"; [ $? -le 1 ] && printf '%s\n' "$2"; } >"$file.nixoci" && mv "$file.nixoci" "$file" || exit 1
 cat /etc/ssh/ssh_host_ed25519_key.pub"#;
+
+/// How long `multipass exec` may take to show that it reaches the machine. Its own limit for connecting is 20 s.
+const PROBE: Duration = Duration::from_secs(10);
 
 /// The connection of this run to a virtual machine, made when it is first needed, and made anew when it was lost.
 #[derive(Debug, Default)]
@@ -217,11 +221,13 @@ async fn not_reached(cx: &Cx<'_>, machine: &Machine<'_>, error: &Error) -> Error
     {
         return machine.not_running();
     }
-    if machine.multipass.exec(cx, name, &Command::new("true")).await.is_ok_and(|answer| answer.exit.success())
-    {
+    let probe = Command::new("true");
+    let probe = tokio::time::timeout(PROBE, machine.multipass.exec(cx, name, &probe)).await;
+    if matches!(probe, Ok(Ok(answer)) if answer.exit.success()) {
         let text = format!("ssh does not reach the virtual machine {name}, and `multipass exec` does");
-        return with_causes(Error::new(&SSH, text), error)
-            .remedy(Remedy::advice("allow /usr/bin/ssh in the firewall, or in what else filters connections of this machine's programs"));
+        return with_causes(Error::new(&SSH, text), error).remedy(Remedy::advice(
+            "allow /usr/bin/ssh in the firewall, or in what else filters this machine's connections",
+        ));
     }
     with_causes(no_route(name), error)
         .context(format!("the virtual machine {name} runs, and cannot be reached"))

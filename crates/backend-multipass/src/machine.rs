@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use nixoci_core::backend::Cx;
 use nixoci_core::event::{Task, TaskKind};
-use nixoci_core::runner::{Command, output, output_with_input};
+use nixoci_core::runner::{Command, output};
 use nixoci_core::{Error, Remedy, Result, ResultExt, codes as core_codes, shell};
-use nixoci_nix::guest::{Facts, GuestRunner, look};
+use nixoci_nix::guest::{Facts, GuestRunner, look, upload};
 use nixoci_nix::patience::patiently;
 use tokio_util::sync::CancellationToken;
 
@@ -330,16 +330,8 @@ impl Machine<'_> {
             .await
             .or_error(&core_codes::CONFIG_VALUE, || format!("the installer {installer} cannot be read"))?;
         let place = "/var/tmp/nixoci-nix-installer";
-        let command = Command::new("sh").args(["-c", "cat >\"$1\"", "nixoci", place]).with_stdin();
-        let answer = output_with_input(&self.guest(cx).await?, &command, &bytes, cx.cancel).await?;
-        if answer.exit.success() {
-            return Ok(Some(place.to_owned()));
-        }
-        Err(Error::new(
-            &nixoci_nix::guest::codes::SET_UP,
-            "the installer could not be brought into the virtual machine",
-        )
-        .because(answer.stderr_text().trim()))
+        upload(cx, &self.guest(cx).await?, &bytes, place).await?;
+        Ok(Some(place.to_owned()))
     }
 
     /// Neither on nor off.

@@ -11,12 +11,13 @@ use nixoci_core::request::BuildRequest;
 use nixoci_core::runner::{Command, output};
 use nixoci_core::text::{bytes, count};
 use nixoci_core::{Code, Error, ErrorKind, Remedy, Result, shell};
-use nixoci_nix::guest::codes::{DISK_FULL, NOT_SET_UP, OUT_OF_MEMORY};
+use nixoci_nix::guest::codes::{DISK_FULL, NOT_SET_UP, OUT_OF_MEMORY, STALLED};
 use nixoci_nix::guest::sources::{Scope, Sources, send};
 use nixoci_nix::guest::{Agent, Called, Facts, Inside, Secrets, Seen, killed_since};
 use nixoci_nix::{BuildStore, Nix, codes as nix_codes, proof};
 
 use crate::driver::State;
+use crate::error::LOST;
 use crate::machine::Machine;
 use crate::mounts::{self, Mount, Mounted};
 use crate::plan::stamp;
@@ -94,7 +95,15 @@ impl Work<'_> {
             cx.observer.info(text);
         }
         let memory = dir(cx, self.name()).join("trees");
-        let sent = send(cx, &self.machine.guest(cx).await?, &memory, &sources.trees).await?;
+        let sent = match send(cx, &self.machine.guest(cx).await?, &memory, &sources.trees).await {
+            // Another connection may get there: the machine's address may have changed, or this host has slept.
+            Err(error) if error.is(&STALLED) || error.is(&LOST) => {
+                cx.observer.warn(format!("{error}: it is sent once more"), Vec::new());
+                self.machine.connections.forget().await;
+                send(cx, &self.machine.guest(cx).await?, &memory, &sources.trees).await?
+            }
+            sent => sent?,
+        };
         if sent.files > 0 {
             let text = format!(
                 "sent {} ({}) to the virtual machine {}",

@@ -3,6 +3,7 @@
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use nixoci_core::backend::Cx;
 use nixoci_core::config::{ConfigFile, discover};
@@ -11,6 +12,7 @@ use nixoci_core::host::{Dirs, Host};
 use nixoci_core::platform::{NixSystem, OciPlatform};
 use nixoci_core::registry::Registry;
 use nixoci_core::runner::{Command as Process, Runner, output};
+use nixoci_core::stall::DEFAULT_LIMIT;
 use nixoci_core::temporary::{TemporaryFiles, Unguarded};
 use nixoci_core::{Error, Remedy, Result, ResultExt, shell};
 use nixoci_engine::Engine;
@@ -46,6 +48,7 @@ pub(crate) struct App {
     pub(crate) cwd: PathBuf,
     pub(crate) plugins: Plugins,
     credentials: Credentials,
+    stall_timeout: Duration,
     /// Whether the project is trusted for this command, whatever it says.
     pub(crate) trust_project: bool,
 }
@@ -77,6 +80,7 @@ impl App {
             .or_error(&NO_DIRECTORY, || "the current directory is gone")?;
         let files = config_files(global, &cwd, &dirs, &host)?;
         let credentials = credentials(&files, command.how());
+        let stall_timeout = command.how().map_or(DEFAULT_LIMIT, |how| how.stall_timeout);
         let plugins = Plugins::new(&files, &host, &dirs);
         let cx = Cx {
             cancel: signals.cancel(),
@@ -86,6 +90,7 @@ impl App {
             dirs: &dirs,
             temporary: &temporary,
             credentials: &credentials,
+            stall_timeout,
         };
         let registry = match command {
             // They are what is managed there: one that cannot be used must not be in the way.
@@ -113,6 +118,7 @@ impl App {
             cwd,
             plugins,
             credentials,
+            stall_timeout,
             trust_project: global.trust_project,
         })
     }
@@ -137,6 +143,7 @@ impl App {
             dirs: &self.dirs,
             temporary: &self.temporary,
             credentials: &self.credentials,
+            stall_timeout: self.stall_timeout,
         }
     }
 

@@ -47,7 +47,6 @@ pub(crate) fn job(app: &App, args: &BuildArgs) -> Result<Job> {
         naming: naming(&settings)?,
         sinks,
         agreed: agreed(&args.how.consent, args.how.no_provision),
-        stall_timeout: args.how.stall_timeout,
     })
 }
 

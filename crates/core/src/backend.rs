@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::ffi::OsString;
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use schemars::JsonSchema;
@@ -40,6 +41,8 @@ pub struct Cx<'a> {
     pub temporary: &'a Arc<dyn TemporaryFiles>,
     /// What opens private sources, for a Nix that is not this host's.
     pub credentials: &'a Credentials,
+    /// How long nothing may move in a transfer before it is given up; zero for ever.
+    pub stall_timeout: Duration,
 }
 
 impl fmt::Debug for Cx<'_> {

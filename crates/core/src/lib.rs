@@ -30,6 +30,7 @@ pub mod release;
 pub mod request;
 pub mod runner;
 pub mod secrets;
+pub mod stall;
 pub mod temporary;
 pub mod text;
 

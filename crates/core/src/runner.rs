@@ -296,18 +296,25 @@ pub async fn output_with_input(
 /// What a process reads.
 #[async_trait]
 pub trait Feed: Sync {
-    /// Writes it. A process that stops reading says why on its way out: a broken pipe adds nothing.
-    async fn feed(&self, stdin: &mut Input);
+    /// Writes it. A process that stops reading says why on its way out: a broken pipe is no error.
+    ///
+    /// # Errors
+    /// Why it cannot be written to its end. The process is stopped then.
+    async fn feed(&self, stdin: &mut Input) -> Result<()>;
 }
 
 #[async_trait]
 impl Feed for &[u8] {
-    async fn feed(&self, stdin: &mut Input) {
+    async fn feed(&self, stdin: &mut Input) -> Result<()> {
         let _ = stdin.write_all(self).await;
+        Ok(())
     }
 }
 
 /// As [`output`], while `feed` writes to the process.
+///
+/// # Errors
+/// Those of `feed`, too.
 pub async fn output_fed(
     runner: &dyn Runner,
     command: &Command,
@@ -319,16 +326,23 @@ pub async fn output_fed(
     let talk = async {
         let feed = async {
             if let Some(mut stdin) = stdin {
-                feed.feed(&mut stdin).await;
+                feed.feed(&mut stdin).await?;
                 let _ = stdin.shutdown().await;
             }
+            Ok(())
         };
-        let ((), stdout, stderr) =
-            tokio::join!(feed, read_all(stdout, OUTPUT_LIMIT), read_tail(stderr, STDERR_KEPT));
-        (stdout, stderr)
+        let streams =
+            async { Ok(tokio::join!(read_all(stdout, OUTPUT_LIMIT), read_tail(stderr, STDERR_KEPT))) };
+        tokio::try_join!(feed, streams).map(|((), streams)| streams)
     };
     let (stdout, stderr) = tokio::select! {
-        streams = talk => streams,
+        streams = talk => match streams {
+            Ok(streams) => streams,
+            Err(error) => {
+                process.stop(GRACE).await?;
+                return Err(error);
+            }
+        },
         () = cancel.cancelled() => {
             process.stop(GRACE).await?;
             return Err(Error::new(&codes::CANCELLED, format!("`{}` was stopped", command.name())));

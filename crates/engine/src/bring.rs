@@ -11,6 +11,7 @@ use nixoci_core::codes::{BUG, CANCELLED};
 use nixoci_core::event::{Event, Stage, Task, TaskKind};
 use nixoci_core::platform::OciPlatform;
 use nixoci_core::runner::GRACE;
+use nixoci_core::stall::{Meter, Progress};
 use nixoci_core::text::bytes;
 use nixoci_core::{Error, ErrorKind, Remedy, Result};
 use nixoci_image::{Cache, CacheKey, CachedImage, Input, Mismatch, Naming, ReadOptions, import};
@@ -25,7 +26,6 @@ use crate::codes::{NOT_FOUND_AGAIN, STALLED};
 use crate::job::Job;
 use crate::progress::telling;
 use crate::script;
-use crate::stall::{Moved, Told};
 
 /// How much of a stream may be on its way between fetching and reading.
 const PIPE: usize = 1 << 20;
@@ -192,33 +192,32 @@ async fn fetch_patiently(
 ) -> Result<Brought> {
     let key = key(job, &info, platform);
     let reading = || Reading::new(engine, job, platform, key.clone());
-    let error = match fetch(engine, job, choice, info.clone(), reading(), key.clone()).await {
+    let error = match fetch(engine, choice, info.clone(), reading(), key.clone()).await {
         Err(error) if error.kind() == ErrorKind::Transfer => error,
         other => return other,
     };
     engine.cx.observer.warn(format!("{error}: it is read once more"), Vec::new());
-    fetch(engine, job, choice, info, reading(), key).await
+    fetch(engine, choice, info, reading(), key).await
 }
 
 /// Reads an image while it arrives from a store elsewhere.
 async fn fetch(
     engine: &Engine<'_>,
-    job: &Job,
     choice: &Choice,
     info: PathInfo,
     reading: Reading,
     key: CacheKey,
 ) -> Result<Brought> {
     let (writer, reader) = tokio::io::duplex(PIPE);
-    let moved = Arc::new(Moved::default());
-    let mut writer = Told { writer, moved: Arc::clone(&moved) };
+    let progress = Arc::new(Progress::default());
+    let mut writer = Meter::new(writer, Arc::clone(&progress));
     let (path, size) = (info.path.clone(), info.nar_size);
-    let (backend, from, limit) = (choice.backend.as_ref(), choice.name.as_str(), job.stall_timeout);
+    let (backend, from, limit) = (choice.backend.as_ref(), choice.name.as_str(), engine.cx.stall_timeout);
     let source = Source::Stream(Arrival { stream: Box::new(SyncIoBridge::new(reader)), info });
     let send = async {
         let sent = tokio::select! {
             sent = backend.fetch(&engine.cx, std::slice::from_ref(&path), &mut writer) => sent,
-            () = moved.stalled(limit) => Err(stalled(from, limit, moved.bytes(), size)),
+            () = progress.sender_stalled(limit) => Err(stalled(from, limit, progress.bytes(), size)),
         };
         // The reader waits for the end of the stream, also after a failure.
         let _ = writer.shutdown().await;

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::time::Duration;
 
 use nixoci_core::config::{BackendTable, Runtime};
 use nixoci_core::platform::{NixSystem, OciPlatform};
@@ -38,8 +37,6 @@ pub struct Job {
     pub mismatch: Mismatch,
     /// The system that the attribute is for, where it names one: it is built for that, whatever platform its image is to have.
     pub system: Option<NixSystem>,
-    /// How long nothing may arrive in a transfer before it is given up.
-    pub stall_timeout: Duration,
     /// What was agreed to beforehand, should a backend have to be made ready.
     pub agreed: Agreed,
     /// What has to be agreed to before the project's expressions are evaluated with the user's credentials; `None` where that was done, or

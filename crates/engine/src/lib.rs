@@ -23,7 +23,6 @@ mod report;
 mod runtimes;
 mod script;
 mod shell;
-mod stall;
 
 pub use build::build;
 pub use choose::{BackendStatus, Choice, survey};

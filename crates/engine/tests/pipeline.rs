@@ -132,7 +132,6 @@ impl Machine {
             system: None,
             agreed: Agreed { yes: true, ..Agreed::default() },
             credentials: None,
-            stall_timeout: Duration::from_secs(60),
         }
     }
 
@@ -370,9 +369,9 @@ async fn a_cancelled_transfer_ends_and_leaves_nothing() {
 #[tokio::test]
 async fn a_transfer_that_stands_still_is_given_up_after_one_more_try() {
     for sent in [0, 150_000] {
-        let machine = Machine::with(faulty(Fault::StallsAfter(sent)));
-        let job = Job { stall_timeout: Duration::from_millis(80), ..machine.job() };
-        let error = machine.run(&job).await.unwrap_err();
+        let mut machine = Machine::with(faulty(Fault::StallsAfter(sent)));
+        machine.world.stall_timeout = Duration::from_millis(80);
+        let error = machine.run(&machine.job()).await.unwrap_err();
         assert_eq!(error.code(), "nixoci::fetch::stalled", "{error:?}");
         assert_eq!(machine.backends[0].fetches(), 2);
         machine.is_clean();

@@ -147,6 +147,7 @@ impl World {
             dirs: &self.dirs,
             temporary: &self.temporary,
             credentials: &nixoci_core::credentials::NONE,
+            stall_timeout: nixoci_core::stall::DEFAULT_LIMIT,
         }
     }
 

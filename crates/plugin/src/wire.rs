@@ -93,10 +93,17 @@ pub struct Hello {
     /// What opens private sources, for a Nix that is not this host's.
     #[serde(default)]
     pub credentials: Credentials,
+    /// How long nothing may move in a transfer before it is given up, in seconds; 0 for ever.
+    #[serde(default = "stall_timeout")]
+    pub stall_timeout: u64,
     /// The command of a process that ends what a killed process has left behind: program and arguments. Its standard
     /// input is told what there is to end. Empty where there is none.
     #[serde(default)]
     pub watchdog: Vec<String>,
+}
+
+fn stall_timeout() -> u64 {
+    nixoci_core::stall::DEFAULT_LIMIT.as_secs()
 }
 
 fn empty() -> Value {

@@ -193,6 +193,7 @@ fn answers() -> Vec<Said> {
         host,
         dirs,
         credentials: nixoci_core::credentials::NONE.clone(),
+        stall_timeout: 60,
         watchdog: vec!["nixoci".to_owned(), "__watchdog".to_owned()],
     };
     let description = Description {

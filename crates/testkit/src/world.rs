@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use nixoci_core::backend::Cx;
@@ -62,6 +63,8 @@ pub struct World {
     pub host: Host,
     /// nixoci's directories, in a temporary one.
     pub dirs: Dirs,
+    /// How long nothing may move in a transfer.
+    pub stall_timeout: Duration,
     recorder: Recorder,
     runner: Box<dyn Runner>,
     temporary: Arc<dyn TemporaryFiles>,
@@ -96,7 +99,16 @@ impl World {
             cancel: cancel.clone(),
             build_begins: CancellationToken::new(),
         };
-        World { cancel, host, dirs, recorder, runner, temporary: Arc::new(Unguarded), _directory: None }
+        World {
+            cancel,
+            host,
+            dirs,
+            stall_timeout: nixoci_core::stall::DEFAULT_LIMIT,
+            recorder,
+            runner,
+            temporary: Arc::new(Unguarded),
+            _directory: None,
+        }
     }
 
     /// The same, where work is stopped with the event of this number.
@@ -124,6 +136,7 @@ impl World {
             dirs: &self.dirs,
             temporary: &self.temporary,
             credentials: &nixoci_core::credentials::NONE,
+            stall_timeout: self.stall_timeout,
         }
     }
 

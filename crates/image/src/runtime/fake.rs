@@ -44,8 +44,17 @@ impl Fake {
         let cancel = CancellationToken::new();
         let temporary: Arc<dyn TemporaryFiles> = Arc::new(Unguarded);
         let (observer, temporary, credentials) = (&Silent, &temporary, &nixoci_core::credentials::NONE);
-        act(&Cx { cancel: &cancel, observer, runner: self, host: &host, dirs: &dirs, temporary, credentials })
-            .await
+        act(&Cx {
+            cancel: &cancel,
+            observer,
+            runner: self,
+            host: &host,
+            dirs: &dirs,
+            temporary,
+            credentials,
+            stall_timeout: nixoci_core::stall::DEFAULT_LIMIT,
+        })
+        .await
     }
 }
 

@@ -17,6 +17,10 @@ nixoci_core::codes! {
         "An input that is a directory of this host (`path:/…`) is sent along. One with the URL of a repository (`git+file:`) cannot be sent with \
          its history, one by a relative path is seen only inside of what its flake is in, one in the project that Git does not track is not sent \
          with it, and directories of the system's are the virtual machine's own.");
+    /// The guest takes nothing.
+    STALLED = ("nixoci::guest::stalled", Transfer, "sending to the virtual machine stands still",
+        "The connection to the virtual machine is there, but it took nothing of what was sent for --stall-timeout (60 s), twice. The virtual machine \
+         hangs, its disk does, or the network between them. A longer --stall-timeout helps where it needs minutes to begin.");
     /// What [credentials] names is not there.
     CREDENTIALS = ("nixoci::guest::credentials", Permission, "what [credentials] names is not there",
         "[credentials] in your own configuration names a token, a netrc file or the ssh agent, which a virtual machine may use for the time of a \

@@ -15,6 +15,7 @@ mod script;
 mod secrets;
 mod set_up;
 pub mod sources;
+mod upload;
 
 use std::ffi::OsString;
 use std::fmt;
@@ -33,6 +34,7 @@ pub use outside::{Held, Outside};
 use process::GuestProcess;
 pub use secrets::Secrets;
 pub use set_up::SetUp;
+pub use upload::upload;
 
 /// How people know a guest, and get into it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

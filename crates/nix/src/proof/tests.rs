@@ -46,6 +46,7 @@ async fn a_builder_that_never_answers_is_given_up() {
         dirs: &dirs,
         temporary: &temporary,
         credentials: &nixoci_core::credentials::NONE,
+        stall_timeout: nixoci_core::stall::DEFAULT_LIMIT,
     };
     let nix = Nix::new("/nix".into(), Version::parse("nix (Nix) 2.34.8").unwrap());
     let want: NixSystem = "x86_64-linux".parse().unwrap();

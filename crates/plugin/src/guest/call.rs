@@ -68,6 +68,7 @@ pub(super) async fn run(shared: &Shared, call: u64, cancel: &CancellationToken, 
         dirs: &shared.dirs,
         temporary: &shared.temporary,
         credentials: &shared.credentials,
+        stall_timeout: shared.stall_timeout,
     };
     match dispatch(shared, &cx, request).await {
         Ok(json) => Answer::Ok(json),

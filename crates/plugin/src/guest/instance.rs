@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use std::panic::AssertUnwindSafe;
 use std::path::PathBuf;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use futures_util::FutureExt;
 use nixoci_core::backend::Backend;
@@ -41,6 +42,7 @@ pub(super) struct Shared {
     pub(super) host: Host,
     pub(super) dirs: Dirs,
     pub(super) credentials: Credentials,
+    pub(super) stall_timeout: Duration,
     pub(super) link: Link,
     calls: Mutex<HashMap<u64, CancellationToken>>,
     fewer: Condvar,
@@ -71,6 +73,7 @@ impl Instance {
             host: hello.host,
             dirs: hello.dirs,
             credentials: hello.credentials,
+            stall_timeout: Duration::from_secs(hello.stall_timeout),
             link,
             calls: Mutex::default(),
             fewer: Condvar::new(),

@@ -123,6 +123,7 @@ impl PluginBackend {
             host: cx.host.clone(),
             dirs: cx.dirs.clone(),
             credentials: if self.credentials { cx.credentials.clone() } else { Credentials::default() },
+            stall_timeout: cx.stall_timeout.as_secs(),
             watchdog,
         }
     }

@@ -10,6 +10,7 @@ mod ownership;
 mod set_up;
 mod sources;
 mod ssh;
+mod stalled;
 
 use super::*;
 use crate::harness::unique;
@@ -84,6 +85,7 @@ printf '%s' '{EXPRESSION}' > t.nix
 }
 
 /// - `held NAME` prints the command of a build that says that it has begun, and waits to be told to go on: `gate NAME` is for it.
+/// - `in_guest NAME` puts a program there, in front of the one of that name; it is on standard input.
 /// - `left` prints what runs in the guest beyond what always does.
 /// - `signaled SIGNAL N COMMAND…` sends the signal after the N-th event that the command reports, and prints its exit code; 1 if there are
 ///   fewer events.
@@ -92,6 +94,7 @@ printf '%s' '{EXPRESSION}' > t.nix
 const FUNCTIONS: &str = r#"build() { nixoci build --backend multipass -y "$@"; }
 provision() { nixoci provision --backend multipass -y "$@"; }
 guest() { multipass exec -n $vm -- sh -c "$1"; }
+in_guest() { multipass exec -n $vm -- sudo sh -c "cat >/usr/local/bin/$1; chmod 755 /usr/local/bin/$1"; }
 left() {
     local all; all=$(guest "ps -eo user,args --no-headers") || { echo the guest cannot be looked into; return; }
     grep -vE 'ps -eo|sshd|multipass-guest|nix-daemon --daemon|nixoci/idle|sleep [0-9]|\[' <<<"$all"

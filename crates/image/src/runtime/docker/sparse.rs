@@ -198,12 +198,12 @@ impl Sparse {
 
 #[async_trait]
 impl Feed for Partial<'_> {
-    async fn feed(&self, stdin: &mut Input) {
+    async fn feed(&self, stdin: &mut Input) -> nixoci_core::Result<()> {
         if self.found.get().is_none() {
             let known = held(self.docker, self.cx, &self.candidates).await;
             let _ = self.found.set(Sparse::worth(self.image, &known));
         }
-        let Ok(file) = File::open(&self.image.archive) else { return };
+        let Ok(file) = File::open(&self.image.archive) else { return Ok(()) };
         let whole = 0..file.metadata().map_or(0, |about| about.len());
         let parts = match self.found.get() {
             Some(Some(sparse)) => sparse.parts.as_slice(),
@@ -216,11 +216,12 @@ impl Feed for Partial<'_> {
                 let step = STEP.min(part.end - at) as usize;
                 let read = file.read_exact_at(&mut buffer[..step], at);
                 if read.is_err() || stdin.write_all(&buffer[..step]).await.is_err() {
-                    return;
+                    return Ok(());
                 }
                 at += step as u64;
             }
         }
+        Ok(())
     }
 }
 

@@ -1,16 +1,17 @@
 //! What crosses when a tree is sent: a tar archive of what is new in it, written while it is read from the disk and from Git.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use nixoci_core::backend::Cx;
 use nixoci_core::runner::{Feed, Input, Process, Stream};
+use nixoci_core::stall::{Meter, Progress};
 use nixoci_core::{Error, Remedy, Result};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
-use tokio::sync::Mutex;
 
 use super::tree::{Entry, From, Name, Tree, path_of};
 use crate::guest::codes::SOURCES;
+use crate::guest::upload::{Sink, unless_stalled};
 
 /// What the guest reads.
 pub(super) struct Archive<'a, 'b> {
@@ -18,16 +19,15 @@ pub(super) struct Archive<'a, 'b> {
     tree: &'a Tree,
     before: Vec<u8>,
     new: &'a [(&'a Name, &'a Entry)],
-    problem: Mutex<Option<Error>>,
-    written: AtomicU64,
+    progress: Arc<Progress>,
 }
 
 #[async_trait]
 impl Feed for Archive<'_, '_> {
-    async fn feed(&self, stdin: &mut Input) {
-        if let Err(error) = self.write(stdin).await {
-            *self.problem.lock().await = Some(error);
-        }
+    async fn feed(&self, stdin: &mut Input) -> Result<()> {
+        let mut out = Meter::new(stdin, Arc::clone(&self.progress));
+        let (limit, root) = (self.cx.stall_timeout, self.tree.root.display().to_string());
+        unless_stalled(&self.progress, limit, &root, self.write(&mut out)).await
     }
 }
 
@@ -39,45 +39,33 @@ impl<'a, 'b> Archive<'a, 'b> {
         before: Vec<u8>,
         new: &'a [(&'a Name, &'a Entry)],
     ) -> Self {
-        Archive { cx, tree, before, new, problem: Mutex::new(None), written: AtomicU64::new(0) }
+        Archive { cx, tree, before, new, progress: Arc::default() }
     }
 
     /// How many bytes were written.
-    ///
-    /// # Errors
-    /// What kept it from being written to its end.
-    pub(super) fn crossed(self) -> Result<u64> {
-        match self.problem.into_inner() {
-            Some(problem) => Err(problem),
-            None => Ok(self.written.into_inner()),
-        }
+    pub(super) fn written(&self) -> u64 {
+        self.progress.bytes()
     }
 }
 
 impl Archive<'_, '_> {
-    async fn put(&self, out: &mut Input, bytes: &[u8]) -> std::io::Result<()> {
-        self.written.fetch_add(bytes.len() as u64, Ordering::Relaxed);
-        out.write_all(bytes).await
-    }
-
-    async fn write(&self, out: &mut Input) -> Result<()> {
+    async fn write(&self, out: Sink<'_>) -> Result<()> {
         let mut blobs = Blobs::open(self).await?;
         // A guest that stops reading says why itself.
-        if self.put(out, &self.before).await.is_err() {
+        if out.write_all(&self.before).await.is_err() {
             return Ok(());
         }
         for (name, entry) in self.new {
             let path = [b"tree/", name.as_slice()].concat();
             let written = match entry {
-                Entry::Directory => self.put(out, &header(&path, Kind::Directory, 0, b"")).await,
-                Entry::Link { target } => self.put(out, &header(&path, Kind::Link, 0, target)).await,
+                Entry::Directory => out.write_all(&header(&path, Kind::Directory, 0, b"")).await,
+                Entry::Link { target } => out.write_all(&header(&path, Kind::Link, 0, target)).await,
                 Entry::File { executable, size, from, .. } => {
                     let kind = if *executable { Kind::Program } else { Kind::File };
-                    match self.put(out, &header(&path, kind, *size, b"")).await {
+                    match out.write_all(&header(&path, kind, *size, b"")).await {
                         Err(error) => Err(error),
                         Ok(()) => {
                             let content = self.content(name, from, *size, &mut blobs).await?;
-                            self.written.fetch_add(size.next_multiple_of(512), Ordering::Relaxed);
                             copy(content, *size, out).await.map_err(|why| self.changed(name, why))?
                         }
                     }
@@ -88,7 +76,7 @@ impl Archive<'_, '_> {
             }
         }
         let end = [header(b"end", Kind::File, 0, b"").as_slice(), &[0; 1024]].concat();
-        let _ = self.put(out, &end).await;
+        let _ = out.write_all(&end).await;
         Ok(())
     }
 
@@ -125,7 +113,7 @@ impl Archive<'_, '_> {
 async fn copy(
     mut content: Box<dyn tokio::io::AsyncRead + Send + Unpin + '_>,
     size: u64,
-    out: &mut Input,
+    out: Sink<'_>,
 ) -> Result<std::io::Result<()>, String> {
     let mut buffer = vec![0; 64 << 10];
     let mut left = size;

@@ -134,7 +134,6 @@ impl Sender<'_, '_> {
             .with_stdin();
         let archive = Archive::new(self.cx, tree, parts.map(Vec::as_slice).concat(), &difference.new);
         let answer = output_fed(self.guest, &command, &archive, self.cx.cancel).await?;
-        let crossed = archive.crossed()?;
         if !answer.exit.success() {
             return Err(failed(tree, &answer.stderr_text()));
         }
@@ -144,7 +143,7 @@ impl Sender<'_, '_> {
             _ => {}
         }
         self.sent.files += files;
-        self.sent.bytes += crossed;
+        self.sent.bytes += archive.written();
         Ok(true)
     }
 }
