@@ -5,6 +5,7 @@ mod launch;
 mod mount;
 mod settings;
 mod terminal;
+mod zones;
 
 use std::fs;
 use std::io::{BufRead, BufReader};
@@ -18,7 +19,8 @@ use serde_json::Value;
 use super::args::{Args, Opt, flag, value};
 use super::json::Json;
 use super::protocol::{Answer, Ask, Failure, Request, send};
-use super::{HOST, Profile, SOCKET, exec};
+use super::yaml::Yaml;
+use super::{HOST, Profile, SOCKET, exec, timestamp};
 use terminal::Spinner;
 pub(super) use terminal::{err, out};
 
@@ -27,6 +29,8 @@ const WRONG_ARGUMENTS: i32 = 1;
 const TIMED_OUT: i32 = 5;
 
 const ALL: Opt = flag("", "all");
+/// The values of `--format`.
+const FORMATS: [&str; 4] = ["table", "json", "csv", "yaml"];
 const FORMAT: Opt = value("", "format");
 const TIMEOUT: Opt = value("", "timeout");
 
@@ -114,13 +118,13 @@ impl Client {
             "shell" | "sh" | "connect" | "wait-ready" => &[TIMEOUT],
             "mount" => &[value("t", "type"), value("u", "uid-map"), value("g", "gid-map")],
             "get" => &[flag("", "raw"), flag("", "keys")],
-            "version" | "networks" | "aliases" => &[FORMAT],
+            "version" | "networks" | "aliases" | "zones" => &[FORMAT],
+            "enable-zones" => &[ALL],
+            "disable-zones" => &[ALL, flag("", "force")],
             "find" => &[FORMAT, flag("", "show-unsupported"), flag("", "force-update")],
             _ => &[],
         };
-        let hidden = self.profile == Profile::V16 && name == help::WAIT_READY.0;
-        let known = help::knows(name) || ["ls", "sh", "connect"].contains(&name);
-        if hidden || !known {
+        if !help::knows(self.profile, name) && !["ls", "sh", "connect"].contains(&name) {
             out(&format!("Error: Unknown command or alias '{name}' (try \"multipass help\")\n"));
             return Ok(WRONG_ARGUMENTS);
         }
@@ -151,7 +155,10 @@ impl Client {
             if ["delete", "recover"].contains(&name) {
                 return Ok(wrong("Name argument or --all is required\n"));
             }
-            return self.command(name, &["primary".to_owned()]);
+            return match self.primary() {
+                primary if primary.is_empty() => Ok(wrong("Name argument or --all is required\n")),
+                primary => self.command(name, &[primary]),
+            };
         }
         if selects && all && !names.is_empty() {
             let plural = if names.len() > 1 { "s" } else { "" };
@@ -183,8 +190,11 @@ impl Client {
             "info" => {
                 self.show(name, args, Ask::Info { names, runtime: !args.has("no-runtime-information") })
             }
-            "list" | "ls" => self.show("list", args, Ask::List { addresses: !args.has("no-ipv4") }),
-            "find" => self.show(name, args, Ask::Find),
+            "list" | "ls" => self.list(args),
+            "find" => self.find(args),
+            "zones" => self.show(name, args, Ask::Zones),
+            "enable-zones" => self.set_zones(name, args, true),
+            "disable-zones" => self.set_zones(name, args, false),
             "exec" => exec::exec(*self, args),
             "shell" | "sh" | "connect" => exec::shell(*self, args),
             "mount" => self.mount(args),
@@ -261,10 +271,36 @@ impl Client {
         self.work("start", &action("Starting", &names), Ask::Start { names, all, timeout }, late)
     }
 
-    /// A command whose answer has two forms.
+    fn list(&self, args: &Args) -> Result<i32> {
+        let (snapshots, addresses) = (args.has("snapshots"), !args.has("no-ipv4"));
+        if !args.words.is_empty() {
+            return Ok(wrong("This command takes no arguments\n"));
+        }
+        if snapshots && !addresses {
+            return Ok(wrong("IP addresses are not applicable in conjunction with listing snapshots\n"));
+        }
+        self.show("list", args, if snapshots { Ask::Snapshots } else { Ask::List { addresses } })
+    }
+
+    fn find(&self, args: &Args) -> Result<i32> {
+        let words: Vec<&str> = match args.words.as_slice() {
+            [] => vec![],
+            [one] => one.split(':').collect(),
+            _ => return Ok(wrong("Wrong number of arguments\n")),
+        };
+        let (remote, search) = match words[..] {
+            [] => ("", ""),
+            [search] => ("", search),
+            [remote, search] => (remote, search),
+            _ => return Ok(wrong("Invalid remote and search string supplied\n")),
+        };
+        self.show("find", args, Ask::Find { remote: remote.to_owned(), search: search.to_owned() })
+    }
+
+    /// A command whose answer comes in every format.
     fn show(&self, name: &str, args: &Args, ask: Ask) -> Result<i32> {
         let format = args.get("format").unwrap_or("table");
-        if !["table", "json"].contains(&format) {
+        if !FORMATS.contains(&format) {
             return Ok(wrong("Invalid format type given.\n"));
         }
         Ok(match self.ask(ask)? {
@@ -280,14 +316,18 @@ impl Client {
         let own = self.profile.version(&host());
         let daemon = self.ask(Ask::Version)?.ok();
         let daemon = daemon.as_ref().and_then(Value::as_str);
-        if args.get("format") == Some("json") {
-            let mut entries = vec![("multipass", Json::text(&own))];
-            entries.extend(daemon.map(|daemon| ("multipassd", Json::text(daemon))));
-            out(&Json::map(entries).print(self.profile));
-        } else {
-            out(&format!("multipass   {own}\n"));
-            out(&daemon.map(|daemon| format!("multipassd  {daemon}\n")).unwrap_or_default());
-        }
+        let both = [("multipass", Some(own.as_str())), ("multipassd", daemon)];
+        let known = both.iter().filter_map(|(name, version)| Some((*name, (*version)?)));
+        out(&match args.get("format").unwrap_or("table") {
+            "json" => Json::map(known.map(|(name, text)| (name, Json::text(text)))).print(self.profile),
+            "yaml" => Yaml::map(known.map(|(name, text)| (name, Yaml::text(text)))).print(),
+            "csv" => format!(
+                "Multipass,Multipassd,Title,Description,URL\n{own},{},,,\n",
+                daemon.unwrap_or_default()
+            ),
+            "table" => known.map(|(name, text)| format!("{name:<12}{text}\n")).collect(),
+            _ => return Ok(wrong("Invalid format type given.\n")),
+        });
         Ok(0)
     }
 
@@ -318,6 +358,11 @@ pub(super) fn failed(command: &str, failure: &Failure) -> i32 {
 pub(super) fn wrong(text: &str) -> i32 {
     err(text);
     WRONG_ARGUMENTS
+}
+
+/// The text and the exit code of an exception that upstream's client does not handle.
+pub(super) fn unhandled(what: &str) -> i32 {
+    wrong(&format!("[{}] [error] [client] Caught an unhandled exception: {what}\n", timestamp::now()))
 }
 
 fn action(what: &str, names: &[String]) -> String {

@@ -19,7 +19,8 @@ use super::fault::Knob;
 use super::guest::USER;
 use super::instance::{self, Instance, Status};
 use super::protocol::{Answer, Ask, Failure, Outcome, Request, receive, send};
-use super::{Access, PROGRAM, Profile, dir, files, info, kernel_log, launch, mount, net, settings};
+use super::zones::Zones;
+use super::{Access, PROGRAM, Profile, dir, files, info, kernel_log, launch, mount, net, settings, zones};
 use crate::sh;
 
 /// How long an instance may take to boot, and again to be set up, as long as nobody says otherwise.
@@ -30,6 +31,7 @@ pub(super) const DEFAULT_TIMEOUT: Duration = Duration::from_secs(300);
 pub(super) struct Daemon {
     pub(super) state: State,
     pub(super) key: PathBuf,
+    pub(super) zones: Arc<Zones>,
     all: Arc<Mutex<Instances>>,
 }
 
@@ -51,7 +53,7 @@ pub(crate) fn run(state: &State) -> Result<()> {
     keygen.args(["-q", "-t", "ed25519", "-N", "", "-C", "ubuntu@localhost", "-f"]).arg(&key);
     sh::quiet(keygen.env_clear())?;
     net::make_bridge()?;
-    let daemon = Daemon { state: state.clone(), key, all: Arc::default() };
+    let daemon = Daemon { state: state.clone(), key, zones: Arc::default(), all: Arc::default() };
     kernel_log::keep(&daemon);
     let listening = Access::SOCKETS
         .map(|access| listen(&daemon, access))
@@ -228,8 +230,12 @@ impl Daemon {
             Ask::Mount(wanted) => mount::mount(self, request, wanted, tell),
             Ask::Umount { name, target } => mount::umount(self, name, target.as_deref()),
             Ask::Get { key } => settings::get(self, key),
-            Ask::Set { key, value } => settings::set(self, key, value),
-            Ask::Find => Ok(launch::find(request.profile)),
+            Ask::Set { key, value } => settings::set(self, request.profile, key, value),
+            Ask::Keys => settings::keys(self),
+            Ask::Snapshots => Ok(info::snapshots(request.profile)),
+            Ask::Zones => Ok(zones::list(self, request.profile)),
+            Ask::SetZones { names, on } => zones::set(self, names, *on),
+            Ask::Find { remote, search } => launch::find(request.profile, remote, search),
             Ask::Authenticate => Err(no_passphrase()),
             Ask::WaitReady => Ok(Value::Null),
             Ask::Die { name } => {
@@ -239,6 +245,10 @@ impl Daemon {
             }
             Ask::Freeze { name, on } => {
                 instance::freeze(&self.running(name)?, *on)?;
+                Ok(Value::Null)
+            }
+            Ask::Zone { name } => {
+                zones::apply(self, name);
                 Ok(Value::Null)
             }
             Ask::Routes { name } => {
@@ -308,6 +318,9 @@ impl Daemon {
                 Some(Status::Unknown) => refused.push(format!(
                     "Instance '{name}' is already running, but in an unknown state.\nTry to stop it first."
                 )),
+                Some(Status::Unavailable) => {
+                    refused.push(format!("Cannot start the instance '{name}' while unavailable."));
+                }
                 Some(_) => {}
             }
         }
@@ -365,8 +378,10 @@ impl Daemon {
         if let Some(why) = cannot_shut_down(instance).filter(|_| !force) {
             return Err(Failure::details(why, "Use --force to power it off."));
         }
-        instance::stop(self, name, force);
-        self.set_status(name, Status::Stopped);
+        if instance.status != Status::Unavailable {
+            instance::stop(self, name, force);
+            self.set_status(name, Status::Stopped);
+        }
         Ok(())
     }
 

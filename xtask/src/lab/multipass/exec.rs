@@ -1,7 +1,7 @@
 //! `exec` and `shell`: the client's own ssh connection to a guest.
 //!
-//! Without a terminal `exec` passes its streams on by libssh, as in life, with libssh's faults: `lab/multipass/libssh/exec.c`. Whatever has a
-//! terminal is OpenSSH's.
+//! Without a terminal `exec` passes its streams on by libssh, as in life, with libssh's faults: `lab/multipass/libssh/exec.c`. OpenSSH runs
+//! commands that have a terminal, and `shell`.
 
 use std::io::IsTerminal;
 use std::net::{SocketAddr, TcpStream};
@@ -166,8 +166,8 @@ pub(super) fn exec(client: Client, args: &Args) -> Result<i32> {
 }
 
 pub(super) fn shell(client: Client, args: &Args) -> Result<i32> {
-    let name = args.words.first().map_or("primary", String::as_str);
-    let way = match way(client, "shell", name)? {
+    let name = args.words.first().cloned().unwrap_or_else(|| client.primary());
+    let way = match way(client, "shell", &name)? {
         Ok(way) => way,
         Err(code) => return Ok(code),
     };

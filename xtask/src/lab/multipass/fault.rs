@@ -39,6 +39,8 @@ pub(super) enum Knob {
     InfoWaits,
     /// Once: the guest has a new ed25519 host key after its next boot
     HostKeyChange,
+    /// The availability zone is off for this instance alone: it is powered off, and `Unavailable`
+    ZoneUnavailable,
     /// Now: the guest's processes and its network stop, until this is off or the guest ends
     Freeze,
     /// Once, and now: the guest dies
@@ -85,8 +87,10 @@ pub(crate) fn run(words: &[String]) -> Result<i32> {
             knob.take(&state, instance);
         }
     }
-    if knob == Knob::NoRoute {
-        tell(&state, Ask::Routes { name: instance.to_owned() })?;
+    match knob {
+        Knob::NoRoute => tell(&state, Ask::Routes { name: instance.to_owned() })?,
+        Knob::ZoneUnavailable => tell(&state, Ask::Zone { name: instance.to_owned() })?,
+        _ => {}
     }
     sh::say(format!("{} of {instance}: {}", knob.name(), if on { "on" } else { "off" }));
     Ok(0)

@@ -31,6 +31,8 @@ pub(super) struct Plan {
     pub(super) pretty_name: String,
     pub(super) version: String,
     pub(super) code_name: String,
+    /// `24.04.3 LTS (Noble Numbat)`.
+    pub(super) full_version: String,
     /// Its image has Nix's packages.
     pub(super) has_nix: bool,
     pub(super) user_data: String,
@@ -131,8 +133,8 @@ fn make(root: &Root, plan: &Plan) -> Result<()> {
         old_package(root, version)?;
     }
     let release = format!(
-        "PRETTY_NAME=\"{}\"\nNAME=\"Ubuntu\"\nVERSION_ID=\"{}\"\nID=ubuntu\nID_LIKE=debian\n",
-        plan.pretty_name, plan.version
+        "PRETTY_NAME=\"{}\"\nNAME=\"Ubuntu\"\nVERSION_ID=\"{}\"\nVERSION=\"{}\"\nVERSION_CODENAME={}\nID=ubuntu\nID_LIKE=debian\n",
+        plan.pretty_name, plan.version, plan.full_version, plan.code_name
     );
     fs::remove_file(root.outside("/etc/os-release"))?;
     root.write("/etc/os-release", &release, 0o644)?;

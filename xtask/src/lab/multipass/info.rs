@@ -14,7 +14,8 @@ use super::instance::{self, Instance, Status};
 use super::json::Json;
 use super::net;
 use super::protocol::{Failure, Outcome, Pair};
-use super::size;
+use super::yaml::Yaml;
+use super::{size, zones};
 
 /// What a guest says of itself.
 #[derive(Debug, Default)]
@@ -25,27 +26,48 @@ struct Now {
     memory: Option<(u64, u64)>,
 }
 
+/// An instance with what is known about it.
+struct Seen {
+    instance: Instance,
+    now: Now,
+    /// Its zone is on.
+    available: bool,
+    /// Whether the guest was asked.
+    runtime: bool,
+}
+
 pub(super) fn info(daemon: &Daemon, profile: Profile, names: &[String], runtime: bool) -> Outcome {
     let missing = daemon.missing(names);
     if !missing.is_empty() {
         return Err(Failure::each(&missing));
     }
     let all = if names.is_empty() { daemon.names() } else { names.to_vec() };
-    let mut maps = Vec::new();
-    let mut mounts = Vec::new();
-    let mut table = String::new();
+    let mut seen = Vec::new();
     for instance in all.iter().filter_map(|name| daemon.get(name)) {
         let now = if runtime && instance.status == Status::Running {
             look(daemon, &instance).map_err(|line| Failure::each(&[line]))?
         } else {
             Now::default()
         };
-        table.push_str(&text(profile, &instance, &now, runtime));
-        maps.push((instance.name.clone(), map(profile, &instance, &now, runtime)));
-        mounts.extend(instance.mounts.iter().map(|(target, mounted)| json!([mounted.source, target])));
+        let available = zones::available(daemon, &instance);
+        seen.push(Seen { instance, now, available, runtime });
     }
+    let maps = seen.iter().map(|seen| (seen.instance.name.clone(), map(profile, seen)));
     let json = Json::map([("errors", Json::List(vec![])), ("info", Json::map(maps))]).print(profile);
-    Ok(json!({ "json": json, "table": table, "mounts": mounts }))
+    let mut document = vec![("errors".to_owned(), Yaml::List(vec![Yaml::Null]))];
+    document
+        .extend(seen.iter().map(|seen| (seen.instance.name.clone(), Yaml::List(vec![yaml(profile, seen)]))));
+    let mounts = seen.iter().flat_map(|seen| &seen.instance.mounts);
+    let mounts: Vec<Value> = mounts.map(|(target, mounted)| json!([mounted.source, target])).collect();
+    let texts: Vec<String> = seen.iter().map(|seen| text(profile, seen)).collect();
+    let table = if texts.is_empty() { "No instances found.\n".to_owned() } else { texts.join("\n") };
+    Ok(json!({
+        "json": json,
+        "yaml": Yaml::Map(document).print(),
+        "csv": csv(profile, &seen),
+        "table": table,
+        "mounts": mounts,
+    }))
 }
 
 /// Over ssh in life: whatever keeps that from working makes the whole command fail.
@@ -85,35 +107,147 @@ fn number(bytes: u64) -> Json {
     Json::Number(bytes as f64)
 }
 
-fn map(profile: Profile, instance: &Instance, now: &Now, runtime: bool) -> Json {
-    let seen = now.disk.is_some();
+fn zone(instance: &Instance, available: bool) -> Json {
+    Json::map([("name", Json::text(instance.zone)), ("available", Json::Bool(available))])
+}
+
+fn map(profile: Profile, seen: &Seen) -> Json {
+    let Seen { instance, now, available, runtime } = seen;
     let mut entries = Vec::new();
     if profile == Profile::V17 {
-        entries.push(("zone", Json::map([("name", Json::text("zone1")), ("available", Json::Bool(true))])));
+        entries.push(("zone", zone(instance, *available)));
     }
     let disk = now.disk.map_or(vec![], |(used, total)| {
         vec![("used", Json::text(used.to_string())), ("total", Json::text(total.to_string()))]
     });
     let memory =
         now.memory.map_or(vec![], |(used, total)| vec![("used", number(used)), ("total", number(total))]);
-    let cpus = if seen { instance.cpus.to_string() } else { String::new() };
     entries.extend([
         ("state", Json::text(instance.status.text())),
         ("image_hash", Json::text(instance.image.hash)),
         ("image_release", Json::text(instance.image.release())),
         ("release", Json::text(&now.release)),
-        ("cpu_count", Json::text(cpus)),
+        ("cpu_count", Json::text(seen.cpus())),
         ("snapshot_count", Json::text("0")),
         ("load", Json::List(now.load.iter().copied().map(Json::Number).collect())),
         ("disks", Json::map([("sda1", Json::map(disk))])),
         ("memory", Json::map(memory)),
-        ("ipv4", Json::List(addresses(instance, runtime))),
+        ("ipv4", Json::List(addresses(instance, *runtime))),
+        ("mounts", mounts(instance)),
     ]);
-    if profile == Profile::V17 {
-        entries.push(("devices", Json::List(vec![])));
-    }
-    entries.push(("mounts", mounts(instance)));
     Json::map(entries)
+}
+
+impl Seen {
+    fn cpus(&self) -> String {
+        if self.now.disk.is_some() { self.instance.cpus.to_string() } else { String::new() }
+    }
+
+    fn load(&self) -> Vec<String> {
+        self.now.load.iter().map(|load| format!("{load:.2}")).collect()
+    }
+
+    fn address(&self) -> String {
+        let known = self.runtime && self.instance.status == Status::Running;
+        if known { self.instance.address().to_string() } else { String::new() }
+    }
+}
+
+/// `zone1`, as tables have it.
+fn zone_text(instance: &Instance, available: bool) -> String {
+    format!("{}{}", instance.zone, if available { "" } else { "(n/a)" })
+}
+
+fn yaml_zone(instance: &Instance, available: bool) -> Yaml {
+    Yaml::map([("name", Yaml::text(instance.zone)), ("available", Yaml::text(available.to_string()))])
+}
+
+fn yaml(profile: Profile, seen: &Seen) -> Yaml {
+    let Seen { instance, now, available, .. } = seen;
+    let number = |part: Option<u64>| part.map_or(Yaml::Null, |part| Yaml::text(part.to_string()));
+    let used = |pair: Option<(u64, u64)>| number(pair.map(|(used, _)| used));
+    let total = |pair: Option<(u64, u64)>| number(pair.map(|(_, total)| total));
+    let disk = Yaml::map([("used", used(now.disk)), ("total", total(now.disk))]);
+    let ids = |pairs: &[Pair]| Yaml::List(pairs.iter().map(|each| Yaml::text(pair(each))).collect());
+    let mounts = instance.mounts.iter().map(|(target, mounted)| {
+        let mut entries = vec![];
+        for (name, pairs) in [("uid_mappings", &mounted.uids), ("gid_mappings", &mounted.gids)] {
+            if !pairs.is_empty() {
+                entries.push((name, ids(pairs)));
+            }
+        }
+        entries.push(("source_path", Yaml::text(&mounted.source)));
+        (target.clone(), Yaml::map(entries))
+    });
+    let mut entries = vec![("state", Yaml::text(instance.status.text()))];
+    if profile == Profile::V17 {
+        entries.push(("zone", yaml_zone(instance, *available)));
+    }
+    entries.extend([
+        ("snapshot_count", Yaml::text("0")),
+        ("image_hash", Yaml::text(instance.image.hash)),
+        ("image_release", Yaml::text(instance.image.release())),
+        ("release", Yaml::text(&now.release)),
+        ("cpu_count", Yaml::text(seen.cpus())),
+    ]);
+    if !now.load.is_empty() {
+        entries.push(("load", Yaml::List(seen.load().into_iter().map(Yaml::Text).collect())));
+    }
+    entries.extend([
+        ("disks", Yaml::List(vec![Yaml::map([("sda1", disk)])])),
+        ("memory", Yaml::map([("usage", used(now.memory)), ("total", total(now.memory))])),
+        (
+            "ipv4",
+            Yaml::List(
+                Some(seen.address()).filter(|text| !text.is_empty()).map(Yaml::Text).into_iter().collect(),
+            ),
+        ),
+        ("mounts", if instance.mounts.is_empty() { Yaml::Null } else { Yaml::map(mounts) }),
+    ]);
+    Yaml::map(entries)
+}
+
+/// For no instances at all there is no header.
+fn csv(profile: Profile, all: &[Seen]) -> String {
+    if all.is_empty() {
+        return String::new();
+    }
+    let header = match profile {
+        Profile::V16 => "Name,State,Ipv4,Ipv6,",
+        Profile::V17 => "Name,State,Zone,Zone available,Ipv4,",
+    };
+    let mut text = format!(
+        "{header}Release,Image hash,Image release,Load,Disk usage,Disk total,Memory usage,Memory total,Mounts,AllIPv4,\
+         CPU(s),Snapshots\n"
+    );
+    for seen in all {
+        let Seen { instance, now, available, .. } = seen;
+        let (name, state, address) = (&instance.name, instance.status.text(), seen.address());
+        text.push_str(&match profile {
+            Profile::V16 => format!("{name},{state},{address},,"),
+            Profile::V17 => format!("{name},{state},{},{available},{address},", instance.zone),
+        });
+        let pair = |pair: Option<(u64, u64)>| {
+            pair.map_or_else(|| ",".to_owned(), |(used, total)| format!("{used},{total}"))
+        };
+        let mounts: Vec<String> = instance
+            .mounts
+            .iter()
+            .map(|(target, mounted)| format!("{} => {target}", mounted.source))
+            .collect();
+        text.push_str(&format!(
+            "{},{},{},{},{},{},{},{address},{},0\n",
+            now.release,
+            instance.image.hash,
+            instance.image.release(),
+            seen.load().join(" "),
+            pair(now.disk),
+            pair(now.memory),
+            mounts.join(";"),
+            seen.cpus(),
+        ));
+    }
+    text
 }
 
 fn addresses(instance: &Instance, wanted: bool) -> Vec<Json> {
@@ -143,7 +277,8 @@ fn pairs(pairs: &[Pair]) -> Json {
 }
 
 /// `info` for people.
-fn text(profile: Profile, instance: &Instance, now: &Now, runtime: bool) -> String {
+fn text(profile: Profile, seen: &Seen) -> String {
+    let Seen { instance, now, available, runtime } = seen;
     let usage = |pair: Option<(u64, u64)>| {
         pair.map_or_else(
             || "--".to_owned(),
@@ -151,11 +286,10 @@ fn text(profile: Profile, instance: &Instance, now: &Now, runtime: bool) -> Stri
         )
     };
     let or_dashes = |text: String| if text.is_empty() { "--".to_owned() } else { text };
-    let known = runtime && instance.status == Status::Running;
-    let load: Vec<String> = now.load.iter().map(|load| format!("{load:.2}")).collect();
+    let known = *runtime && instance.status == Status::Running;
     let mut lines = vec![("Name:", instance.name.clone()), ("State:", instance.status.text().to_owned())];
     if profile == Profile::V17 {
-        lines.push(("Zone:", "zone1(a)".to_owned()));
+        lines.push(("Zone:", zone_text(instance, *available)));
     }
     lines.extend([
         ("Snapshots:", "0".to_owned()),
@@ -163,7 +297,7 @@ fn text(profile: Profile, instance: &Instance, now: &Now, runtime: bool) -> Stri
         ("Release:", or_dashes(now.release.clone())),
         ("Image hash:", format!("{} (Ubuntu {})", &instance.image.hash[..12], instance.image.release())),
         ("CPU(s):", if known { instance.cpus.to_string() } else { "--".to_owned() }),
-        ("Load:", or_dashes(load.join(" "))),
+        ("Load:", or_dashes(seen.load().join(" "))),
         ("Disk usage:", usage(now.disk)),
         ("Memory usage:", usage(now.memory)),
     ]);
@@ -192,16 +326,76 @@ pub(super) fn list(daemon: &Daemon, profile: Profile, wanted: bool) -> Value {
             ("release", Json::text(format!("Ubuntu {}", instance.image.release()))),
         ];
         if profile == Profile::V17 {
-            entries
-                .push(("zone", Json::map([("name", Json::text("zone1")), ("available", Json::Bool(true))])));
+            entries.push(("zone", zone(instance, zones::available(daemon, instance))));
         }
         Json::map(entries)
     };
     let json = Json::map([("list", Json::List(all.iter().map(entry).collect()))]).print(profile);
-    json!({ "json": json, "table": list_text(profile, &all, wanted) })
+    let on = |instance: &Instance| zones::available(daemon, instance);
+    json!({
+        "json": json,
+        "yaml": list_yaml(profile, &all, wanted, &on),
+        "csv": list_csv(profile, &all, wanted, &on),
+        "table": list_text(profile, &all, wanted, &on),
+    })
 }
 
-fn list_text(profile: Profile, all: &[Instance], wanted: bool) -> String {
+/// `list --snapshots`: there are none.
+pub(super) fn snapshots(profile: Profile) -> Value {
+    let json = Json::map([("errors", Json::List(vec![])), ("info", Json::Map(vec![]))]);
+    json!({
+        "json": json.print(profile),
+        "yaml": Yaml::Null.print(),
+        "csv": "Instance,Snapshot,Parent,Comment\n",
+        "table": "No snapshots found.\n",
+    })
+}
+
+/// An instance's address, or nothing.
+fn listed(instance: &Instance, wanted: bool) -> String {
+    let known = wanted && instance.status == Status::Running;
+    if known { instance.address().to_string() } else { String::new() }
+}
+
+fn list_yaml(profile: Profile, all: &[Instance], wanted: bool, on: &dyn Fn(&Instance) -> bool) -> String {
+    if all.is_empty() {
+        return Yaml::Null.print();
+    }
+    let entry = |instance: &Instance| {
+        let mut entries = vec![("state", Yaml::text(instance.status.text()))];
+        if profile == Profile::V17 {
+            entries.push(("zone", yaml_zone(instance, on(instance))));
+        }
+        let address = Some(listed(instance, wanted)).filter(|text| !text.is_empty()).map(Yaml::Text);
+        entries.push(("ipv4", Yaml::List(address.into_iter().collect())));
+        entries.push(("release", Yaml::text(format!("Ubuntu {}", instance.image.release()))));
+        (instance.name.clone(), Yaml::List(vec![Yaml::map(entries)]))
+    };
+    Yaml::map(all.iter().map(entry)).print()
+}
+
+fn list_csv(profile: Profile, all: &[Instance], wanted: bool, on: &dyn Fn(&Instance) -> bool) -> String {
+    let mut text = match profile {
+        Profile::V16 => "Name,State,IPv4,IPv6,Release,AllIPv4\n",
+        Profile::V17 => "Name,State,IPv4,Release,AllIPv4,Zone,Zone available\n",
+    }
+    .to_owned();
+    for instance in all {
+        let (name, state, release) = (&instance.name, instance.status.text(), instance.image.release());
+        let address = listed(instance, wanted);
+        text.push_str(&match profile {
+            Profile::V16 => format!("{name},{state},{address},,Ubuntu {release},\"{address}\"\n"),
+            Profile::V17 => format!(
+                "{name},{state},{address},Ubuntu {release},\"{address}\",{},{}\n",
+                instance.zone,
+                on(instance)
+            ),
+        });
+    }
+    text
+}
+
+fn list_text(profile: Profile, all: &[Instance], wanted: bool, on: &dyn Fn(&Instance) -> bool) -> String {
     if all.is_empty() {
         return "No instances found.\n".to_owned();
     }
@@ -215,7 +409,13 @@ fn list_text(profile: Profile, all: &[Instance], wanted: bool) -> String {
         let known = wanted && instance.status == Status::Running;
         let address = if known { instance.address().to_string() } else { "--".to_owned() };
         let image = format!("Ubuntu {}", instance.image.release());
-        text.push_str(&row(&instance.name, instance.status.text(), &address, &image, "zone1(a)"));
+        text.push_str(&row(
+            &instance.name,
+            instance.status.text(),
+            &address,
+            &image,
+            &zone_text(instance, on(instance)),
+        ));
     }
     text
 }

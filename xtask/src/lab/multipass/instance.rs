@@ -32,6 +32,8 @@ pub(super) enum Status {
     Stopped,
     Deleted,
     Suspended,
+    /// Its zone is off.
+    Unavailable,
     Unknown,
 }
 
@@ -44,6 +46,7 @@ impl Status {
             Self::Stopped => "Stopped",
             Self::Deleted => "Deleted",
             Self::Suspended => "Suspended",
+            Self::Unavailable => "Unavailable",
             Self::Unknown => "Unknown",
         }
     }
@@ -59,6 +62,9 @@ pub(super) struct Instance {
     pub(super) user_data: String,
     pub(super) arm: bool,
     pub(super) status: Status,
+    pub(super) zone: &'static str,
+    /// It ran when its zone was switched off.
+    pub(super) was_running: bool,
     /// The last part of its address.
     pub(super) number: u16,
     /// The guest's first process, while there is one.
@@ -177,6 +183,7 @@ fn spawn(daemon: &Daemon, instance: &Instance, cut_off: bool) -> Result<()> {
         pretty_name: instance.image.pretty_name(),
         version: instance.image.version.to_owned(),
         code_name: instance.image.code_name.to_owned(),
+        full_version: instance.image.full_version(),
         has_nix: instance.image.has_nix,
         user_data: instance.user_data.clone(),
         cut_off,

@@ -21,6 +21,8 @@ mod settings;
 mod size;
 mod timestamp;
 mod user_data;
+mod yaml;
+mod zones;
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -51,6 +53,22 @@ pub(crate) enum Profile {
 }
 
 impl Profile {
+    /// The least memory that an instance may have, as texts have it.
+    fn least_memory(self) -> &'static str {
+        match self {
+            Self::V16 => "128M",
+            Self::V17 => "512M",
+        }
+    }
+
+    /// The smallest disk.
+    fn least_disk(self) -> &'static str {
+        match self {
+            Self::V16 => "512M",
+            Self::V17 => "1G",
+        }
+    }
+
     /// What `version` says on this host.
     fn version(self, host: &str) -> String {
         let number = match self {

@@ -80,6 +80,9 @@ pub(super) fn mount(
     if forbidden(&target) {
         return refuse(format!("unable to mount to \"{target}\""));
     }
+    if instance.status == Status::Unavailable {
+        return refuse(format!("instance '{name}' is not available"));
+    }
     if instance.mounts.contains_key(&target) {
         return refuse(format!("\"{target}\" is already mounted in '{name}'"));
     }

@@ -18,6 +18,12 @@ const BRIDGE_HARDWARE: &str = "52:54:00:ff:00:01";
 const GATEWAY: Ipv4Addr = Ipv4Addr::new(10, 232, 0, 1);
 /// How many bits of an address are the network's.
 const BITS: u8 = 16;
+/// The network that all guests are in.
+pub(super) fn subnet() -> String {
+    let [a, b, ..] = GATEWAY.octets();
+    format!("{a}.{b}.0.0/{BITS}")
+}
+
 /// The routing table for connections to port 22 of guests: it holds the guests that have no route.
 const NO_ROUTE: &str = "232";
 

@@ -60,6 +60,14 @@ pub(super) enum Ask {
     List {
         addresses: bool,
     },
+    /// All instances have none.
+    Snapshots,
+    Zones,
+    /// No names: all zones.
+    SetZones {
+        names: Vec<String>,
+        on: bool,
+    },
     /// Address and key of running instances, for `exec`.
     Ssh {
         names: Vec<String>,
@@ -76,7 +84,12 @@ pub(super) enum Ask {
         key: String,
         value: String,
     },
-    Find,
+    Find {
+        remote: String,
+        search: String,
+    },
+    /// The keys of settings that the daemon keeps.
+    Keys,
     Authenticate,
     WaitReady,
     /// Not multipass': this and the next ones are for `lab fault`.
@@ -86,6 +99,10 @@ pub(super) enum Ask {
     Freeze {
         name: String,
         on: bool,
+    },
+    /// This instance has to follow its knob `zone-unavailable`.
+    Zone {
+        name: String,
     },
     /// The routes to this instance have to follow its knob `no-route`.
     Routes {
@@ -103,6 +120,7 @@ pub(super) struct Launch {
     pub(super) image: String,
     pub(super) user_data: Option<String>,
     pub(super) timeout: Option<u64>,
+    pub(super) zone: Option<String>,
     /// The host has Apple's CPU, and so does what it launches.
     pub(super) arm: bool,
 }

@@ -6,12 +6,31 @@ use super::daemon::Daemon;
 use super::fault::Knob;
 use super::instance::{self, Instance, Status};
 use super::protocol::{Failure, Outcome};
-use super::size;
+use super::{Profile, size};
+
+/// The settings of an instance.
+const PROPERTIES: [&str; 4] = ["bridged", "cpus", "disk", "memory"];
+/// The daemon's own.
+const KEYS: [&str; 5] = [
+    "local.bridged-network",
+    "local.driver",
+    "local.image.mirror",
+    "local.passphrase",
+    "local.privileged-mounts",
+];
+
+/// Every key that the daemon knows, a line for each.
+pub(super) fn keys(daemon: &Daemon) -> Outcome {
+    let instances = daemon.names();
+    let of_instances =
+        instances.iter().flat_map(|name| PROPERTIES.map(|property| format!("local.{name}.{property}")));
+    Ok(Value::from(of_instances.chain(KEYS.map(str::to_owned)).collect::<Vec<String>>()))
+}
 
 /// `local.NAME.cpus`, as a name and a property.
 fn of_instance(key: &str) -> Option<(&str, &str)> {
     let (name, property) = key.strip_prefix("local.")?.rsplit_once('.')?;
-    ["cpus", "memory", "disk"].contains(&property).then_some((name, property))
+    PROPERTIES.contains(&property).then_some((name, property))
 }
 
 pub(super) fn unrecognized(key: &str) -> Failure {
@@ -34,13 +53,14 @@ pub(super) fn get(daemon: &Daemon, key: &str) -> Outcome {
     let (name, property) = of_instance(key).ok_or_else(|| unrecognized(key))?;
     let instance = daemon.get(name).ok_or_else(|| cannot("obtain", name, "No such instance"))?;
     Ok(json!(match property {
+        "bridged" => "false".to_owned(),
         "cpus" => instance.cpus.to_string(),
         "memory" => size::human(instance.memory),
         _ => size::human(instance.disk),
     }))
 }
 
-pub(super) fn set(daemon: &Daemon, key: &str, value: &str) -> Outcome {
+pub(super) fn set(daemon: &Daemon, profile: Profile, key: &str, value: &str) -> Outcome {
     if matches!(key, "local.driver" | "local.privileged-mounts" | "local.passphrase") {
         return Ok(Value::Null);
     }
@@ -53,8 +73,9 @@ pub(super) fn set(daemon: &Daemon, key: &str, value: &str) -> Outcome {
         return Err(cannot("update", name, "Instance must be stopped for modification"));
     }
     let invalid = |why: &str| Failure::new(format!("Invalid setting '{key}={value}': {why}"));
-    let no_size = || invalid(&format!("{value} is not a valid memory size"));
+    let no_size = || invalid(&format!("{value} {}", size::INVALID));
     match property {
+        "bridged" => {}
         "cpus" => {
             let few = "Need a positive integer (in decimal format) of minimum 1";
             let cpus = value.parse().ok().filter(|cpus| *cpus >= 1).ok_or_else(|| invalid(few))?;
@@ -62,8 +83,9 @@ pub(super) fn set(daemon: &Daemon, key: &str, value: &str) -> Outcome {
         }
         "memory" => {
             let bytes = size::parse(value).ok_or_else(no_size)?;
-            if bytes < 512 << 20 {
-                return Err(invalid("Memory less than 512M minimum not allowed"));
+            let least = profile.least_memory();
+            if size::parse(least).is_some_and(|least| bytes < least) {
+                return Err(invalid(&format!("Memory less than {least} minimum not allowed")));
             }
             daemon.change(name, |instance| instance.memory = bytes);
         }

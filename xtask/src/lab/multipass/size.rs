@@ -1,7 +1,12 @@
 //! Sizes as multipass reads and prints them.
 
+/// The end of the message about a text that is no size.
+pub(super) const INVALID: &str = "is not a valid memory size - need a non-negative integer (in base 10) or a decimal \
+                                  followed by K, M, or G (e.g. 1234B, 42MiB, 0.5G)";
+
 /// `1.5G`, `512MiB`, `100B`: binary units. None: it is no size.
 pub(super) fn parse(text: &str) -> Option<u64> {
+    let text = text.trim();
     let unit_at = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
     let (number, unit) = text.split_at(unit_at);
     let factor = match unit.to_ascii_uppercase().as_str() {

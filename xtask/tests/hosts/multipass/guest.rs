@@ -40,6 +40,10 @@ fn a_guest_is_a_machine_of_its_own() {
         vm.sh("cloud-init status --wait | tr -d .; sudo head -n 1 /var/lib/cloud/seed/nocloud/user-data"),
         "status: done\n#cloud-config\n"
     );
+    assert_eq!(
+        vm.sh(". /etc/os-release; echo $VERSION; echo $VERSION_CODENAME"),
+        "26.04 LTS (Resolute Raccoon)\nresolute\n"
+    );
     assert_ne!(vm.exec(&["sh", "-c", "command -v nix"]).code, 0);
     assert!(vm.sh("test $(df -B1 --output=size / | tail -n 1) -lt 7000000000; awk '/MemTotal/ {print $2}' /proc/meminfo").starts_with("786432"));
     let full = vm.exec(&["fallocate", "-l", "20G", "/var/tmp/x"]);

@@ -9,6 +9,7 @@ mod mounts;
 mod nix;
 mod services;
 mod states;
+mod zones;
 
 use std::io::Write;
 use std::process::{Command, Output, Stdio};

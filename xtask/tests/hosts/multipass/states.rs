@@ -64,6 +64,16 @@ fn a_disk_grows_while_its_instance_is_stopped_and_never_shrinks() {
     let shrink = format!("local.{}.disk=5G", vm.name);
     let only_expanded = format!("set failed: Invalid setting '{shrink}': Disk can only be expanded\n");
     assert_eq!(refused(&vm, &["set", &shrink]), (2, only_expanded));
+    let memory = |with: &'static str, size: &str| {
+        let pair = format!("local.{}.memory={size}", vm.name);
+        let said = run(&["--with", with], &["multipass", "set", &pair]);
+        (said.code, said.err.replace(&format!("set failed: Invalid setting '{pair}': "), ""))
+    };
+    let less = |least: &str| (2, format!("Memory less than {least} minimum not allowed\n"));
+    assert_eq!(memory(OLD, "127M"), less("128M"));
+    assert_eq!(memory(OLD, "128M"), (0, String::new()));
+    assert_eq!(memory(NEW, "511M"), less("512M"));
+    assert_eq!(memory(NEW, "512M"), (0, String::new()));
     assert_eq!(vm.run(&["start", &vm.name]).code, 0);
     let size = vm.sh("df -B1 --output=size / | tail -n 1");
     assert!(size.trim().parse::<u64>().expect("a number") > 6_000_000_000, "{size}");

@@ -36,16 +36,23 @@ const COMMANDS: [(&str, &str); 28] = [
     ("umount", "Unmount a directory from an instance"),
     ("unalias", "Remove aliases"),
 ];
-pub(super) const WAIT_READY: (&str, &str) = ("wait-ready", "Wait for the Multipass daemon to be ready");
+/// Commands that only 1.17 has.
+const NEWER: [(&str, &str); 4] = [
+    ("disable-zones", "Make zones unavailable"),
+    ("enable-zones", "Make zones available"),
+    ("wait-ready", "Wait for the Multipass daemon to be ready"),
+    ("zones", "List all availability zones"),
+];
 const VERSION: (&str, &str) = ("version", "Show version details");
 
-/// Whether there is such a command, in some version.
-pub(super) fn knows(name: &str) -> bool {
-    about(name).is_some()
+/// Whether a version has such a command.
+pub(super) fn knows(profile: Profile, name: &str) -> bool {
+    let newer = NEWER.iter().any(|(known, _)| *known == name);
+    about(name).is_some() && (!newer || profile == Profile::V17)
 }
 
 fn about(name: &str) -> Option<&'static str> {
-    let found = COMMANDS.iter().chain([&WAIT_READY, &VERSION]).find(|(known, _)| *known == name);
+    let found = COMMANDS.iter().chain(&NEWER).chain([&VERSION]).find(|(known, _)| *known == name);
     found.map(|(_, about)| *about)
 }
 
@@ -53,7 +60,7 @@ impl Client {
     pub(super) fn help_about(&self, args: &Args) -> i32 {
         match args.words.first().map(String::as_str) {
             None => out(&self.help()),
-            Some(name) if knows(name) => {
+            Some(name) if knows(self.profile, name) => {
                 out(&command_help(name));
             }
             Some(name) => {
@@ -75,7 +82,7 @@ impl Client {
                         \x20                v's, i.e. -vvvv.\n\n\
                         Available commands:\n"
             .to_owned();
-        let newer = (self.profile == Profile::V17).then_some(&WAIT_READY);
+        let newer = if self.profile == Profile::V17 { &NEWER[..] } else { &[] };
         for (name, about) in COMMANDS.iter().chain([&VERSION]).chain(newer) {
             text.push_str(&format!("  {name:<12}  {about}\n"));
         }

@@ -7,10 +7,11 @@ use anyhow::Result;
 
 use super::super::args::Args;
 use super::super::protocol::{Ask, Launch};
-use super::super::{Machine, Profile, size, timestamp, user_data};
+use super::super::{Machine, Profile, size, user_data};
 use super::mount::source_of;
-use super::terminal::{err, out};
-use super::{Client, failed, host, wrong};
+use super::terminal::out;
+use super::zones::unknown_zones;
+use super::{Client, failed, host, unhandled, wrong};
 
 impl Client {
     pub(super) fn launch(&self, args: &Args, timeout: Option<u64>) -> Result<i32> {
@@ -27,14 +28,12 @@ impl Client {
             Err(why) => return Ok(wrong(&why)),
         };
         // A size that is none at all never gets as far as the daemon.
-        for size in [&wanted.memory, &wanted.disk].into_iter().flatten() {
-            if size::parse(size).is_none() && !size.starts_with(|first: char| first.is_ascii_digit()) {
-                err(&format!(
-                    "[{}] [error] [client] Caught an unhandled exception: {size} is not a valid memory size\n",
-                    timestamp::now()
-                ));
-                return Ok(1);
-            }
+        let sizes = [&wanted.memory, &wanted.disk].into_iter().flatten();
+        if let Some(size) = sizes.into_iter().find(|size| size::parse(size).is_none()) {
+            return Ok(unhandled(&format!("{size} {}", size::INVALID)));
+        }
+        if let Some(code) = wanted.zone.as_ref().and_then(|zone| unknown_zones(std::slice::from_ref(zone))) {
+            return Ok(code);
         }
         let mounts = args.all("mount");
         for mount in mounts {
@@ -97,6 +96,7 @@ fn request(args: &Args, timeout: Option<u64>) -> Result<Launch, String> {
         image,
         user_data: None,
         timeout,
+        zone: text("zone"),
         arm: has_apples_cpu(),
     })
 }
