@@ -243,8 +243,8 @@ impl Multipass {
     }
 
     /// Runs a small command in a virtual machine that runs, without input. `multipass exec` loses standard input beyond about 2 MiB, and its
-    /// output may get stuck when there is more than fits a pipe, so that a command prints less than 64 KiB. It exits with 0 or 1: a 4 has
-    /// Multipass up to 1.16 run it once more, for ever, and others are its own.
+    /// output may get stuck: with 100 kB that was seen, with a few lines never. The command exits with 0 or 1: a 4 makes Multipass up to 1.16 run
+    /// it again, for ever, and other codes are Multipass's own.
     ///
     /// # Errors
     /// [`crate::error::NO_ROUTE`] and others; [`SLOW`] after a minute.
