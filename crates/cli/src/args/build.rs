@@ -50,7 +50,7 @@ pub(crate) struct How {
     /// Give up after this time, such as 30m or 2h.
     #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
     pub(crate) timeout: Option<std::time::Duration>,
-    /// Give up a transfer in which nothing arrives for this time; 0s for never.
+    /// Give up a transfer in which nothing moves for this time; 0s for never.
     #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration, default_value = "60s")]
     pub(crate) stall_timeout: std::time::Duration,
     /// Let a virtual machine that evaluates ask this machine's ssh agent, for inputs by git+ssh.

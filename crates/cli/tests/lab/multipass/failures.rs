@@ -38,6 +38,24 @@ fn a_machine_is_out_of_reach(knob: &str, code: i32, id: &str) {
 
 #[test]
 #[ignore = "needs the lab: cargo xtask test"]
+fn a_firewall_that_stops_ssh_alone_is_told_from_one_that_stops_everything() {
+    let script = r#"provision >/dev/null 2>&1
+        shim 'case "$*" in *-M*) echo "ssh: connect to host 10.0.0.1 port 22: Operation not permitted" >&2; exit 255 ;; esac' ssh
+        PATH=$shimmed tiny"#;
+    let run = NIX_2_34.with(NEXT).sh(&alone("", script));
+    run.fails(20, "nixoci::multipass::ssh").says("multipass_ssh_stopped");
+}
+
+#[test]
+#[ignore = "needs the lab: cargo xtask test"]
+fn a_machine_whose_zone_is_switched_off_says_so() {
+    let script = "provision >/dev/null 2>&1; strike; tiny";
+    let run = struck(NIX_2_34.with(ROOTS_NEXT), "", script, "zone-unavailable");
+    run.fails(20, "nixoci::multipass::zone").says("multipass_zone");
+}
+
+#[test]
+#[ignore = "needs the lab: cargo xtask test"]
 fn a_launch_that_gives_up_before_the_first_boot_is_over_is_no_failure() {
     struck(NIX_2_34.with(ROOTS), "", "strike; tiny", "init-timeout").fails(42, NOT_AN_IMAGE);
 }
