@@ -171,6 +171,9 @@ async fn open(cx: &Cx<'_>, machine: &Machine<'_>, keys: &Keys, host_key: String)
 /// Has the guest let the key in, through `multipass exec`, if nixoci made it; its host key.
 async fn let_in(cx: &Cx<'_>, machine: &Machine<'_>, keys: &Keys) -> Result<String> {
     machine.look_by_exec(cx).await?;
+    let text =
+        format!("letting nixoci's ssh key into the virtual machine {}, by `multipass exec`", machine.name());
+    cx.observer.info(text);
     let line = keys.authorized(cx).await?;
     let key = line.split(' ').nth(2).unwrap_or_default().to_owned();
     let command = Command::new("sh").args(["-c", LET_IN, "nixoci", &key, &line]);

@@ -330,7 +330,9 @@ impl Machine<'_> {
             .await
             .or_error(&core_codes::CONFIG_VALUE, || format!("the installer {installer} cannot be read"))?;
         let place = "/var/tmp/nixoci-nix-installer";
-        upload(cx, &self.guest(cx).await?, &bytes, place).await?;
+        let again = Remedy::command("try again", "nixoci provision --backend multipass --yes");
+        let uploaded = upload(cx, &self.guest(cx).await?, &bytes, place).await;
+        uploaded.map_err(|error| error.remedy_first(again))?;
         Ok(Some(place.to_owned()))
     }
 

@@ -27,7 +27,8 @@ pub(crate) async fn run(app: &App, mut args: ProvisionArgs) -> Result<u8> {
     let cache = app.cache()?;
     match how {
         None => {
-            let report = nixoci_engine::provision(&app.engine(&cache), &job).await?;
+            let report = nixoci_engine::provision(&app.engine(&cache), &job).await;
+            let report = report.map_err(|error| error.without_remedy("--stall-timeout 10m"))?;
             app.ui.finish();
             app.printer.result(&report, &human(&report))?;
         }

@@ -10,7 +10,7 @@ use nixoci_core::{Error, Remedy, Result};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 
 use super::tree::{Entry, From, Name, Tree, path_of};
-use crate::guest::codes::SOURCES;
+use crate::guest::codes::{SOURCES, STALLED};
 use crate::guest::upload::{Sink, unless_stalled};
 
 /// What the guest reads.
@@ -27,7 +27,9 @@ impl Feed for Archive<'_, '_> {
     async fn feed(&self, stdin: &mut Input) -> Result<()> {
         let mut out = Meter::new(stdin, Arc::clone(&self.progress));
         let (limit, root) = (self.cx.stall_timeout, self.tree.root.display().to_string());
-        unless_stalled(&self.progress, limit, &root, self.write(&mut out)).await
+        let again = Remedy::command("try again; what arrived is kept", "nixoci build");
+        let sent = unless_stalled(&self.progress, limit, &root, self.write(&mut out)).await;
+        sent.map_err(|error| if error.is(&STALLED) { error.remedy_first(again) } else { error })
     }
 }
 
