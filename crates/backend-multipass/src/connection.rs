@@ -8,6 +8,7 @@
 use std::ffi::OsString;
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -28,8 +29,8 @@ use crate::settings::USER;
 /// Lets the key `$1` in, by the line `$2` of `authorized_keys`, and prints the host key. Only in a virtual machine that nixoci made: another one may
 /// have taken its name since that was seen.
 const LET_IN: &str = r#"grep -q '"owner":"nixoci"' /etc/nixoci/vm.json || exit 1
-umask 077; mkdir -p ~/.ssh; file=~/.ssh/authorized_keys; touch "$file"
-{ grep -vF -- "$1" "$file"; [ $? -le 1 ] && printf '%s\n' "$2"; } >"$file.nixoci" && mv "$file.nixoci" "$file" || exit 1
+umask 077; mkdir -p ~/.ssh; file=~/.ssh/authorized_keys; exec 9>>"$file.lock"; flock 9; touch "$file"
+{ grep -vF -- "$1" "$file"; [ $? -le 1 ] && printf '%s\n' "$2"; } >"$file.new" && mv "$file.new" "$file" || exit 1
 cat /etc/ssh/ssh_host_ed25519_key.pub"#;
 
 /// How long `multipass exec` may take to show that it reaches the machine. Its own limit for connecting is 20 s.
@@ -37,12 +38,36 @@ const PROBE: Duration = Duration::from_secs(10);
 
 /// The connection of this run to a virtual machine, made when it is first needed, and made anew when it was lost.
 #[derive(Debug, Default)]
-pub(crate) struct Connections(Mutex<Option<Arc<Connection>>>);
+pub(crate) struct Connections {
+    current: Mutex<Option<Arc<Connection>>>,
+    is_stale: AtomicBool,
+}
+
+/// Work over the connection. If it is dropped before it is done, as a transfer that stalls, the next work gets another connection.
+pub(crate) struct Attempt<'a>(Option<&'a Connections>);
+
+impl Attempt<'_> {
+    pub(crate) fn done(mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for Attempt<'_> {
+    fn drop(&mut self) {
+        if let Some(connections) = self.0 {
+            connections.forget();
+        }
+    }
+}
 
 impl Connections {
     /// The virtual machine was switched off, or on: it may have another address now.
-    pub(crate) async fn forget(&self) {
-        *self.0.lock().await = None;
+    pub(crate) fn forget(&self) {
+        self.is_stale.store(true, Ordering::Relaxed);
+    }
+
+    pub(crate) fn attempt(&self) -> Attempt<'_> {
+        Attempt(Some(self))
     }
 
     /// The connection to a virtual machine that runs.
@@ -51,7 +76,10 @@ impl Connections {
     /// [`NO_ROUTE`], [`SSH`], [`HOST_KEY`], [`KEY`]; for one that has not nixoci's key,
     /// [`crate::error::NOT_OURS`] and [`crate::error::FIRST_BOOT`].
     pub(crate) async fn get(&self, cx: &Cx<'_>, machine: &Machine<'_>) -> Result<Arc<Connection>> {
-        let mut current = self.0.lock().await;
+        let mut current = self.current.lock().await;
+        if self.is_stale.swap(false, Ordering::Relaxed) {
+            *current = None;
+        }
         if let Some(connection) = &*current
             && connection.session.is_connected(&connection.host.name).await
         {
@@ -82,6 +110,10 @@ impl Connection {
                 "none",
                 "-o",
                 "LogLevel=ERROR",
+                "-o",
+                "ServerAliveInterval=15",
+                "-o",
+                "IdentityAgent=none",
                 "-o",
                 "IdentitiesOnly=yes",
                 "-o",
@@ -123,33 +155,56 @@ impl GuestTransport for Connection {
 
 async fn connect(cx: &Cx<'_>, machine: &Machine<'_>) -> Result<Connection> {
     let keys = Keys::of(cx, machine.name());
-    let Some(pinned) = keys.pinned().filter(|_| keys.private().exists()) else {
-        // Another nixoci made it: an older one, or one with other files.
-        let shown = let_in(cx, machine, &keys).await?;
-        keys.pin(&shown)?;
-        return open(cx, machine, &keys, shown).await;
+    let connected = match keys.pinned().filter(|_| keys.private().exists()) {
+        Some(pinned) => match open(cx, machine, &keys, pinned.clone()).await {
+            Err(error) => again(cx, machine, &keys, &pinned, error).await,
+            connection => connection,
+        },
+        // Another nixoci made it, an older one or one with other files; or the key that logs in was removed.
+        None => {
+            let shown = let_in(cx, machine, &keys).await?;
+            if keys.pinned().is_some_and(|pinned| pinned != shown) {
+                return Err(another_host_key(machine, &keys));
+            }
+            keys.pin(&shown)?;
+            open(cx, machine, &keys, shown).await
+        }
     };
-    let error = match open(cx, machine, &keys, pinned.clone()).await {
-        Err(error) => error,
-        connection => return connection,
-    };
+    match connected {
+        Err(error) => Err(explained(cx, machine, &keys, error).await),
+        connection => connection,
+    }
+}
+
+/// Connects once more where the machine did not get the keys that it was launched with, or lost the one that logs in.
+async fn again(
+    cx: &Cx<'_>,
+    machine: &Machine<'_>,
+    keys: &Keys,
+    pinned: &str,
+    error: Error,
+) -> Result<Connection> {
     // A first boot may have ignored what it was told. Then the machine is known by the id that it was launched with, or not at all.
     let is_new = Receipt::read(cx, machine.name()).is_some_and(|receipt| receipt.stamp.is_empty());
-    if error.is(&ssh_codes::KEY_REFUSED) || (is_new && is_another_key(&error)) {
-        let shown = let_in(cx, machine, &keys).await?;
-        if shown != pinned && !is_new {
-            return Err(another_host_key(machine, &keys));
-        }
-        keys.pin(&shown)?;
-        return open(cx, machine, &keys, shown).await;
+    let may_be_unknown = error.is(&ssh_codes::KEY_REFUSED) || (is_new && is_another_key(&error));
+    if !may_be_unknown {
+        return Err(error);
     }
-    Err(explained(cx, machine, &keys, error).await)
+    let shown = let_in(cx, machine, keys).await?;
+    if shown != pinned && !is_new {
+        return Err(another_host_key(machine, keys));
+    }
+    keys.pin(&shown)?;
+    open(cx, machine, keys, shown).await
 }
 
 /// Connects to where Multipass says that the machine is. Multipass may give it another address whenever it starts.
 async fn open(cx: &Cx<'_>, machine: &Machine<'_>, keys: &Keys, host_key: String) -> Result<Connection> {
     let instance = machine.name().to_owned();
     let info = machine.multipass.info(cx, &instance).await?;
+    if info.state.as_ref() != Some(&State::Running) {
+        return Err(machine.not_running());
+    }
     let address = info.ipv4.first().and_then(|text| text.parse::<IpAddr>().ok()).ok_or_else(|| {
         Error::new(&NO_ROUTE, format!("Multipass knows no address of the virtual machine {instance}"))
             .remedy(Remedy::command("see how it stands", shell!("multipass info {}", instance)))
@@ -189,7 +244,7 @@ fn is_another_key(error: &Error) -> bool {
     [&ssh_codes::HOST_KEY_CHANGED, &ssh_codes::HOST_KEY_UNKNOWN].iter().any(|code| error.is(code))
 }
 
-/// What an error of ssh's means for a virtual machine that Multipass says is running.
+/// Explains an error of ssh's about a virtual machine that Multipass says is running.
 async fn explained(cx: &Cx<'_>, machine: &Machine<'_>, keys: &Keys, error: Error) -> Error {
     const NO_CONNECTION: &[&Code] = &[
         &ssh_codes::UNREACHABLE,
@@ -197,7 +252,6 @@ async fn explained(cx: &Cx<'_>, machine: &Machine<'_>, keys: &Keys, error: Error
         &ssh_codes::SILENT,
         &ssh_codes::CLOSED,
         &ssh_codes::NOT_SSH,
-        &ssh_codes::FAILED,
     ];
     if is_another_key(&error) {
         // It may be another machine of that name.
@@ -211,12 +265,14 @@ async fn explained(cx: &Cx<'_>, machine: &Machine<'_>, keys: &Keys, error: Error
     }
     if error.code().starts_with("nixoci::ssh::") {
         let text = format!("nixoci cannot log in to the virtual machine {}", machine.name());
-        return with_causes(Error::new(&KEY, text), &error).remedy(keys.another());
+        let told = with_causes(Error::new(&KEY, text), &error);
+        let by_key = error.is(&ssh_codes::KEY_REFUSED) || error.is(&ssh_codes::KEY_UNREADABLE);
+        return if by_key { told.remedy(keys.another()) } else { told };
     }
     error
 }
 
-/// Tells a host that lets nobody reach the machine from one that stops ssh alone.
+/// The error for a machine that ssh does not reach. `multipass exec` shows whether this host stops every program or ssh alone.
 async fn not_reached(cx: &Cx<'_>, machine: &Machine<'_>, error: &Error) -> Error {
     let name = machine.name();
     if let Ok(state) = machine.state(cx).await
@@ -261,6 +317,15 @@ fn another_host_key(machine: &Machine<'_>, keys: &Keys) -> Error {
 }
 
 impl Machine<'_> {
+    /// As [`Machine::look`], and changes nothing: a machine that may lack nixoci's key does not get it.
+    pub(crate) async fn look_only(&self, cx: &Cx<'_>) -> Result<Facts> {
+        let keys = Keys::of(cx, self.name());
+        match keys.pinned().is_some() && keys.private().exists() {
+            true => self.look(cx).await,
+            false => self.look_by_exec(cx).await,
+        }
+    }
+
     /// As [`Machine::look`], through `multipass exec`: for a machine that ssh does not get into. It has to be the one that nixoci remembers.
     ///
     /// # Errors

@@ -88,8 +88,8 @@ nixoci_core::codes! {
          a VPN or a network may lead there, or somebody has made new host keys in the virtual machine.");
     /// ssh alone does not get there.
     SSH = ("nixoci::multipass::ssh", NoBackend, "ssh does not reach the virtual machine",
-        "A small command through `multipass exec` reaches the virtual machine, and ssh does not: a firewall that knows programs lets one through and \
-         not the other. nixoci needs ssh: `multipass exec` loses input beyond 2 MiB, and its output gets stuck.");
+        "A small command through `multipass exec` reaches the virtual machine, and ssh does not: a firewall with rules for programs stops \
+         ssh alone. nixoci needs ssh: `multipass exec` loses input beyond 2 MiB, and its output gets stuck.");
     /// A mount that shows nothing.
     MOUNT = ("nixoci::multipass::mount", Provision, "the virtual machine does not see the project through its mount",
         "With `sources = \"mount\"` the virtual machine reads the project's files through Multipass's daemon, which runs as root. macOS shows \

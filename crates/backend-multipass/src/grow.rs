@@ -121,7 +121,7 @@ impl Growth {
     pub(crate) async fn carry_out(self, cx: &Cx<'_>, machine: &Machine<'_>) -> Result<()> {
         let (multipass, name) = (machine.multipass, machine.name());
         let (key, size) = self.setting();
-        machine.connections.forget().await;
+        machine.connections.forget();
         multipass.stop(cx, name, false).await?;
         multipass.set(cx, name, key, &size.argument()).await?;
         multipass.start(cx, name).await

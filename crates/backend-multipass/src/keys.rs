@@ -20,7 +20,7 @@ pub(crate) struct Keys {
     dir: PathBuf,
 }
 
-/// A host key that a virtual machine is launched with.
+/// A host key for a virtual machine that is to be launched.
 pub(crate) struct HostKey {
     /// In OpenSSH's format, several lines.
     pub(crate) private: String,
@@ -70,6 +70,8 @@ impl Keys {
     /// [`KEY`].
     pub(crate) async fn authorized(&self, cx: &Cx<'_>) -> Result<String> {
         if !self.private().exists() {
+            // An older nixoci kept the public half, too, which ssh would prefer to the one in the new key.
+            let _ = std::fs::remove_file(self.private().with_extension("pub"));
             let (new, made) = self.generate(cx).await?;
             // Another nixoci may have made one meanwhile, which counts then.
             if let Err(error) = std::fs::hard_link(&made, self.private())
@@ -89,7 +91,7 @@ impl Keys {
         Ok(format!("restrict,pty {} nixoci", public.ok_or_else(damaged)?))
     }
 
-    /// Makes a host key for a virtual machine that is to be launched. Only the public half stays on this host.
+    /// Makes a host key for a virtual machine that is to be launched. nixoci keeps the public half only.
     ///
     /// # Errors
     /// [`KEY`].

@@ -160,7 +160,7 @@ impl MultipassBackend {
         if let Err(error) = &done {
             *self.facts.lock().await = None;
             if error.kind() == ErrorKind::Transfer {
-                self.connections.forget().await;
+                self.connections.forget();
             }
         }
         done
@@ -199,7 +199,7 @@ impl MultipassBackend {
         if machine.state(cx).await? != Some(State::Running) {
             return Ok(());
         }
-        if let Ok(facts) = machine.look(cx).await
+        if let Ok(facts) = machine.look_only(cx).await
             && facts.system != receipt.system
         {
             Receipt { system: facts.system, ..receipt }.write(cx, instance)?;
@@ -263,7 +263,9 @@ impl MultipassBackend {
         if facts.stamp != stamp || facts.nix.is_empty() {
             self.tell_outside(cx, machine, &facts).await?;
             let installer = if facts.nix.is_empty() { machine.installer(cx).await? } else { None };
-            let set_up = self.settings.set_up(installer, Pinned::of(&facts.system));
+            // The plan has named it, where the release's package may be too old.
+            let pinned = Pinned::of(&facts.system).filter(|_| self.settings.has_old_package() != Some(false));
+            let set_up = self.settings.set_up(installer, pinned);
             set_up.run(cx, &machine.guest(cx).await?).await?;
         }
         let facts = machine.look(cx).await?;
@@ -392,7 +394,7 @@ impl Backend for MultipassBackend {
             return Vec::new();
         }
         let weight = match state {
-            Some(State::Running) => machine.look(cx).await.ok(),
+            Some(State::Running) => machine.look_only(cx).await.ok(),
             _ => None,
         };
         let weight = weight.map(|facts| format!(" ({})", bytes(facts.disk.total - facts.disk.free)));
@@ -472,8 +474,11 @@ impl Backend for MultipassBackend {
         }
         let work = self.work(cx).await?;
         let store = self.built.owner(roots).map_or_else(|| work.store(), Ok)?;
-        let inside = work.inside(cx, Vec::new()).await?;
-        self.while_it_runs(cx, store.query(&Cx { runner: &inside, ..*cx }, roots, closure)).await
+        let query = async {
+            let inside = work.inside(cx, Vec::new()).await?;
+            store.query(&Cx { runner: &inside, ..*cx }, roots, closure).await
+        };
+        self.while_it_runs(cx, query).await
     }
 
     async fn fetch(
@@ -482,13 +487,21 @@ impl Backend for MultipassBackend {
         paths: &[StorePath],
         out: &mut (dyn AsyncWrite + Send + Unpin),
     ) -> Result<u64> {
-        if let Some(store) = self.host_nix.owner(paths) {
-            return self.while_it_runs(cx, store.fetch(cx, paths, out)).await;
-        }
-        let work = self.work(cx).await?;
-        let store = self.built.owner(paths).map_or_else(|| work.store(), Ok)?;
-        let inside = work.inside(cx, Vec::new()).await?;
-        self.while_it_runs(cx, store.fetch(&Cx { runner: &inside, ..*cx }, paths, out)).await
+        let attempt = self.connections.attempt();
+        let fetched = match self.host_nix.owner(paths) {
+            Some(store) => self.while_it_runs(cx, store.fetch(cx, paths, out)).await,
+            None => {
+                let work = self.work(cx).await?;
+                let store = self.built.owner(paths).map_or_else(|| work.store(), Ok)?;
+                let fetch = async {
+                    let inside = work.inside(cx, Vec::new()).await?;
+                    store.fetch(&Cx { runner: &inside, ..*cx }, paths, out).await
+                };
+                self.while_it_runs(cx, fetch).await
+            }
+        };
+        attempt.done();
+        fetched
     }
 
     async fn release(&self, cx: &Cx<'_>, how: Release) -> Result<()> {

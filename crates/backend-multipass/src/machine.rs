@@ -114,7 +114,7 @@ impl Machine<'_> {
 
     pub(crate) async fn put_back(&self, cx: &Cx<'_>, found: Option<State>) -> Result<()> {
         if !matches!(found, Some(State::Running)) {
-            self.connections.forget().await;
+            self.connections.forget();
         }
         match found {
             Some(State::Stopped) => self.multipass.stop(cx, self.name(), false).await,
@@ -153,7 +153,7 @@ impl Machine<'_> {
                         format!("starting the virtual machine {}", self.name()),
                         None,
                     );
-                    self.connections.forget().await;
+                    self.connections.forget();
                     let started = self.multipass.start(cx, self.name()).await;
                     // Two that start it at once are no reason to fail.
                     if let Err(error) = started
@@ -188,7 +188,7 @@ impl Machine<'_> {
             ),
             Vec::new(),
         );
-        self.connections.forget().await;
+        self.connections.forget();
         self.multipass.stop(cx, self.name(), true).await
     }
 
@@ -226,12 +226,14 @@ impl Machine<'_> {
             timeout: settings.timeout,
             cloud_init: cloud_init(&authorized, &host_key, &id),
         };
-        // Whatever comes of it, it is ours.
-        keys.pin(&host_key.public)?;
-        Receipt { stamp: String::new(), system: cx.host.system.to_linux(), id }.write(cx, self.name())?;
+        let remember = || {
+            keys.pin(&host_key.public)?;
+            Receipt { stamp: String::new(), system: cx.host.system.to_linux(), id: id.clone() }
+                .write(cx, self.name())
+        };
         let title = format!("launching the virtual machine {}", self.name());
         let task = Task::start(cx.observer, TaskKind::Provision, title, None);
-        if let Err(error) = self.launched(cx, &launch).await {
+        if let Err(error) = self.launched(cx, &launch, &remember).await {
             // Also who was cancelled remembers no machine that is not there: the next one of that name may be anybody's.
             let never = CancellationToken::new();
             let there = self.state(&Cx { cancel: &never, ..*cx }).await;
@@ -242,21 +244,35 @@ impl Machine<'_> {
                 return Err(error);
             }
             cx.observer.debug(format!("launching {}: {error}; it is there all the same", self.name()));
+            // Another nixoci was faster: the keys and the id of this launch are not in it.
+            if error.report().causes.iter().any(|cause| cause.contains("already exists")) {
+                Receipt::disown(cx, self.name());
+            }
         }
         task.finish();
         Ok(())
     }
 
     /// Waits while somebody else's launch prepares it, of which nobody is told: then it is there, or the name is free again.
-    async fn launched(&self, cx: &Cx<'_>, launch: &Launch) -> Result<()> {
+    ///
+    /// While it launches the machine, `remember` has said whose it is, whatever comes of it.
+    async fn launched(
+        &self,
+        cx: &Cx<'_>,
+        launch: &Launch,
+        remember: &(dyn Fn() -> Result<()> + Sync),
+    ) -> Result<()> {
         let begin = tokio::time::Instant::now();
         let mut told = false;
         loop {
+            remember()?;
             let launched = self.multipass.launch(cx, self.name(), launch).await;
             let preparing = launched.as_ref().is_err_and(|error| error.is(&PREPARING));
             if !preparing || begin.elapsed() >= Duration::from_secs(launch.timeout) {
                 return launched;
             }
+            // The machine that is being prepared has not the keys and the id of this launch.
+            Receipt::disown(cx, self.name());
             if !std::mem::replace(&mut told, true) {
                 let text =
                     format!("waiting for another launch, which prepares the virtual machine {}", self.name());

@@ -36,7 +36,7 @@ pub(crate) async fn standing(cx: &Cx<'_>, machine: &Machine<'_>) -> nixoci_core:
     let receipt = Receipt::read(cx, &machine.settings.instance);
     Ok(match machine.state(cx).await? {
         None => Standing::Absent,
-        Some(State::Running) => match machine.look(cx).await {
+        Some(State::Running) => match machine.look_only(cx).await {
             Ok(facts) => Standing::Awake(facts),
             Err(error) => Standing::Refused(error),
         },

@@ -20,7 +20,7 @@ impl Machine<'_> {
         match self.settled(cx).await? {
             Some(State::Running) => {
                 self.may_be_stopped(cx).await?;
-                self.connections.forget().await;
+                self.connections.forget();
                 self.multipass.stop(cx, name, false).await?;
             }
             Some(State::Unknown) => self.switch_off(cx).await?,
@@ -61,7 +61,7 @@ impl Machine<'_> {
                 let by_hand = self.by_hand("if you know that it is the one that nixoci made, delete it");
                 return Err(if told { error } else { error.remedy(by_hand) });
             }
-            self.connections.forget().await;
+            self.connections.forget();
             self.multipass.delete(cx, name).await?;
         }
         Receipt::forget(cx, name);
@@ -84,7 +84,7 @@ impl Machine<'_> {
         same
     }
 
-    /// What there is in it. What ssh does not get into is asked through `multipass exec`, so that a lost key does not keep a machine for ever.
+    /// Inspects it, through `multipass exec` if ssh does not get in: a machine whose key was lost can be removed, too.
     async fn identity(&self, cx: &Cx<'_>) -> Result<Facts> {
         let error = match self.look(cx).await {
             Err(error) if [&HOST_KEY, &KEY, &SSH].iter().any(|code| error.is(code)) => error,

@@ -47,6 +47,14 @@ impl Receipt {
         write().or_error(&core_codes::PROCESS, || format!("{} cannot be written", dir.display()))
     }
 
+    /// Forgets who an instance is that another nixoci has made; the key that logs in stays.
+    pub(crate) fn disown(cx: &Cx<'_>, instance: &str) {
+        let dir = dir(cx, instance);
+        for name in ["receipt.json", "known_hosts"] {
+            let _ = std::fs::remove_file(dir.join(name));
+        }
+    }
+
     /// Forgets all of an instance.
     pub(crate) fn forget(cx: &Cx<'_>, instance: &str) {
         let _ = std::fs::remove_dir_all(dir(cx, instance));

@@ -38,7 +38,7 @@ pub struct Settings {
     /// How long it runs on when nobody uses it: `30m`, `2h`; `0s` for ever.
     #[schemars(extend("x-trust" = "asks"))]
     pub idle: Idle,
-    /// Whose Nix evaluates and builds: the virtual machine's (`guest`), or this machine's, in the virtual machine's store (`store`).
+    /// The Nix that evaluates and builds: the virtual machine's (`guest`), or this machine's, in the virtual machine's store (`store`).
     #[schemars(extend("x-trust" = "safe"))]
     pub transport: Transport,
     /// What is sent of a project: what a flake sees (`stream`), or everything in its directory (`path`); or nothing, and Multipass
@@ -59,7 +59,7 @@ pub struct Settings {
     pub installer_sha256: Option<String>,
 }
 
-/// Whose Nix evaluates and builds.
+/// The Nix that evaluates and builds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Transport {

@@ -17,7 +17,6 @@ use nixoci_nix::guest::{Agent, Called, Facts, Inside, Secrets, Seen, killed_sinc
 use nixoci_nix::{BuildStore, Nix, codes as nix_codes, proof};
 
 use crate::driver::State;
-use crate::error::LOST;
 use crate::machine::Machine;
 use crate::mounts::{self, Mount, Mounted};
 use crate::plan::stamp;
@@ -96,10 +95,10 @@ impl Work<'_> {
         }
         let memory = dir(cx, self.name()).join("trees");
         let sent = match send(cx, &self.machine.guest(cx).await?, &memory, &sources.trees).await {
-            // Another connection may get there: the machine's address may have changed, or this host has slept.
-            Err(error) if error.is(&STALLED) || error.is(&LOST) => {
+            // Another connection may get there.
+            Err(error) if error.is(&STALLED) => {
                 cx.observer.warn(format!("{error}: it is sent once more"), Vec::new());
-                self.machine.connections.forget().await;
+                self.machine.connections.forget();
                 send(cx, &self.machine.guest(cx).await?, &memory, &sources.trees).await?
             }
             sent => sent?,

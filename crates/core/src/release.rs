@@ -20,15 +20,20 @@ const LIMIT: Duration = Duration::from_secs(10);
 /// cancelled token would end at once. So this has a token of its own, which is cancelled 3 s after `cx`'s, and after 10 s in any case.
 ///
 /// # Errors
-/// The backend's own; [`codes::CANCELLED`] if it takes longer.
+/// The backend's own; [`codes::CANCELLED`] and [`codes::TIMED_OUT`] if it takes longer.
 pub async fn release_artifact(backend: &dyn Backend, cx: &Cx<'_>, id: ArtifactId) -> Result<()> {
     let own = CancellationToken::new();
     let own_cx = Cx { cancel: &own, ..*cx };
     tokio::select! {
         released = backend.release(&own_cx, Release::Artifact { id }) => released,
-        () = async { tokio::select! { () = overdue(cx) => {}, () = tokio::time::sleep(LIMIT) => {} } } => {
+        () = overdue(cx) => {
             own.cancel();
             Err(Error::new(&codes::CANCELLED, "letting go of what was built was stopped"))
+        }
+        () = tokio::time::sleep(LIMIT) => {
+            own.cancel();
+            let text = format!("the backend did not let go of what was built within {} s", LIMIT.as_secs());
+            Err(Error::new(&codes::TIMED_OUT, text))
         }
     }
 }

@@ -330,7 +330,7 @@ fn platform(rule: &Rule, values: &Values, subject: &Subject<'_>) -> Error {
         // What a guest is offered for another CPU does not help with another kernel.
         return Error::new(rule.code, error.to_string()).remedy(Remedy::lines(
             "have this machine's own Nix evaluate, and build what is for this machine, in nixoci.toml",
-            format!("[backend.{}]\ntransport = \"ssh\"", guest.backend),
+            format!("[backend.{}]\ntransport = \"store\"", guest.backend),
         ));
     }
     if !linux {

@@ -20,8 +20,8 @@ pub(crate) use texts::no_route;
 
 use crate::error::{FAILED, MISSING, SLOW, TOO_OLD, UNEXPECTED};
 
-/// How long a command through `exec` may take: its client has no time limit of its own, and its output may get stuck.
-const EXEC: Duration = Duration::from_secs(60);
+/// How long Multipass may take for what it does in a virtual machine, `exec` and `info`: it has no limit of its own.
+const LIMIT: Duration = Duration::from_secs(60);
 
 /// Older ones print other JSON.
 const OLDEST: Version = Version::new(1, 14, 0);
@@ -123,8 +123,12 @@ impl Multipass {
     /// # Errors
     /// [`crate::error::ABSENT`] and others.
     pub async fn info(&self, cx: &Cx<'_>, name: &str) -> Result<Info> {
-        let text = self.ask(cx, name, &["info", "--format", "json", name]).await?;
-        json::info(&text, name).map_err(|why| unexpected("info", &why))
+        // The daemon logs in to the machine for this, and has no limit for one that does not answer.
+        let words = ["info", "--format", "json", name];
+        let Ok(text) = tokio::time::timeout(LIMIT, self.ask(cx, name, &words)).await else {
+            return Err(slow(name, "`multipass info`"));
+        };
+        json::info(&text?, name).map_err(|why| unexpected("info", &why))
     }
 
     /// Makes a virtual machine. A failure does not mean that there is none now: [`Multipass::state`] tells.
@@ -250,17 +254,12 @@ impl Multipass {
     /// [`crate::error::NO_ROUTE`] and others; [`SLOW`] after a minute.
     pub async fn exec(&self, cx: &Cx<'_>, name: &str, command: &Command) -> Result<Output> {
         let exec = self.command(&["exec", "-n", name, "--"]).arg(&command.program).args(&command.args);
-        let Ok(answer) = tokio::time::timeout(EXEC, output(cx.runner, &exec, cx.cancel)).await else {
-            let text =
-                format!("{name}: a command through `multipass exec` did not end within {} s", EXEC.as_secs());
-            return Err(Error::new(&SLOW, text).remedy(Remedy::command(
-                "see how it stands",
-                nixoci_core::shell!("multipass info {}", name),
-            )));
+        let Ok(answer) = tokio::time::timeout(LIMIT, output(cx.runner, &exec, cx.cancel)).await else {
+            return Err(slow(name, "a command through `multipass exec`"));
         };
         let answer = answer?;
         let error = texts::diagnose(name, &answer.stderr_text());
-        // What the command itself says is none of Multipass's texts.
+        // The command's own words are none of Multipass's texts.
         if answer.exit.success() || error.is(&FAILED) { Ok(answer) } else { Err(error) }
     }
 
@@ -311,6 +310,15 @@ fn missing() -> Error {
         .because("no program called `multipass` is on PATH")
         .remedy(Remedy::command("install it, on a Mac", "brew install --cask multipass"))
         .remedy(Remedy::advice("or by its package, from multipass.run"))
+}
+
+fn slow(name: &str, what: &str) -> Error {
+    Error::new(&SLOW, format!("{name}: {what} did not end within {} s", LIMIT.as_secs())).remedy(
+        Remedy::command(
+            "switch the virtual machine off and on",
+            nixoci_core::shell!("multipass stop --force {} && multipass start {}", name, name),
+        ),
+    )
 }
 
 fn unexpected(verb: &str, why: &str) -> Error {

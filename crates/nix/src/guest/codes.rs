@@ -18,8 +18,8 @@ nixoci_core::codes! {
          its history, one by a relative path is seen only inside of what its flake is in, one in the project that Git does not track is not sent \
          with it, and directories of the system's are the virtual machine's own.");
     /// The guest takes nothing.
-    STALLED = ("nixoci::guest::stalled", Transfer, "sending to the virtual machine stands still",
-        "The connection to the virtual machine is there, but it took nothing of what was sent for --stall-timeout (60 s), twice. The virtual machine \
+    STALLED = ("nixoci::guest::stalled", Transfer, "sending to the virtual machine stalled",
+        "The connection to the virtual machine is there, but it took nothing of what was sent for --stall-timeout (60 s). A project is sent once more before this is an error. The virtual machine \
          hangs, its disk does, or the network between them. A longer --stall-timeout helps where it needs minutes to begin.");
     /// What [credentials] names is not there.
     CREDENTIALS = ("nixoci::guest::credentials", Permission, "what [credentials] names is not there",

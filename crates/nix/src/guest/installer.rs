@@ -5,7 +5,7 @@ use nixoci_core::platform::NixSystem;
 /// A static program that carries a Nix, and takes `install linux --no-confirm`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Installer {
-    /// What people call it.
+    /// The name for people: a URL, or a file on this host.
     pub name: String,
     /// A URL, or a file in the guest.
     pub from: String,

@@ -24,9 +24,9 @@ pub struct SetUp {
     pub user: String,
     /// How long it runs on when nobody uses it; zero for ever.
     pub idle: Duration,
-    /// What installs Nix, in place of the release's package.
+    /// An installer of Nix, in place of the release's package.
     pub installer: Option<Installer>,
-    /// What installs Nix where the release has no package that is new enough.
+    /// The installer of Nix for a release that has no package that is new enough.
     pub fallback: Option<Installer>,
     /// Whether it is to build for the other of the usual CPU architectures as well, whose programs qemu runs.
     pub emulate: bool,

@@ -66,7 +66,7 @@ pub(super) async fn unless_stalled(
 }
 
 fn stalled(what: &str, limit: Duration, taken: u64) -> Error {
-    Error::new(&STALLED, format!("sending {what} to the virtual machine stands still"))
+    Error::new(&STALLED, format!("sending {what} to the virtual machine stalled"))
         .because(format!("it has taken nothing for {} s, after {}", limit.as_secs_f64(), bytes(taken)))
         .remedy(Remedy::command("or wait longer", "--stall-timeout 10m"))
 }

@@ -48,6 +48,9 @@ fn section(text: &mut String, dir: &Path, host: &SshHost) {
     if let Some(key) = &host.key {
         let _ = writeln!(text, "  IdentityFile \"{}\"\n  IdentitiesOnly yes", key.display());
     }
+    if is_complete(host) {
+        text.push_str("  IdentityAgent none\n");
+    }
     if host.host_key.is_some() {
         let _ = writeln!(
             text,

@@ -123,7 +123,8 @@ impl PluginBackend {
             host: cx.host.clone(),
             dirs: cx.dirs.clone(),
             credentials: if self.credentials { cx.credentials.clone() } else { Credentials::default() },
-            stall_timeout: cx.stall_timeout.as_secs(),
+            // 0 is for ever.
+            stall_timeout: cx.stall_timeout.as_millis().div_ceil(1000).try_into().unwrap_or(u64::MAX),
             watchdog,
         }
     }

@@ -95,6 +95,15 @@ END
 
 #[test]
 #[ignore = "needs the lab: cargo xtask test"]
+fn a_machine_that_another_nixoci_launched_first_is_used() {
+    // Between the look for a machine and the launch of one, another user of Multipass makes it.
+    let script = r#"shim '[ "$1" != launch ] || XDG_STATE_HOME=$(mktemp -d) nixoci provision --trust-project --backend multipass --yes >/dev/null 2>&1 </dev/null'
+        PATH=$shimmed tiny"#;
+    NIX_2_34.with(RELEASE).sh(&alone("", script)).fails(42, NOT_AN_IMAGE);
+}
+
+#[test]
+#[ignore = "needs the lab: cargo xtask test"]
 fn nixocis_that_share_no_lock_wait_for_each_others_first_boot() {
     // Two users of one Multipass: the one that comes later finds a machine that is being set up.
     let script = format!(

@@ -27,7 +27,7 @@ impl Feed for Archive<'_, '_> {
     async fn feed(&self, stdin: &mut Input) -> Result<()> {
         let mut out = Meter::new(stdin, Arc::clone(&self.progress));
         let (limit, root) = (self.cx.stall_timeout, self.tree.root.display().to_string());
-        let again = Remedy::command("try again; what arrived is kept", "nixoci build");
+        let again = Remedy::command("try again", "nixoci build");
         let sent = unless_stalled(&self.progress, limit, &root, self.write(&mut out)).await;
         sent.map_err(|error| if error.is(&STALLED) { error.remedy_first(again) } else { error })
     }
