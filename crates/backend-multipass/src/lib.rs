@@ -2,7 +2,7 @@
 //!
 //! nixoci makes the virtual machine ([`driver`]), installs Nix in it ([`nixoci_nix::guest`]), sends what Nix has to see of the project,
 //! builds there with the same code that drives every other Nix, and reads the image out of it. Multipass makes and changes instances; commands
-//! in one go through an ssh connection of nixoci's own ([`connection`]).
+//! in one go through an ssh connection of nixoci's own (`connection`).
 
 mod connection;
 pub mod driver;
