@@ -5,7 +5,8 @@ use super::*;
 #[test]
 #[ignore = "needs the lab: cargo xtask test"]
 fn nix_comes_from_apt_without_a_network_and_builds() {
-    let vm = Vm::launch(OLD);
+    let vm = Vm::named(OLD);
+    vm.launched("26.04");
     vm.sh(
         "{ sudo apt-get -q update; sudo apt-get -q install -y nix-bin nix-setup-systemd; } > /tmp/log 2>&1; \
          sudo usermod -aG nix-users ubuntu; sudo systemctl enable --now nix-daemon.socket; sudo systemctl restart nix-daemon",
@@ -58,12 +59,12 @@ fn a_hosts_nix_reaches_a_guest_over_ssh() {
 fn without_a_network_there_are_no_packages() {
     let vm = Vm::named(OLD);
     vm.fault("no-network", "on");
-    let said = vm.run(&["launch", "24.04", "-n", &vm.name]);
+    let said = vm.run(&["launch", "26.04", "-n", &vm.name]);
     assert_eq!(said.code, 0, "{said:?}");
     let update = vm.exec(&["sudo", "apt-get", "-q", "update"]);
     let failed = |line: &str| {
         line.starts_with("W: Failed to fetch http://archive.ubuntu.")
-            && line.contains("/ubuntu/dists/noble/InRelease  Temporary failure resolving 'archive.ubuntu.")
+            && line.contains("/ubuntu/dists/resolute/InRelease  Temporary failure resolving 'archive.ubuntu.")
     };
     assert!(update.code == 0 && update.err.lines().any(failed), "{update:?}");
     let install = || vm.exec(&["sudo", "apt-get", "-q", "-y", "install", "nix-bin"]);
@@ -72,6 +73,17 @@ fn without_a_network_there_are_no_packages() {
     vm.fault("no-network", "off");
     assert_eq!(vm.run(&["restart", &vm.name]).code, 0);
     vm.sh("{ sudo apt-get -q update; sudo apt-get -q -y install nix-bin; } > /tmp/log 2>&1");
+}
+
+#[test]
+#[ignore = "needs the lab: cargo xtask test"]
+fn older_releases_have_an_older_package_of_nix() {
+    for (image, version) in [("22.04", "2.6.0"), ("24.04", "2.18.1")] {
+        let vm = Vm::named(OLD);
+        vm.launched(image);
+        let policy = vm.sh("sudo apt-get -q update >/dev/null; apt-cache policy nix-bin | grep Candidate");
+        assert!(policy.contains(version), "{policy}");
+    }
 }
 
 #[test]
