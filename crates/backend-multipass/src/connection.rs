@@ -139,23 +139,25 @@ impl GuestTransport for Connection {
     }
 
     async fn lost(&self, said: &str) -> Error {
-        let text = format!("the connection to the virtual machine {} was lost", self.instance);
-        let error = Error::new(&LOST, text);
-        let error = match self.session.why_lost(&self.host.name).await {
+        let error = lost(&self.instance);
+        match self.session.why_lost(&self.host.name).await {
             Some(why) => error.because(why),
             // The connection stands for others: what the command's own ssh said last is all that is known.
             None => said.lines().rev().take(2).fold(error, |error, line| error.because(line)),
-        };
-        error.remedy(Remedy::command(
-            "try again: a build starts it, and what was finished is kept",
-            "nixoci build",
-        ))
+        }
     }
+}
+
+/// The error for a connection that was lost. Its cause is the caller's to add.
+pub(crate) fn lost(instance: &str) -> Error {
+    let again = "try again: a build starts it, and what was finished is kept";
+    Error::new(&LOST, format!("the connection to the virtual machine {instance} was lost"))
+        .remedy(Remedy::command(again, "nixoci build"))
 }
 
 async fn connect(cx: &Cx<'_>, machine: &Machine<'_>) -> Result<Connection> {
     let keys = Keys::of(cx, machine.name());
-    let connected = match keys.pinned().filter(|_| keys.private().exists()) {
+    let connected = match keys.complete() {
         Some(pinned) => match open(cx, machine, &keys, pinned.clone()).await {
             Err(error) => again(cx, machine, &keys, &pinned, error).await,
             connection => connection,
@@ -319,10 +321,9 @@ fn another_host_key(machine: &Machine<'_>, keys: &Keys) -> Error {
 impl Machine<'_> {
     /// As [`Machine::look`], and changes nothing: a machine that may lack nixoci's key does not get it.
     pub(crate) async fn look_only(&self, cx: &Cx<'_>) -> Result<Facts> {
-        let keys = Keys::of(cx, self.name());
-        match keys.pinned().is_some() && keys.private().exists() {
-            true => self.look(cx).await,
-            false => self.look_by_exec(cx).await,
+        match Keys::of(cx, self.name()).complete() {
+            Some(_) => self.look(cx).await,
+            None => self.look_by_exec(cx).await,
         }
     }
 

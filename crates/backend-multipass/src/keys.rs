@@ -15,7 +15,7 @@ use crate::receipt::dir;
 /// The files of one virtual machine.
 #[derive(Clone, Debug)]
 pub(crate) struct Keys {
-    /// What the virtual machine is called in ssh's files.
+    /// The virtual machine's name in ssh's files.
     pub(crate) alias: String,
     dir: PathBuf,
 }
@@ -42,6 +42,11 @@ impl Keys {
     pub(crate) fn pinned(&self) -> Option<String> {
         let text = std::fs::read_to_string(self.known_hosts()).ok()?;
         host_key(text.strip_prefix(&format!("{} ", self.alias))?)
+    }
+
+    /// The pinned host key, if there is a key that logs in, too: without one of them, the virtual machine has to let a key in first.
+    pub(crate) fn complete(&self) -> Option<String> {
+        self.pinned().filter(|_| self.private().exists())
     }
 
     /// The file with that host key, in ssh's format.

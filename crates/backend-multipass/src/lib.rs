@@ -36,7 +36,6 @@ use nixoci_core::request::BuildRequest;
 use nixoci_core::runner::Command;
 use nixoci_core::text::bytes;
 use nixoci_core::{Error, ErrorKind, Remedy, Result};
-use nixoci_nix::guest::installer::Pinned;
 use nixoci_nix::guest::{Facts, Held, Outside};
 use tokio::io::AsyncWrite;
 use tokio::sync::OnceCell;
@@ -263,9 +262,7 @@ impl MultipassBackend {
         if facts.stamp != stamp || facts.nix.is_empty() {
             self.tell_outside(cx, machine, &facts).await?;
             let installer = if facts.nix.is_empty() { machine.installer(cx).await? } else { None };
-            // The plan has named it, where the release's package may be too old.
-            let pinned = Pinned::of(&facts.system).filter(|_| self.settings.has_old_package() != Some(false));
-            let set_up = self.settings.set_up(installer, pinned);
+            let set_up = self.settings.set_up(installer, self.settings.fallback(&facts.system));
             set_up.run(cx, &machine.guest(cx).await?).await?;
         }
         let facts = machine.look(cx).await?;

@@ -11,9 +11,9 @@ use nixoci_nix::guest::{Facts, GuestRunner, look, upload};
 use nixoci_nix::patience::patiently;
 use tokio_util::sync::CancellationToken;
 
-use crate::connection::Connections;
+use crate::connection::{Connections, lost};
 use crate::driver::{Launch, Multipass, State};
-use crate::error::{ABSENT, BUSY, DELETED, FIRST_BOOT, LOST, NOT_OURS, PREPARING, SLOW, ZONE_OFF};
+use crate::error::{ABSENT, BUSY, DELETED, FIRST_BOOT, NOT_OURS, PREPARING, SLOW, ZONE_OFF};
 use crate::keys::{HostKey, Keys};
 use crate::receipt::Receipt;
 use crate::settings::Settings;
@@ -310,12 +310,7 @@ impl Machine<'_> {
     }
 
     pub(crate) fn not_running(&self) -> Error {
-        Error::new(&LOST, format!("the connection to the virtual machine {} was lost", self.name()))
-            .because("it does not run any more")
-            .remedy(Remedy::command(
-                "try again: a build starts it, and what was finished is kept",
-                "nixoci build",
-            ))
+        lost(self.name()).because("it does not run any more")
     }
 
     /// Whether nobody builds in it, who would be stopped with it.

@@ -179,7 +179,6 @@ fn wake(settings: &Settings, state: &State) -> Step {
 /// The step that installs Nix, in a guest of this system.
 fn nix(settings: &Settings, system: &NixSystem, state: StepState) -> Step {
     let qemu = if settings.emulate { ", and qemu for the other CPU's programs" } else { "" };
-    let pinned = Pinned::of(system).filter(|_| settings.installer.is_none());
     let how = match (&settings.installer, settings.has_old_package()) {
         (Some(installer), _) => format!("install Nix there with {installer}"),
         (None, Some(true)) => format!("install Nix {VERSION} there with NixOS's installer"),
@@ -202,7 +201,7 @@ fn nix(settings: &Settings, system: &NixSystem, state: StepState) -> Step {
         let size = bytes(pinned.size);
         format!("{} ({size}, SHA-256 {}) is downloaded there, and run as root", pinned.url(), pinned.sha256)
     };
-    let effects = pinned.filter(|_| is_pending && settings.has_old_package() != Some(false)).map(downloaded);
+    let effects = settings.fallback(system).filter(|_| is_pending).map(downloaded);
     Step { effects: effects.into_iter().collect(), ..Step::new(NIX, title, why, state) }
 }
 

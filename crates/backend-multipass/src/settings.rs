@@ -1,6 +1,7 @@
 //! `[backend.multipass]`.
 
 use nixoci_core::backend::Cx;
+use nixoci_core::platform::NixSystem;
 use nixoci_core::{Error, Remedy, Result, codes as core_codes};
 use nixoci_nix::Idle;
 use nixoci_nix::guest::installer::Pinned;
@@ -191,6 +192,12 @@ impl Settings {
             "26.04" | "resolute" => Some(false),
             _ => None,
         }
+    }
+
+    /// The installer of Nix for a guest of this system, where the release's package may be too old and no other installer is given.
+    pub(crate) fn fallback(&self, system: &NixSystem) -> Option<Pinned> {
+        let may_be_old = self.installer.is_none() && self.has_old_package() != Some(false);
+        Pinned::of(system).filter(|_| may_be_old)
     }
 
     /// How the guest is set up, with the installer at this place in it, or else the fallback where the package is too old.
